@@ -1,0 +1,9 @@
+//! Words that every other module uses: time, addresses, identities. Standard library only.
+
+pub mod addr;
+pub mod ident;
+pub mod time;
+
+pub use addr::{HwAddr, LinkId, Mac, NetworkId, Prefix4, Range4, Resource};
+pub use ident::ClientKey;
+pub use time::{Span, Timestamp};

@@ -1,0 +1,386 @@
+//! The configuration after every check: immutable, shared, and free of things that can be wrong.
+//!
+//! Everything the packet path needs is precomputed here: options are wire bytes, names are
+//! numbers, ranges are ordered.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::base::{HwAddr, Mac, NetworkId, Prefix4, Range4, Span};
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// `[server]`: paths and the control socket.
+    pub server: ServerPolicy,
+    /// `[log]`.
+    pub log: LogPolicy,
+    /// `[store]`.
+    pub store: StorePolicy,
+    /// Interfaces that carry relayed packets and no network of ours (`server.relay_interfaces`).
+    pub relay_interfaces: Vec<Pattern>,
+    /// `[[network]]`, in the order of the file.
+    pub networks: Vec<Network>,
+    /// `[[class]]`, in the order of the file; a [`ClassId`] indexes it.
+    pub classes: Vec<Class>,
+    /// `[options]` and boot fields at the top level.
+    pub settings: Settings,
+}
+
+/// `[server]`.
+#[derive(Clone, Debug)]
+pub struct ServerPolicy {
+    /// Where the store lives (default `/var/lib/foreshadow`).
+    pub state_dir: PathBuf,
+    /// Unix socket of the control API (default `/run/foreshadow/control.sock`).
+    pub control_socket: PathBuf,
+    /// Where to write a hosts file of current leases, for a DNS server to read; none by default.
+    pub hosts_file: Option<PathBuf>,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug)]
+pub struct LogPolicy {
+    /// JSON lines instead of text.
+    pub json: bool,
+    /// A `tracing` filter such as `info` or `foreshadow=debug`.
+    pub filter: String,
+    /// At most this many log lines a second about bad packets (default 5).
+    pub bad_packets_per_s: u32,
+}
+
+/// `[store]`.
+#[derive(Clone, Debug)]
+pub struct StorePolicy {
+    /// Size of each of the two journals, in bytes (default 16 MiB); they grow when they must.
+    pub journal_bytes: u64,
+    /// How often the checkpoint runs when there is something to write (default 1 s).
+    pub checkpoint_every: Span,
+    /// sled's page cache, in bytes (default 64 MiB).
+    pub cache_bytes: u64,
+}
+
+/// An interface name, possibly with `*` and `?`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(pub String);
+
+/// `[[network]]`: one layer-2 segment.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// Identity in the store, from the name.
+    pub id: NetworkId,
+    /// Name in the file.
+    pub name: Arc<str>,
+    /// Interfaces it is served on; none for a network that only relays reach.
+    pub interfaces: Vec<Pattern>,
+    /// Bridge ports on which relay information with giaddr 0 is believed.
+    pub trusted_ports: Vec<Pattern>,
+    /// Bridge ports that lead to many clients (uplinks): no per-port share of offers.
+    pub trunk_ports: Vec<Pattern>,
+    /// Which giaddrs are believed for this network; none by default.
+    pub relays: Vec<Prefix4>,
+    /// Whether this server may say NAK for what it does not know (RFC 2131 s4.3.2).
+    pub authoritative: bool,
+    /// How clients are told apart.
+    pub identity: Identity,
+    /// Server identifier; by default the interface's address in the client's subnet.
+    pub server_id: Option<Ipv4Addr>,
+    /// Answer DISCOVER with rapid commit by an ACK (RFC 4039).
+    pub rapid_commit: bool,
+    /// Who is served by BOOTP.
+    pub bootp: Bootp,
+    /// The background verifier.
+    pub verify: Verify,
+    /// How long an offer is held (default 30 s).
+    pub offer_hold: Span,
+    /// How long a declined or conflicting address rests (default 10 min).
+    pub quarantine: Span,
+    /// At most this many DECLINEs of one client are believed per quarantine time (default 4).
+    pub declines_max: u32,
+    /// At most this many offers are held at once (default 65,536).
+    pub offers_max: usize,
+    /// Options, boot fields, times and account at network level.
+    pub settings: Settings,
+    /// Its subnets, in the order of the file.
+    pub subnets: Vec<Subnet>,
+    /// Reservations, of all its subnets.
+    pub reservations: Vec<Reservation>,
+}
+
+/// `network.identity`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Identity {
+    /// Client identifier, but a second live machine with the same one is a client of its own.
+    #[default]
+    CloneSafe,
+    /// Strictly RFC 2131: client identifier, else hardware address.
+    ClientId,
+    /// Hardware address only.
+    Mac,
+    /// The relay's circuit and remote id; clients without are known by hardware address.
+    CircuitId,
+}
+
+/// `network.bootp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Bootp {
+    /// Counted and dropped.
+    #[default]
+    Off,
+    /// Only clients with a reservation.
+    Reserved,
+    /// Reservations, and pool addresses without end.
+    Any,
+}
+
+/// `[network.verify]`: proving addresses free before they are offered.
+#[derive(Clone, Copy, Debug)]
+pub struct Verify {
+    /// Off: addresses are offered unproven.
+    pub enabled: bool,
+    /// How many proven addresses each pool keeps ready (default 64).
+    pub ready: usize,
+    /// ARP probes per second on this network at most (default 200).
+    pub probes_per_s: u32,
+    /// How long to wait for an answer (default 100 ms).
+    pub wait: Span,
+    /// How long a proof holds (default 5 min).
+    pub fresh: Span,
+}
+
+/// A subnet.
+#[derive(Clone, Debug)]
+pub struct Subnet {
+    /// Its prefix.
+    pub prefix: Prefix4,
+    /// Options, boot fields, times and account at subnet level.
+    pub settings: Settings,
+    /// Disjoint and in ascending order.
+    pub pools: Vec<Pool>,
+}
+
+/// A range of addresses that are given to whoever asks and may.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// The addresses.
+    pub range: Range4,
+    /// Addresses of the range that are never given dynamically: `exclude` and the reserved ones.
+    pub excluded: Vec<Range4>,
+    /// If not empty: only clients of one of these classes.
+    pub allow: Vec<ClassId>,
+    /// Never clients of one of these classes.
+    pub deny: Vec<ClassId>,
+    /// Options, boot fields and times at pool level.
+    pub settings: Settings,
+}
+
+/// Index into [`Policy::classes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClassId(pub u16);
+
+/// `[[class]]`: clients that have something in common.
+#[derive(Clone, Debug)]
+pub struct Class {
+    /// Name in the file.
+    pub name: Arc<str>,
+    /// Who belongs to it.
+    pub matcher: Matcher,
+    /// Options, boot fields, times and account of its members.
+    pub settings: Settings,
+}
+
+/// All lists that are not empty must match; a list matches when one entry does.
+#[derive(Clone, Debug, Default)]
+pub struct Matcher {
+    /// Option 60: glob on the text.
+    pub vendor_class: Vec<Pattern>,
+    /// Option 77: glob on any of its instances, or on the whole (RFC 3004; iPXE sends bare text).
+    pub user_class: Vec<Pattern>,
+    /// Leading bytes of the hardware address.
+    pub mac_prefix: Vec<Vec<u8>>,
+    /// Option 12, or the name of option 81, in lower case: glob.
+    pub hostname: Vec<Pattern>,
+    /// Option 93, any of its values (RFC 4578 s2.1).
+    pub arch: Vec<u16>,
+    /// Whole circuit id of the relay agent (RFC 3046).
+    pub circuit_id: Vec<Bytes>,
+    /// Whole remote id of the relay agent.
+    pub remote_id: Vec<Bytes>,
+    /// The relay: a prefix that holds giaddr.
+    pub giaddr: Vec<Prefix4>,
+}
+
+/// Opaque bytes of an identifier.
+pub type Bytes = Box<[u8]>;
+
+/// A fixed client-to-address entry.
+#[derive(Clone, Debug)]
+pub struct Reservation {
+    /// Who.
+    pub host: HostId,
+    /// Which address; within a subnet of its network.
+    pub addr: Ipv4Addr,
+    /// Host name told to the client (option 12) and written to the hosts file.
+    pub hostname: Option<Arc<str>>,
+    /// Options, boot fields, times and account of this host.
+    pub settings: Settings,
+}
+
+/// How a reservation knows its client.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostId {
+    /// Hardware address.
+    Hardware(HwAddr),
+    /// Whole client identifier (option 61).
+    ClientId(Bytes),
+    /// Whole circuit id of the relay.
+    CircuitId(Bytes),
+    /// Whole remote id of the relay.
+    RemoteId(Bytes),
+}
+
+impl From<Mac> for HostId {
+    fn from(mac: Mac) -> HostId {
+        HostId::Hardware(HwAddr::ethernet(mac))
+    }
+}
+
+/// What can be said at every level; the nearest level that says something wins:
+/// reservation, class (in the order of the file), pool, subnet, network, global.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// DHCPv4 options.
+    pub options: OptionSet,
+    /// siaddr (`next_server`).
+    pub next_server: Option<Ipv4Addr>,
+    /// sname (`server_name`), up to 63 bytes.
+    pub server_name: Option<Arc<str>>,
+    /// file, or option 67 where it is too long for it (`boot_file`).
+    pub boot_file: Option<Arc<str>>,
+    /// Lease times.
+    pub lease: LeaseTimes,
+    /// Whom such clients belong to.
+    pub account: Option<Arc<str>>,
+}
+
+/// Lease times at one level; what is `None` comes from the next level out, at last from
+/// [`LeaseTimes::DEFAULT`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseTimes {
+    /// Shortest that a client may ask for.
+    pub min: Option<Span>,
+    /// What a client gets that does not ask.
+    pub default: Option<Span>,
+    /// Longest; [`Span::FOREVER`] only where the file says `"infinite"`.
+    pub max: Option<Span>,
+    /// Renewal time T1, absolute; half of the lease by default.
+    pub t1: Option<Span>,
+    /// Rebinding time T2, absolute; 7/8 of the lease by default.
+    pub t2: Option<Span>,
+}
+
+impl LeaseTimes {
+    /// Where nothing is configured: 2 min, 1 h, 24 h.
+    pub const DEFAULT: LeaseTimes = LeaseTimes {
+        min: Some(Span::from_secs(120)),
+        default: Some(Span::from_secs(3600)),
+        max: Some(Span::from_secs(86_400)),
+        t1: None,
+        t2: None,
+    };
+}
+
+/// Options of one level, encoded, ordered by code; one entry per code.
+#[derive(Clone, Debug, Default)]
+pub struct OptionSet {
+    /// Ascending by code.
+    pub entries: Vec<PolicyOption>,
+}
+
+/// One configured option.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyOption {
+    /// Option code, 1 to 254.
+    pub code: u8,
+    /// Its value on the wire, unsplit (may be over 255 bytes: RFC 3396).
+    pub data: Bytes,
+    /// Sent even if the client did not ask for it.
+    pub always: bool,
+}
+
+impl OptionSet {
+    /// The option of that code.
+    pub fn get(&self, code: u8) -> Option<&PolicyOption> {
+        let at = self.entries.binary_search_by_key(&code, |o| o.code).ok()?;
+        self.entries.get(at)
+    }
+}
+
+impl Pattern {
+    /// Whether `name` matches: `*` stands for any run of characters, `?` for one. Linear in
+    /// `name` for each `*`, without recursion.
+    pub fn matches(&self, name: &[u8]) -> bool {
+        let pattern = self.0.as_bytes();
+        let (mut p, mut n, mut star) = (0, 0, None);
+        while n < name.len() {
+            match pattern.get(p) {
+                Some(b'*') => {
+                    star = Some((p, n));
+                    p += 1;
+                }
+                Some(c) if *c == b'?' || *c == name[n] => {
+                    p += 1;
+                    n += 1;
+                }
+                _ => match star {
+                    Some((at, taken)) => {
+                        star = Some((at, taken + 1));
+                        p = at + 1;
+                        n = taken + 1;
+                    }
+                    None => return false,
+                },
+            }
+        }
+        pattern[p..].iter().all(|c| *c == b'*')
+    }
+
+    /// Whether it is a plain name, not a glob.
+    pub fn is_literal(&self) -> bool {
+        !self.0.contains(['*', '?'])
+    }
+}
+
+impl Network {
+    /// The subnet whose prefix holds `addr`.
+    pub fn subnet_of(&self, addr: Ipv4Addr) -> Option<&Subnet> {
+        self.subnets.iter().find(|s| s.prefix.contains(addr))
+    }
+
+    /// Whether relays at `giaddr` are believed for this network.
+    pub fn believes(&self, giaddr: Ipv4Addr) -> bool {
+        self.relays.iter().any(|p| p.contains(giaddr))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_shells_do() {
+        let cases = [
+            ("br0", "br0", true),
+            ("br0", "br01", false),
+            ("br*", "br0", true),
+            ("*", "", true),
+            ("v?br*0", "vxbr10", true),
+            ("v?br*0", "vbr10", false),
+            ("*a*b", "xaxxab", true),
+        ];
+        for (pattern, name, want) in cases {
+            assert_eq!(Pattern(pattern.into()).matches(name.as_bytes()), want, "{pattern} {name}");
+        }
+    }
+}

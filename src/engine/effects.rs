@@ -1,0 +1,263 @@
+//! What may happen to the engine, and what it asks for in return.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::Range;
+
+use crate::base::{HwAddr, LinkId, Mac, NetworkId, Prefix4, Resource, Timestamp};
+use crate::lease::{Change, Lease, Seq};
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A UDP payload that reached port 67 (or, from a server to a client, was overheard).
+    Packet4(Arrival, &'a [u8]),
+    /// An ARP packet seen on a link.
+    Arp(LinkId, ArpSeen),
+    /// An interface that serves a network is there, or its addresses changed.
+    LinkUp(LinkUp),
+    /// An interface went away.
+    LinkDown(LinkId),
+    /// All batches up to this one are durable.
+    Committed(Seq),
+    /// This batch and every later one are lost; take them back.
+    CommitFailed(Seq),
+    /// The store can write again.
+    StoreReady,
+    /// Time passed (see `Engine::next_wakeup`).
+    Tick,
+}
+
+/// Where a packet came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// The interface.
+    pub link: LinkId,
+    /// The bridge port behind it, where the forwarding database knows it.
+    pub port: Option<LinkId>,
+    /// The port is one whose relay information is believed (`trusted_ports`).
+    pub trusted: bool,
+    /// The port is a trunk (`trunk_ports`).
+    pub trunk: bool,
+    /// Source MAC of the frame; `None` for what came by UDP.
+    pub src_mac: Option<Mac>,
+    /// IP source and UDP source port.
+    pub src: SocketAddrV4,
+    /// IP destination.
+    pub dst: Ipv4Addr,
+    /// UDP destination port: 67, or 68 for what another server said.
+    pub dst_port: u16,
+}
+
+/// The part of an ARP packet that matters here.
+#[derive(Clone, Copy, Debug)]
+pub struct ArpSeen {
+    /// Sender hardware address.
+    pub sender: Mac,
+    /// Sender protocol address (0.0.0.0 in a probe, RFC 5227).
+    pub sender_ip: Ipv4Addr,
+    /// Target protocol address.
+    pub target_ip: Ipv4Addr,
+    /// A reply, not a request.
+    pub is_reply: bool,
+}
+
+/// An interface that serves a network.
+#[derive(Clone, Debug)]
+pub struct LinkUp {
+    /// The interface.
+    pub link: LinkId,
+    /// Its name, for logs.
+    pub name: std::sync::Arc<str>,
+    /// The network it serves.
+    pub network: NetworkId,
+    /// Its own MAC.
+    pub mac: Mac,
+    /// Its IPv4 addresses with their prefixes, primary first.
+    pub addrs: Vec<(Ipv4Addr, Prefix4)>,
+}
+
+/// What the engine asks for. Cleared and reused for each batch.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Payloads of all replies of this batch.
+    pub bytes: Vec<u8>,
+    /// Replies that promise nothing: send at once.
+    pub send_now: Vec<Reply>,
+    /// Replies that wait until this batch's [`Effects::changes`] are durable.
+    pub send_after: Vec<Reply>,
+    /// What must become durable, in order.
+    pub changes: Vec<Change>,
+    /// ARP requests to send.
+    pub arps: Vec<ArpOut>,
+    /// What happened, for logs, metrics, the hosts file and, later, forecasts.
+    pub events: Vec<Event>,
+}
+
+/// One reply: where to, and which part of [`Effects::bytes`].
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Where it goes.
+    pub to: Destination,
+    /// Its payload.
+    pub payload: Range<usize>,
+}
+
+/// Where a reply goes (RFC 2131 s4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// A frame of our own making on `link`: `from`:67 to `ip`:68, Ethernet destination `mac`.
+    Frame {
+        /// The interface.
+        link: LinkId,
+        /// Ethernet destination.
+        mac: Mac,
+        /// IP source: the server identifier.
+        from: Ipv4Addr,
+        /// IP destination.
+        ip: Ipv4Addr,
+    },
+    /// A datagram from port 67 with the kernel's routing: to a relay, or to a client off the link.
+    Udp {
+        /// The socket it came in by.
+        link: LinkId,
+        /// IP source if it must be a certain one, else the kernel's choice (0.0.0.0).
+        from: Ipv4Addr,
+        /// Where to.
+        to: SocketAddrV4,
+    },
+}
+
+/// An ARP request to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArpOut {
+    /// The interface.
+    pub link: LinkId,
+    /// Ethernet destination: broadcast, or one host.
+    pub to: Mac,
+    /// Sender protocol address: 0.0.0.0 in a probe (RFC 5227 s2.1.1).
+    pub sender_ip: Ipv4Addr,
+    /// Whom it asks for.
+    pub target_ip: Ipv4Addr,
+}
+
+/// Something worth telling. `at` is the engine's time.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// The network, where known.
+    pub network: Option<NetworkId>,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum EventKind {
+    /// An address was offered (boxed: the binding as it is now).
+    Offered(Box<Lease>),
+    /// A lease was acknowledged for the first time (or to a new client).
+    Granted(Box<Lease>),
+    /// A lease was extended.
+    Renewed(Box<Lease>),
+    /// An unknown lease of a live client was taken over.
+    Adopted(Box<Lease>),
+    /// The client gave it back.
+    Released(Box<Lease>),
+    /// It ran out.
+    Expired(Box<Lease>),
+    /// The client found it in use.
+    Declined(Box<Lease>),
+    /// NAK sent: to whom, for which address.
+    Nak(HwAddr, Ipv4Addr, NakReason),
+    /// INFORM answered.
+    Informed(HwAddr, Ipv4Addr),
+    /// An address answered a probe though nobody has it.
+    InUse(Resource, Mac),
+    /// One machine answers for many unbound addresses: a proxy, or an attack. Said once.
+    ArpProxy(Mac),
+    /// The same client identifier from a second live machine.
+    Clone(Box<Lease>, HwAddr),
+    /// Another DHCP server answered on this network.
+    ForeignServer(Ipv4Addr, Option<Mac>),
+    /// No address for this client.
+    Exhausted(HwAddr),
+    /// A packet was dropped.
+    Dropped(DropReason, Option<HwAddr>),
+}
+
+/// Why a NAK was sent (RFC 2131 s4.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NakReason {
+    /// The address is not of this network.
+    WrongNetwork,
+    /// The client has another address.
+    WrongAddress,
+    /// Somebody else has the address.
+    Taken,
+    /// The address is out of use, or not this client's to have.
+    NotAllowed,
+    /// The lease is unknown here, and this server knows them all (`authoritative`).
+    Unknown,
+}
+
+macro_rules! drop_reasons {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:literal,)*) => {
+        /// Why a packet got no answer. Each is counted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum DropReason { $($(#[doc = $doc])* $name,)* }
+
+        impl DropReason {
+            /// All of them, in order: `reason as usize` is its index.
+            pub const ALL: &'static [DropReason] = &[$(DropReason::$name),*];
+
+            /// The reason as logs and metrics say it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(DropReason::$name => $text,)* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// Shorter than its header, or a length runs past the end.
+    Malformed = "malformed",
+    /// hlen over 16, or 0 without a client identifier.
+    BadHardwareAddress = "bad-hardware-address",
+    /// A client identifier of no bytes.
+    EmptyClientId = "empty-client-id",
+    /// Not a request of a client (op), or a message type that servers send.
+    NotARequest = "not-a-request",
+    /// No such message type.
+    UnknownType = "unknown-type",
+    /// Names another server.
+    OtherServer = "other-server",
+    /// No network or subnet for where it came from.
+    NoSubnet = "no-subnet",
+    /// giaddr is not in `relays`, or relay information came by an untrusted port.
+    UntrustedRelay = "untrusted-relay",
+    /// Nothing is free for this client.
+    Exhausted = "exhausted",
+    /// Unknown client in INIT-REBOOT, or a renewal that is not ours: RFC 2131 s4.3.2 wants silence.
+    UnknownClient = "unknown-client",
+    /// RELEASE or DECLINE of what the sender does not have.
+    NotTheHolder = "not-the-holder",
+    /// More DECLINEs of one client than are believed.
+    TooManyDeclines = "too-many-declines",
+    /// A BOOTP request where BOOTP is not served.
+    Bootp = "bootp",
+    /// The client's class may not use any pool.
+    Denied = "denied",
+    /// More decisions waiting for a probe than are kept.
+    Overload = "overload",
+    /// It needs a write, and the store cannot write.
+    StoreFailed = "store-failed",
+    /// REQUEST without an address.
+    NoAddress = "no-address",
+    /// VLAN-tagged: not of this segment.
+    VlanTagged = "vlan-tagged",
+    /// IP or UDP header disagrees with the frame, or a checksum is wrong.
+    BadFrame = "bad-frame",
+    /// A fragment of a datagram.
+    Fragment = "fragment",
+}

@@ -1,0 +1,103 @@
+//! One binding of a resource to a client.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
+
+/// A resource of a network, the client that it is bound to, and the state of that bond.
+///
+/// Free is absence, or [`State::Expired`] and [`State::Released`], which remember their client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The segment.
+    pub network: NetworkId,
+    /// The address or prefix.
+    pub resource: Resource,
+    /// Who has it; for a quarantined address the one who had it last.
+    pub client: ClientKey,
+    /// The client's hardware address, zero-length if unknown.
+    pub hw: HwAddr,
+    /// What the bond is now.
+    pub state: State,
+    /// When this client first got this resource.
+    pub since: Timestamp,
+    /// When it was last acknowledged or changed (RFC 4388: the client's last transaction time).
+    pub updated: Timestamp,
+    /// When the state ends by itself: lease expiry, end of the offer, end of quarantine;
+    /// for a remembered binding, when it ended.
+    pub until: Timestamp,
+    /// What most packets do not need.
+    pub details: Arc<Details>,
+}
+
+/// The rarely needed part of a binding, shared between its versions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details {
+    /// Host name, cleaned: a valid DNS label or name in lower case.
+    pub hostname: Option<Box<str>>,
+    /// Whom the client belongs to.
+    pub account: Option<Arc<str>>,
+    /// Relay agent circuit id, as received.
+    pub circuit_id: Option<Box<[u8]>>,
+    /// Relay agent remote id, as received.
+    pub remote_id: Option<Box<[u8]>>,
+    /// The relay (giaddr), if any, in text.
+    pub relay: Option<std::net::Ipv4Addr>,
+    /// The bridge port that the client was last heard on, if known.
+    pub port: Option<Box<str>>,
+    /// The holder is a boot stage (PXE, HTTP boot or iPXE): what boots next keeps its address.
+    pub boot_stage: bool,
+}
+
+/// The state of a binding. Offers live in memory only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Promised to a client until `until`; never on disk.
+    Offered,
+    /// Acknowledged until `until`.
+    Leased,
+    /// Ran out at `until`; free, and remembered for its client.
+    Expired,
+    /// Given back at `until`; free, and remembered for its client.
+    Released,
+    /// Out of use until `until`.
+    Quarantined(QuarantineReason),
+}
+
+/// Why an address is out of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuarantineReason {
+    /// Its holder said DECLINE.
+    Declined,
+    /// A probe before its use was answered by this machine, which has no binding for it.
+    InUse(Mac),
+    /// An operator put it there.
+    Operator,
+}
+
+impl State {
+    /// Whether the resource is held: nobody else may have it.
+    pub fn is_held(self) -> bool {
+        matches!(self, State::Offered | State::Leased | State::Quarantined(_))
+    }
+
+    /// Whether the resource is free and only remembered for its last client.
+    pub fn is_remembered(self) -> bool {
+        matches!(self, State::Expired | State::Released)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            State::Offered => "offered",
+            State::Leased => "leased",
+            State::Expired => "expired",
+            State::Released => "released",
+            State::Quarantined(QuarantineReason::Declined) => "declined",
+            State::Quarantined(QuarantineReason::InUse(_)) => "in-use",
+            State::Quarantined(QuarantineReason::Operator) => "quarantined",
+        })
+    }
+}

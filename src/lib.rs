@@ -1,0 +1,6 @@
+//! foreshadow: a DHCP server for hypervisor networks that looks ahead.
+pub mod base;
+pub mod config;
+pub mod engine;
+pub mod lease;
+pub mod store;
