@@ -4,3 +4,4 @@ pub mod config;
 pub mod engine;
 pub mod lease;
 pub mod store;
+pub mod wire;
