@@ -6,7 +6,6 @@
 
 use std::net::Ipv4Addr;
 
-use crate::base::Mac;
 use crate::lease::{Lease, QuarantineReason, State};
 
 use super::Engine;
@@ -196,13 +195,5 @@ impl Engine {
         net.pool_of(ctx.network, addr).and_then(|at| net.pools.get(at)).is_some_and(|pool| {
             pool.free.is_proven(super::network::ordinal(addr), ctx.now, ctx.network.verify.fresh)
         })
-    }
-
-    /// The client's own MAC is the one that was heard for `addr`.
-    pub(super) fn heard_from(&self, ctx: &Ctx<'_>, addr: Ipv4Addr) -> Option<Mac> {
-        match self.table.get(ctx.id(), addr.into())?.state {
-            State::Quarantined(QuarantineReason::InUse(mac)) => Some(mac),
-            _ => None,
-        }
     }
 }

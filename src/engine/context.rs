@@ -135,6 +135,17 @@ impl<'a> Ctx<'a> {
         self.path == Path::Link
     }
 
+    /// Whether it came through a relay.
+    pub fn is_relayed(&self) -> bool {
+        matches!(self.path, Path::Relay(_))
+    }
+
+    /// The address to answer from by UDP: the one the packet was sent to, if it was ours alone.
+    pub fn local_source(&self) -> Ipv4Addr {
+        let dst = self.arrival.dst;
+        if dst.is_broadcast() || dst.is_multicast() { Ipv4Addr::UNSPECIFIED } else { dst }
+    }
+
     /// Whose share of offers it counts against.
     pub fn share(&self) -> Option<LinkId> {
         let counted = self.path == Path::Link && !self.arrival.trunk;

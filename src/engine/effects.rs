@@ -286,6 +286,8 @@ drop_reasons! {
     BadFrame = "bad-frame",
     /// A fragment of a datagram.
     Fragment = "fragment",
+    /// The answer does not fit what the client takes.
+    Unsendable = "unsendable",
     /// No address of ours to answer from: set `server_id`.
     NoServerId = "no-server-id",
 }

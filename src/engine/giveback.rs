@@ -94,9 +94,8 @@ impl Engine {
         }
         let source = *ctx.arrival.src.ip();
         let from_it = source.is_unspecified() || source == addr || ctx.is_relayed();
-        let other_port = |l: &Lease| {
-            matches!((l.port, ctx.arrival.port), (Some(was), Some(is)) if was != is)
-        };
+        let other_port =
+            |l: &Lease| matches!((l.port, ctx.arrival.port), (Some(was), Some(is)) if was != is);
         self.table
             .get(ctx.id(), addr.into())
             .filter(|l| l.state == State::Leased && is_of(l, ctx) && l.hw == ctx.hw)

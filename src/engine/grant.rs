@@ -48,6 +48,7 @@ impl Engine {
             port: ctx.share(),
         };
         self.take_from_pool(ctx.id(), offer.resource);
+        self.wake_verifier(ctx.id());
         if let Some(before) = self.offers.insert(offer.clone()) {
             self.settle(ctx.id(), before);
         }

@@ -1,6 +1,7 @@
 //! Who a client is: its key, its reservation, and whether it is a clone or a stage of a boot.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use crate::base::{ClientKey, HwAddr, Mac};
 use crate::config::policy::{HostId, Identity, Network, Reservation};
@@ -8,7 +9,7 @@ use crate::lease::{Lease, State};
 use crate::wire::{Message, RelayInfo};
 
 use super::Engine;
-use super::context::Proof;
+use super::context::{Ctx, Proof};
 use super::network::Net;
 
 /// The outcome of asking who a client is.
@@ -24,23 +25,18 @@ pub enum Identified {
         addr: Ipv4Addr,
         /// The holder's hardware.
         holder: Mac,
+        /// The key, if nobody may be asked.
+        key: ClientKey,
     },
 }
 
 impl Engine {
     /// The key of a client, by the network's identity mode.
-    pub(super) fn identify(
-        &self,
-        network: &Network,
-        msg: &Message<'_>,
-        hw: &HwAddr,
-        relay: Option<&RelayInfo<'_>>,
-        on_link: bool,
-        proofs: &[Proof],
-    ) -> Identified {
+    pub(super) fn identify(&self, ctx: &Ctx<'_>, account: Option<&Arc<str>>) -> Identified {
+        let (hw, relay) = (&ctx.hw, ctx.relay.as_ref());
         let by_hw = || Identified::Known(ClientKey::hardware(hw));
-        let id = msg.client_id().filter(|id| !id.is_empty());
-        match network.identity {
+        let id = ctx.msg.client_id().filter(|id| !id.is_empty());
+        match ctx.network.identity {
             Identity::Mac => by_hw(),
             Identity::CircuitId => match relay.and_then(|r| Some((r, r.circuit_id()?))) {
                 Some((r, circuit)) => Identified::Known(ClientKey::circuit(
@@ -49,14 +45,12 @@ impl Engine {
                 )),
                 None => by_hw(),
             },
-            Identity::ClientId => id.map_or_else(by_hw, |id| {
-                Identified::Known(ClientKey::client_id(&id))
-            }),
+            Identity::ClientId => {
+                id.map_or_else(by_hw, |id| Identified::Known(ClientKey::client_id(&id)))
+            }
             Identity::CloneSafe => match id {
                 // An identifier that spells the hardware address says nothing more.
-                Some(id) if !spells(&id, hw) => {
-                    self.identify_clone_safe(network, &id, hw, on_link, proofs)
-                }
+                Some(id) if !spells(&id, hw) => self.identify_clone_safe(ctx, &id, account),
                 _ => by_hw(),
             },
         }
@@ -66,12 +60,11 @@ impl Engine {
     /// if the old hardware is silent and of the same account, and a clone if it lives.
     fn identify_clone_safe(
         &self,
-        network: &Network,
+        ctx: &Ctx<'_>,
         id: &[u8],
-        hw: &HwAddr,
-        on_link: bool,
-        proofs: &[Proof],
+        account: Option<&Arc<str>>,
     ) -> Identified {
+        let (network, hw) = (ctx.network, &ctx.hw);
         let own = ClientKey::clone_of(id, hw);
         let is_clone = self.offers.of_client(network.id, &own).is_some()
             || self.table.of_client(network.id, &own).next().is_some();
@@ -87,20 +80,20 @@ impl Engine {
             .of_client(network.id, &key)
             .find(|l| l.state == State::Leased && l.hw != *hw);
         let Some(holder) = holder else { return Identified::Known(key) };
-        let asked = holder.resource.v4().zip(holder.hw.mac()).filter(|_| on_link);
+        let asked = holder.resource.v4().zip(holder.hw.mac()).filter(|_| ctx.can_probe());
         // Behind a relay nobody can be asked; an address of its own harms no one.
         let Some((addr, mac)) = asked else {
             return Identified::CloneOf(own, Box::new(holder.clone()));
         };
-        match proofs.iter().find(|p| p.addr == addr) {
-            None => Identified::Ask { addr, holder: mac },
-            Some(Proof { answer: Some(who), .. }) if Some(*who) == hw.mac() => {
+        match ctx.proof(addr) {
+            None => Identified::Ask { addr, holder: mac, key },
+            Some(Proof { answer: Some(who), .. }) if Some(who) == hw.mac() => {
                 Identified::Known(key)
             }
-            Some(Proof { answer: Some(_), .. }) => {
-                Identified::CloneOf(own, Box::new(holder.clone()))
+            Some(Proof { answer: None, .. }) if holder.details.account.as_ref() == account => {
+                Identified::Known(key)
             }
-            Some(Proof { answer: None, .. }) => Identified::Known(key),
+            Some(_) => Identified::CloneOf(own, Box::new(holder.clone())),
         }
     }
 }

@@ -10,9 +10,11 @@ pub mod choose;
 pub mod classes;
 pub mod context;
 pub mod effects;
+pub mod giveback;
 pub mod grant;
 pub mod identity;
 pub mod network;
+pub mod overhear;
 pub mod reply;
 pub mod request;
 pub mod select;
@@ -74,13 +76,16 @@ impl Engine {
     /// Takes one input; everything to be done about it is added to `fx`.
     pub fn handle(&mut self, now: Timestamp, input: Input<'_>, fx: &mut Effects) {
         match input {
-            Input::Packet4(arrival, bytes) => self.packet4(now, arrival, bytes, None, fx),
+            Input::Packet4(arrival, bytes) => self.packet4(now, arrival, bytes, &[], fx),
             Input::Arp(link, seen) => self.arp_seen(now, link, seen, fx),
             Input::LinkUp(up) => self.link_up(up),
             Input::LinkDown(link) => self.link_down(link),
             Input::Committed(seq) => self.committed(seq),
-            Input::CommitFailed(seq) => self.commit_failed(seq),
-            Input::StoreReady => self.store_ok = true,
+            Input::CommitFailed(seq) => self.commit_failed(seq, fx),
+            Input::StoreReady => {
+                self.store_ok = true;
+                self.restore_set_aside();
+            }
             Input::ClockTrusted(trusted) => self.clock_trusted = trusted,
             Input::Tick => self.tick(now, fx),
         }
@@ -217,13 +222,15 @@ impl Engine {
         }
     }
 
-    fn commit_failed(&mut self, seq: Seq) {
+    fn commit_failed(&mut self, seq: Seq, fx: &mut Effects) {
         self.store_ok = false;
         // The open batch is lost as well: its changes build on the failed one's.
         for (network, resource) in self.table.take_back(seq) {
             self.settle(network, resource);
         }
         self.dirty = false;
+        fx.changes.clear();
+        fx.send_after.clear();
     }
 
     fn link_up(&mut self, up: LinkUp) {

@@ -27,7 +27,7 @@ pub struct Net {
     /// The background verifier's state.
     pub verifier: Verifier,
     /// DECLINEs of late, by client.
-    pub declines: super::v4::Declines,
+    pub declines: super::giveback::Declines,
     /// Other servers heard, and when that was last told.
     pub foreign: HashMap<Ipv4Addr, crate::base::Timestamp>,
 }
@@ -156,13 +156,14 @@ impl Engine {
             && !pool.is_free(value)
         {
             pool.free(value, ended);
+            self.wake_verifier(network);
         }
     }
 
     /// Keeps the addresses of our own interfaces out of every pool, and gives back those that
     /// were ours `before`.
     pub(super) fn own_addresses_changed(&mut self, before: Option<LinkUp>) {
-        for up in before {
+        if let Some(up) = before {
             up.addrs.iter().for_each(|(addr, _)| self.settle(up.network, (*addr).into()));
         }
         let now: Vec<_> =

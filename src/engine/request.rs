@@ -56,6 +56,11 @@ pub enum Request {
 }
 
 impl Request {
+    /// Whether an address may be promised in answer.
+    pub fn wants_address(self) -> bool {
+        !matches!(self, Request::Decline { .. } | Request::Release { .. } | Request::Inform { .. })
+    }
+
     /// Reads a client's message by RFC 2131 s4.3.2 and table 4.
     pub fn of(msg: &Message<'_>) -> Result<Request, DropReason> {
         let ciaddr = Some(msg.ciaddr()).filter(|addr| !addr.is_unspecified());

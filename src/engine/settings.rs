@@ -24,6 +24,16 @@ pub struct Times {
     pub t2: Span,
 }
 
+impl Times {
+    /// A lease of that length with the usual T1 and T2 (RFC 2131 s4.4.5: 1/2 and 7/8).
+    pub fn until(lease: Span) -> Times {
+        if lease.is_forever() {
+            return Times { lease, t1: lease, t2: lease };
+        }
+        Times { lease, t1: Span(lease.0 / 2), t2: Span(lease.0 - lease.0 / 8) }
+    }
+}
+
 impl<'a> Chain<'a> {
     /// The chain for a client and the address it has or asks about.
     pub fn of(ctx: &Ctx<'a>, addr: Option<Ipv4Addr>) -> Chain<'a> {
@@ -49,9 +59,10 @@ impl<'a> Chain<'a> {
     pub fn options(&self) -> impl Iterator<Item = &'a PolicyOption> + '_ {
         self.0.iter().enumerate().flat_map(|(level, s)| {
             let nearer = &self.0[..level];
-            s.options.entries.iter().filter(move |o| {
-                nearer.iter().all(|n| n.options.get(o.code).is_none())
-            })
+            s.options
+                .entries
+                .iter()
+                .filter(move |o| nearer.iter().all(|n| n.options.get(o.code).is_none()))
         })
     }
 
@@ -90,12 +101,12 @@ impl<'a> Chain<'a> {
             Some(u32::MAX) => max,
             Some(secs) => Span::from_secs(u64::from(secs)).clamp(min, max),
         };
-        let (half, most) = (Span(lease.0 / 2), Span(lease.0 - lease.0 / 8));
-        let t2 = of(|t| t.t2).filter(|t2| *t2 < lease).unwrap_or(most);
-        let t1 = of(|t| t.t1).filter(|t1| *t1 < t2).unwrap_or(half.min(t2));
-        match lease.is_forever() {
-            true => Times { lease, t1: lease, t2: lease },
-            false => Times { lease, t1, t2 },
+        let usual = Times::until(lease);
+        if lease.is_forever() {
+            return usual;
         }
+        let t2 = of(|t| t.t2).filter(|t2| *t2 < lease).unwrap_or(usual.t2);
+        let t1 = of(|t| t.t1).filter(|t1| *t1 < t2).unwrap_or(usual.t1.min(t2));
+        Times { lease, t1, t2 }
     }
 }

@@ -2,15 +2,15 @@
 
 use std::net::Ipv4Addr;
 
-use crate::base::{ClientKey, HwAddr, Span, Timestamp};
-use crate::config::policy::{Bootp, Identity, Network};
+use crate::base::{ClientKey, HwAddr, Mac, Timestamp};
+use crate::config::policy::{Bootp, Identity};
 use crate::lease::{Lease, QuarantineReason, State};
-use crate::wire::{Message, MessageType};
+use crate::wire::Message;
 
 use super::Engine;
 use super::choose::Choice;
 use super::classes::Classes;
-use super::context::{Ctx, Path, Proof};
+use super::context::{Ctx, Proof};
 use super::effects::{Arrival, DropReason, Effects, EventKind, NakReason};
 use super::grant::Grant;
 use super::identity::{self, Identified};
@@ -142,7 +142,7 @@ impl Engine {
         let chosen = match self.choose(ctx, wanted, fx) {
             Ok(Choice::Take(chosen)) => chosen,
             Ok(Choice::Ask(addr)) => {
-                return self.wait(ctx, addr, crate::base::Mac::BROADCAST, fx);
+                return self.wait(ctx, addr, Mac::BROADCAST, fx);
             }
             Err(reason) => {
                 self.say(ctx.now, Some(ctx.id()), EventKind::Exhausted(ctx.hw), fx);
@@ -245,7 +245,9 @@ impl Engine {
         match self.entitled(ctx, addr) {
             Ok(()) => self.acknowledge(ctx, addr, Grant::Extend, fx),
             // Its pool is gone or closed to it: the lease runs out, no sooner and no later.
-            Err(NakReason::NotAllowed) if lease.state == State::Leased && !self.is_reserved_for_other(ctx, addr) => {
+            Err(NakReason::NotAllowed)
+                if lease.state == State::Leased && !self.is_reserved_for_other(ctx, addr) =>
+            {
                 let times = settings::Times::until(lease.until.since(ctx.now));
                 self.reply_now(ctx, Answer::ack(ctx, &lease, times), fx)
             }
@@ -268,7 +270,7 @@ impl Engine {
             return self.nak_if_authoritative(ctx, addr, NakReason::Unknown, fx);
         }
         match ctx.proof(addr) {
-            None => self.wait(ctx, addr, crate::base::Mac::BROADCAST, fx),
+            None => self.wait(ctx, addr, Mac::BROADCAST, fx),
             Some(Proof { answer, .. }) if answer.is_some() && answer == ctx.hw.mac() => {
                 self.acknowledge(ctx, addr, Grant::Adopt, fx)
             }
@@ -299,7 +301,7 @@ impl Engine {
             return Err(DropReason::Bootp);
         }
         match self.choose(ctx, None, fx)? {
-            Choice::Ask(addr) => self.wait(ctx, addr, crate::base::Mac::BROADCAST, fx),
+            Choice::Ask(addr) => self.wait(ctx, addr, Mac::BROADCAST, fx),
             Choice::Take(chosen) => {
                 let grant = self.grant(ctx, chosen.addr, Grant::Bootp, fx)?;
                 self.reply_after(ctx, Answer::bootp(&grant.lease), fx)
@@ -366,9 +368,7 @@ pub(super) fn is_of(lease: &Lease, ctx: &Ctx<'_>) -> bool {
 
 /// Firmware, iPXE, installer and system of one machine are one instance.
 pub(super) fn is_sibling(lease: &Lease, ctx: &Ctx<'_>) -> bool {
-    (ctx.boot_stage || lease.details.boot_stage)
-        && !ctx.hw.bytes().is_empty()
-        && lease.hw == ctx.hw
+    (ctx.boot_stage || lease.details.boot_stage) && !ctx.hw.bytes().is_empty() && lease.hw == ctx.hw
 }
 
 /// RFC 2131 s2, RFC 4390 s2.1: a hardware address may be absent only where an identifier is

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 
-use crate::base::{ClientKey, HwAddr, Mac, Resource, Span, Timestamp};
+use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Span, Timestamp};
 use crate::config::policy::{Network, Verify};
 use crate::lease::{Lease, QuarantineReason, State};
 
@@ -163,10 +163,10 @@ impl Engine {
         }
     }
 
-    /// An address of a pool was taken, so its queue may be short again.
-    pub(super) fn wake_verifier(&mut self, net: usize) {
-        if let Some(net) = self.nets.get_mut(net) {
-            net.verifier.short = true;
+    /// A pool changed, so its queue may be short again.
+    pub(super) fn wake_verifier(&mut self, network: NetworkId) {
+        if let Some(net) = self.net_index(network) {
+            self.nets[net].verifier.short = true;
         }
     }
 
@@ -207,7 +207,7 @@ impl Engine {
             return;
         }
         self.take_from_pool(id, addr.into());
-        self.wake_verifier(net);
+        self.wake_verifier(id);
         if !self.store_ok {
             self.nets[net].verifier.set_aside.push(addr);
             return;

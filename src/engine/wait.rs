@@ -8,7 +8,7 @@ use crate::base::{Mac, NetworkId, Span, Timestamp};
 
 use super::Engine;
 use super::context::{Ctx, Proof};
-use super::effects::{ArpOut, Arrival, ArpSeen, DropReason, Effects};
+use super::effects::{ArpOut, ArpSeen, Arrival, DropReason, Effects};
 use crate::base::LinkId;
 
 /// Most packets that wait at once.
@@ -66,7 +66,8 @@ impl Engine {
         }
         let queue = room.by_addr.entry(key).or_default();
         // A client that repeats itself while it waits gets one answer.
-        let again = |w: &Waiting| w.bytes.get(4..8) == ctx.bytes.get(4..8) && *w.bytes == *ctx.bytes;
+        let again =
+            |w: &Waiting| w.bytes.get(4..8) == ctx.bytes.get(4..8) && *w.bytes == *ctx.bytes;
         if queue.iter().any(again) {
             return Ok(());
         }
