@@ -3,4 +3,5 @@ pub mod base;
 pub mod config;
 pub mod engine;
 pub mod lease;
+pub mod net;
 pub mod store;
