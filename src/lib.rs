@@ -3,5 +3,6 @@ pub mod base;
 pub mod config;
 pub mod engine;
 pub mod lease;
+pub mod net;
 pub mod store;
 pub mod wire;
