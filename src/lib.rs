@@ -4,3 +4,5 @@ pub mod config;
 pub mod engine;
 pub mod lease;
 pub mod store;
+
+pub mod cli;
