@@ -1,4 +1,5 @@
 //! foreshadow: a DHCP server for hypervisor networks that looks ahead.
+pub mod api;
 pub mod base;
 pub mod config;
 pub mod engine;
