@@ -3,6 +3,7 @@ pub mod api;
 pub mod base;
 pub mod config;
 pub mod engine;
+pub mod import;
 pub mod lease;
 pub mod store;
 
