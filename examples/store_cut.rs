@@ -121,6 +121,7 @@ fn change(n: u64, random: &mut impl FnMut(u64) -> u64) -> Change {
         since: Timestamp(n),
         updated: Timestamp(n + random(1000)),
         until: Timestamp(n + 86_400_000),
+        port: None,
         details: Arc::new(details),
     })
 }

@@ -134,6 +134,7 @@ impl LeaseView {
             since: time("since", &self.since, Some(now))?,
             updated: time("updated", &self.updated, Some(now))?,
             until,
+            port: None,
             details: Arc::new(self.details()?),
         })
     }

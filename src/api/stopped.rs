@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use crate::base::{NetworkId, Resource, Timestamp};
 use crate::config::Policy;
 use crate::lease::{Change, Lease, Seq, State};
-use crate::store::{Contents, Store};
+use crate::store::{Contents, Store, StoreError};
 
 use super::command::{Command, Desk, Refusal, Reply};
 use super::view::{NetworkView, StatusView, StoreView};
@@ -172,10 +172,12 @@ impl Desk for Stopped {
     }
 
     fn backup(&mut self, to: PathBuf, reply: Reply<Result<(), Refusal>>) {
-        let done = match self.store.as_mut() {
-            Some(store) => store.backup(&to).map_err(|error| Refusal::Store(error.to_string())),
-            None => Err(Refusal::Store("this is a copy of the store".into())),
+        let answer = move |done: Result<(), StoreError>| {
+            drop(reply.send(done.map_err(|error| Refusal::Store(error.to_string()))));
         };
-        drop(reply.send(done));
+        match self.store.as_mut() {
+            Some(store) => store.backup(&to, Box::new(answer)),
+            None => answer(Err(StoreError::Broken)),
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Prefix4, Timestamp};
 use crate::config::Policy;
 use crate::config::policy::*;
 use crate::lease::{Change, Details, Lease, Seq, State};
-use crate::store::{Contents, Store, StoreError, StoreStats};
+use crate::store::{BackupDone, Contents, Store, StoreError, StoreStats};
 
 use super::client::{Client, ClientError};
 use super::command::{Command, Post, Refusal, Reload};
@@ -89,6 +89,7 @@ fn lease(n: u32) -> Lease {
         since: Timestamp(NOW.0 - 5000),
         updated: Timestamp(NOW.0 - 1000),
         until: Timestamp(NOW.0 + 3_600_000),
+        port: None,
         details: Arc::new(Details {
             hostname: Some(format!("vm-{n}").into()),
             account: (n == 3).then(|| "acme".into()),
@@ -118,9 +119,9 @@ impl Store for Batches {
     fn rebuild(&mut self, _: &Contents) -> Result<(), StoreError> {
         Ok(())
     }
-    fn backup(&mut self, to: &Path) -> Result<(), StoreError> {
+    fn backup(&mut self, to: &Path, done: BackupDone) {
         let named = |source| StoreError::Io { what: "create", path: to.to_owned(), source };
-        std::fs::create_dir(to).map_err(named)
+        done(std::fs::create_dir(to).map_err(named));
     }
     fn stats(&self) -> StoreStats {
         StoreStats::default()

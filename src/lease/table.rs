@@ -119,6 +119,15 @@ impl LeaseTable {
         self.slots.iter().flatten()
     }
 
+    /// Shows up to `most` bindings from position `from` on to `look`, and says where to go on. A
+    /// binding keeps its position while it is there.
+    pub fn scan(&self, from: u64, most: usize, mut look: impl FnMut(&Lease)) -> Option<u64> {
+        let from = usize::try_from(from).unwrap_or(usize::MAX).min(self.slots.len());
+        let to = from.saturating_add(most).min(self.slots.len());
+        self.slots[from..to].iter().flatten().for_each(&mut look);
+        (to < self.slots.len()).then_some(to as u64)
+    }
+
     /// Whether a write of this resource is not durable yet.
     pub fn is_pending(&self, network: NetworkId, resource: Resource) -> bool {
         self.pending.contains_key(&(network, resource))

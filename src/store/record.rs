@@ -14,7 +14,7 @@
 //! state   := 1 leased  2 expired  3 released  4 declined  5 in use, mac[6]  6 quarantined
 //! since   := varint ms;  updated := varint (updated - since);  until := varint (until - updated)
 //! details := per flag, in this order: 0x01 hostname:text  0x02 account:text  0x04 circuit:bytes
-//!            0x08 remote:bytes  0x10 relay[4]  0x20 port:text;  0x40 is the boot stage
+//!            0x08 remote:bytes  0x10 relay[4];  0x40 is the boot stage
 //! bytes   := length:varint, so many bytes;  text := bytes in UTF-8, any character allowed
 //! ```
 //!
@@ -43,7 +43,6 @@ const ACCOUNT: u8 = 0x02;
 const CIRCUIT: u8 = 0x04;
 const REMOTE: u8 = 0x08;
 const RELAY: u8 = 0x10;
-const PORT: u8 = 0x20;
 const BOOT_STAGE: u8 = 0x40;
 const HW_IS_CLIENT: u8 = 0x80;
 
@@ -73,9 +72,6 @@ pub enum RecordError {
     /// There are bytes after the body.
     #[error("{0} bytes follow the record's body")]
     Trailing(usize),
-    /// Offers live in memory only.
-    #[error("an offer is never stored")]
-    Offered,
     /// Longer than any record may be.
     #[error("record of {0} bytes, at most {RECORD_MAX} are allowed")]
     TooLong(usize),
@@ -173,12 +169,11 @@ fn flags(details: &Details) -> u8 {
         | flag(details.circuit_id.is_some(), CIRCUIT)
         | flag(details.remote_id.is_some(), REMOTE)
         | flag(details.relay.is_some(), RELAY)
-        | flag(details.port.is_some(), PORT)
         | flag(details.boot_stage, BOOT_STAGE)
 }
 
 fn put_details(details: &Details, out: &mut Vec<u8>) {
-    let Details { hostname, account, circuit_id, remote_id, relay, port, boot_stage: _ } = details;
+    let Details { hostname, account, circuit_id, remote_id, relay, boot_stage: _ } = details;
     if let Some(hostname) = hostname {
         put_bytes(hostname.as_bytes(), out);
     }
@@ -194,14 +189,10 @@ fn put_details(details: &Details, out: &mut Vec<u8>) {
     if let Some(relay) = relay {
         out.extend_from_slice(&relay.octets());
     }
-    if let Some(port) = port {
-        put_bytes(port.as_bytes(), out);
-    }
 }
 
 fn put_state(state: State, out: &mut Vec<u8>) -> Result<(), RecordError> {
     out.push(match state {
-        State::Offered => return Err(RecordError::Offered),
         State::Leased => 1,
         State::Expired => 2,
         State::Released => 3,
@@ -260,7 +251,7 @@ fn lease(r: &mut Reader<'_>) -> Result<Lease, RecordError> {
     let updated = Timestamp(since.0.wrapping_add(r.varint("updated")?));
     let until = Timestamp(updated.0.wrapping_add(r.varint("until")?));
     let details = Arc::new(details(flags, r)?);
-    Ok(Lease { network, resource, client, hw, state, since, updated, until, details })
+    Ok(Lease { network, resource, client, hw, state, since, updated, until, port: None, details })
 }
 
 /// The hardware address inside a client key: kind, type, address.
@@ -303,9 +294,6 @@ fn details(flags: u8, r: &mut Reader<'_>) -> Result<Details, RecordError> {
     }
     if has(RELAY) {
         details.relay = Some(Ipv4Addr::from(r.array::<4>("relay")?));
-    }
-    if has(PORT) {
-        details.port = Some(r.text("port")?.into());
     }
     Ok(details)
 }
