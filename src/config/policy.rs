@@ -413,6 +413,11 @@ impl Network {
         self.subnets.iter().find(|s| s.prefix.contains(addr))
     }
 
+    /// Whether a subnet is on the link itself, and not one that only relays reach.
+    pub fn is_local(&self, prefix: Prefix4) -> bool {
+        !self.relays.iter().any(|r| r.range().overlaps(&prefix.range()))
+    }
+
     /// Whether relays at `giaddr` are believed for this network.
     pub fn believes(&self, giaddr: Ipv4Addr) -> bool {
         self.relays.iter().any(|p| p.contains(giaddr))
