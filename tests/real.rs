@@ -6,6 +6,9 @@ mod common;
 
 mod real {
     mod clients;
-    #[cfg(any())]
+    mod durable;
+    mod firmware;
     mod identity;
+    mod network;
+    mod takeover;
 }

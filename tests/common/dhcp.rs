@@ -24,7 +24,6 @@ pub(crate) struct Message {
     pub(crate) siaddr: Ipv4Addr,
     pub(crate) giaddr: Ipv4Addr,
     pub(crate) chaddr: [u8; 6],
-    pub(crate) file: String,
     /// In the order of the packet; split options are separate entries.
     pub(crate) options: Vec<(u8, Vec<u8>)>,
 }
@@ -41,7 +40,6 @@ impl Message {
             siaddr: Ipv4Addr::UNSPECIFIED,
             giaddr: Ipv4Addr::UNSPECIFIED,
             chaddr: mac,
-            file: String::new(),
             options: vec![(53, vec![kind])],
         }
     }
@@ -116,8 +114,6 @@ impl Message {
         if word(236)? != COOKIE {
             return None;
         }
-        let name = bytes.get(108..236)?;
-        let file = name.split(|b| *b == 0).next().unwrap_or_default();
         Some(Message {
             op: bytes[0],
             xid: u32::from_be_bytes(word(4)?),
@@ -127,7 +123,6 @@ impl Message {
             siaddr: addr(20)?,
             giaddr: addr(24)?,
             chaddr: bytes.get(28..34)?.try_into().ok()?,
-            file: String::from_utf8_lossy(file).into_owned(),
             options: options(bytes.get(240..)?),
         })
     }

@@ -1,6 +1,7 @@
 //! What the tests against real components share: namespaces, processes, frames, clients, servers.
 
 pub(crate) mod clients;
+pub(crate) mod crowd;
 pub(crate) mod dhcp;
 pub(crate) mod link;
 pub(crate) mod process;

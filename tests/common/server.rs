@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use rustix::process::Signal;
@@ -41,7 +41,7 @@ pub(crate) struct Server {
     host: Host,
     dir: PathBuf,
     flags: Vec<String>,
-    label: String,
+    mounts_of: Option<u32>,
 }
 
 /// How to start a server.
@@ -53,6 +53,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) state: Option<&'a str>,
     /// Flags of `serve`.
     pub(crate) flags: &'a [&'a str],
+    /// A process whose mounts the server sees.
+    pub(crate) mounts_of: Option<u32>,
 }
 
 impl Server {
@@ -77,9 +79,9 @@ impl Server {
         fs::write(dir.join("header"), &server).unwrap();
         fs::write(dir.join("foreshadow.toml"), server + body).unwrap();
         let flags: Vec<String> = setup.flags.iter().map(|f| (*f).to_owned()).collect();
-        let label = "server".to_owned();
-        let proc = launch(&dir, host, &flags, &label);
-        let mut server = Server { proc, host: host.clone(), dir, flags, label };
+        let proc = launch(&dir, host, &flags, setup.mounts_of);
+        let mounts_of = setup.mounts_of;
+        let mut server = Server { proc, host: host.clone(), dir, flags, mounts_of };
         server.wait_ready();
         server
     }
@@ -121,7 +123,7 @@ impl Server {
     /// Starts it again as it was, after [`Server::stop`] or [`Server::kill9`].
     #[track_caller]
     pub(crate) fn start_again(&mut self) {
-        self.proc = launch(&self.dir, &self.host, &self.flags, &self.label);
+        self.proc = launch(&self.dir, &self.host, &self.flags, self.mounts_of);
         self.wait_ready();
     }
 
@@ -163,11 +165,17 @@ impl Server {
     }
 }
 
-fn launch(dir: &std::path::Path, host: &Host, flags: &[String], label: &str) -> Proc {
+fn launch(dir: &Path, host: &Host, flags: &[String], mounts_of: Option<u32>) -> Proc {
     let config = dir.join("foreshadow.toml");
     let mut argv = vec![BINARY, "serve", "--config", config.to_str().unwrap()];
     argv.extend(flags.iter().map(String::as_str));
-    Proc::start(host.command(&argv), &dir.join(format!("{label}.log")))
+    let mut command = host.command(&argv);
+    if let Some(pid) = mounts_of {
+        let inner = std::mem::replace(&mut command, Command::new("nsenter"));
+        command.arg(format!("--mount=/proc/{pid}/ns/mnt")).arg(inner.get_program());
+        command.args(inner.get_args());
+    }
+    Proc::start(command, &dir.join("server.log"))
 }
 
 /// Starts a dnsmasq for DHCP alone on `link` of `host`, with a pool like "10.77.1.100,10.77.1.199";
