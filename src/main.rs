@@ -1,1 +1,5 @@
-fn main() {}
+//! The `foreshadow` command: arguments in, exit code out. See [`foreshadow::cli`].
+
+fn main() -> std::process::ExitCode {
+    foreshadow::cli::main()
+}

@@ -290,7 +290,7 @@ pub fn parse_hex(s: &str) -> Option<Vec<u8>> {
         .bytes()
         .filter(|b| !matches!(b, b':' | b'-' | b' '))
         .collect();
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     let nibble = |b: u8| char::from(b).to_digit(16).map(|d| d as u8);

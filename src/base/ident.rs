@@ -1,8 +1,9 @@
 //! Who a client is.
 
 use std::fmt;
+use std::str::FromStr;
 
-use super::addr::{HwAddr, write_hex};
+use super::addr::{HwAddr, parse_hex, write_hex};
 
 /// The one key by which clients are found (with their network): a client identifier, a hardware
 /// address, a relay's circuit, or a DHCPv6 DUID with its IAID.
@@ -133,6 +134,24 @@ impl fmt::Display for ClientKey {
     }
 }
 
+/// As [`ClientKey`] displays it.
+impl FromStr for ClientKey {
+    type Err = ();
+    fn from_str(s: &str) -> Result<ClientKey, ()> {
+        let (kind, hex) = s.split_once(':').ok_or(())?;
+        let kind = match kind {
+            "hw" => KeyKind::Hardware,
+            "id" => KeyKind::ClientId,
+            "circuit" => KeyKind::Circuit,
+            "clone" => KeyKind::Clone,
+            "ia" => KeyKind::Ia,
+            _ => return Err(()),
+        };
+        let bytes = parse_hex(hex).filter(|bytes| !bytes.is_empty()).ok_or(())?;
+        Ok(ClientKey::new(kind, &[&bytes]))
+    }
+}
+
 impl fmt::Debug for ClientKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -168,9 +187,13 @@ mod tests {
             ClientKey::ia(&[0, 3, 0, 1], 7),
         ] {
             assert_eq!(ClientKey::from_bytes(key.as_bytes()), Some(key.clone()));
+            assert_eq!(key.to_string().parse(), Ok(key.clone()));
         }
         assert_eq!(ClientKey::clone_of(b"image", &hw).option_61(), Some(&b"image"[..]));
         assert_eq!(ClientKey::from_bytes(&[]), None);
         assert_eq!(ClientKey::from_bytes(&[99, 1]), None);
+        for bad in ["", "id", "id:", "id:0", "name:00"] {
+            assert_eq!(bad.parse::<ClientKey>(), Err(()), "{bad}");
+        }
     }
 }

@@ -1,7 +1,8 @@
-//! Words that every other module uses: time, addresses, identities. Standard library only.
+//! Words that every other module uses: time, addresses, identities, names. Standard library only.
 
 pub mod addr;
 pub mod ident;
+pub mod name;
 pub mod time;
 
 pub use addr::{HwAddr, LinkId, Mac, NetworkId, Prefix4, Range4, Resource};

@@ -165,7 +165,8 @@ pub struct Subnet {
 pub struct Pool {
     /// The addresses.
     pub range: Range4,
-    /// Addresses of the range that are never given dynamically: `exclude` and the reserved ones.
+    /// Addresses of the range that are never given dynamically: `exclude` and the reserved ones;
+    /// disjoint and in ascending order.
     pub excluded: Vec<Range4>,
     /// If not empty: only clients of one of these classes.
     pub allow: Vec<ClassId>,
@@ -349,6 +350,15 @@ impl Pattern {
     /// Whether it is a plain name, not a glob.
     pub fn is_literal(&self) -> bool {
         !self.0.contains(['*', '?'])
+    }
+}
+
+impl Pool {
+    /// Whether `addr` is one that this pool gives out.
+    pub fn gives(&self, addr: Ipv4Addr) -> bool {
+        let after = self.excluded.partition_point(|gap| gap.first <= addr);
+        let gap = after.checked_sub(1).and_then(|at| self.excluded.get(at));
+        self.range.contains(addr) && !gap.is_some_and(|gap| gap.contains(addr))
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::Range;
 
 use crate::base::{HwAddr, LinkId, Mac, NetworkId, Prefix4, Resource, Timestamp};
-use crate::lease::{Change, Lease, Seq};
+use crate::lease::{Change, Lease, Offer, Seq};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub enum Input<'a> {
     CommitFailed(Seq),
     /// The store can write again.
     StoreReady,
+    /// Time is known to be right (or not): until it is, nothing expires after a restart.
+    ClockTrusted(bool),
     /// Time passed (see `Engine::next_wakeup`).
     Tick,
 }
@@ -154,8 +156,8 @@ pub struct Event {
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum EventKind {
-    /// An address was offered (boxed: the binding as it is now).
-    Offered(Box<Lease>),
+    /// An address was offered.
+    Offered(Box<Offered>),
     /// A lease was acknowledged for the first time (or to a new client).
     Granted(Box<Lease>),
     /// A lease was extended.
@@ -178,12 +180,36 @@ pub enum EventKind {
     ArpProxy(Mac),
     /// The same client identifier from a second live machine.
     Clone(Box<Lease>, HwAddr),
-    /// Another DHCP server answered on this network.
+    /// Another DHCP server answered on this network; said once in a while for each.
     ForeignServer(Ipv4Addr, Option<Mac>),
-    /// No address for this client.
+    /// What another server said to a client, each time.
+    Overheard(Box<Overheard>),
+    /// Nothing is free for this client.
     Exhausted(HwAddr),
     /// A packet was dropped.
     Dropped(DropReason, Option<HwAddr>),
+}
+
+/// An offer, and whether its address was known to be free.
+#[derive(Clone, Debug)]
+pub struct Offered {
+    /// The offer.
+    pub offer: Offer,
+    /// The client had it before, or a probe stayed unanswered; `false` is counted as unproven.
+    pub proven: bool,
+}
+
+/// The answer of another server.
+#[derive(Clone, Debug)]
+pub struct Overheard {
+    /// Its server identifier, else the source address.
+    pub server: Ipv4Addr,
+    /// OFFER (2), ACK (5) or NAK (6).
+    pub message_type: u8,
+    /// To whom.
+    pub hw: HwAddr,
+    /// Which address.
+    pub addr: Ipv4Addr,
 }
 
 /// Why a NAK was sent (RFC 2131 s4.3.2).
@@ -260,4 +286,8 @@ drop_reasons! {
     BadFrame = "bad-frame",
     /// A fragment of a datagram.
     Fragment = "fragment",
+    /// The answer does not fit what the client takes.
+    Unsendable = "unsendable",
+    /// No address of ours to answer from: set `server_id`.
+    NoServerId = "no-server-id",
 }

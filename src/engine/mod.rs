@@ -1,5 +1,277 @@
 //! The server's mind: given a moment and what happened, it says what to do. No IO, no clock.
+//!
+//! Reading order: [`effects`] (what goes in and out), [`select`] (which network and subnet),
+//! [`identity`] (who asks), [`request`] (what is asked), [`v4`] (the answer to each request),
+//! [`choose`] (which address), [`grant`] (how it becomes a binding), [`reply`] (options and
+//! destination), and beside them [`verify`] (addresses proven free) and [`wait`] (decisions that
+//! wait for one ARP answer).
 
+pub mod choose;
+pub mod classes;
+pub mod context;
 pub mod effects;
+pub mod giveback;
+pub mod grant;
+pub mod identity;
+pub mod network;
+pub mod overhear;
+pub mod reply;
+pub mod request;
+pub mod select;
+pub mod settings;
+pub mod v4;
+pub mod verify;
+pub mod wait;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::base::{LinkId, NetworkId, Resource, Timestamp};
+use crate::config::Policy;
+use crate::lease::{Change, Lease, LeaseTable, OfferTable, QuarantineReason, Seq, State};
 
 pub use effects::{Arrival, Destination, Effects, Input, Reply};
+use effects::{Event, EventKind, LinkUp};
+use network::Net;
+use wait::WaitingRoom;
+
+/// The lease engine. One thread owns it; see [`Engine::handle`].
+#[derive(Debug)]
+pub struct Engine {
+    policy: Arc<Policy>,
+    nets: Vec<Net>,
+    links: BTreeMap<LinkId, LinkUp>,
+    table: LeaseTable,
+    offers: OfferTable,
+    waiting: WaitingRoom,
+    /// The batch that is being gathered.
+    seq: Seq,
+    /// Whether this batch has changes.
+    dirty: bool,
+    store_ok: bool,
+    clock_trusted: bool,
+}
+
+impl Engine {
+    /// An engine with what the store held; `last` is the newest batch in it.
+    pub fn new(policy: Arc<Policy>, leases: Vec<Lease>, last: Seq) -> Engine {
+        let mut table = LeaseTable::default();
+        leases.into_iter().for_each(|lease| table.load(lease));
+        let mut engine = Engine {
+            nets: Vec::new(),
+            links: BTreeMap::new(),
+            table,
+            offers: OfferTable::default(),
+            waiting: WaitingRoom::default(),
+            seq: last.next(),
+            dirty: false,
+            store_ok: true,
+            clock_trusted: true,
+            policy,
+        };
+        engine.build_networks();
+        engine
+    }
+
+    /// Takes one input; everything to be done about it is added to `fx`.
+    pub fn handle(&mut self, now: Timestamp, input: Input<'_>, fx: &mut Effects) {
+        match input {
+            Input::Packet4(arrival, bytes) => self.packet4(now, arrival, bytes, &[], fx),
+            Input::Arp(link, seen) => self.arp_seen(now, link, seen, fx),
+            Input::LinkUp(up) => self.link_up(up),
+            Input::LinkDown(link) => self.link_down(link),
+            Input::Committed(seq) => self.committed(seq),
+            Input::CommitFailed(seq) => self.commit_failed(seq, fx),
+            Input::StoreReady => {
+                self.store_ok = true;
+                self.restore_set_aside();
+            }
+            Input::ClockTrusted(trusted) => self.clock_trusted = trusted,
+            Input::Tick => self.tick(now, fx),
+        }
+    }
+
+    /// Closes the batch: everything since the last call becomes durable under this number, or
+    /// is lost together. `None` if nothing changed.
+    pub fn end_batch(&mut self) -> Option<Seq> {
+        let closed = self.seq;
+        std::mem::take(&mut self.dirty).then(|| {
+            self.seq = closed.next();
+            closed
+        })
+    }
+
+    /// When [`Input::Tick`] is due next.
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        let expiry = self.table.next_deadline().filter(|_| self.may_expire());
+        [expiry, self.offers.next_deadline(), self.waiting.next_deadline(), self.next_proof()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// A new policy in force from the next packet on. Offers and bindings stay.
+    pub fn set_policy(&mut self, policy: Arc<Policy>) {
+        self.policy = policy;
+        self.build_networks();
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// All bindings.
+    pub fn leases(&self) -> &LeaseTable {
+        &self.table
+    }
+
+    /// All offers.
+    pub fn offers(&self) -> &OfferTable {
+        &self.offers
+    }
+
+    /// The running state of each network, in the order of the policy.
+    pub fn networks(&self) -> &[Net] {
+        &self.nets
+    }
+
+    /// An operator ends a binding or a quarantine; `None` if there is none.
+    pub fn release(
+        &mut self,
+        now: Timestamp,
+        network: NetworkId,
+        resource: Resource,
+        fx: &mut Effects,
+    ) -> Option<Lease> {
+        let lease = self.table.get(network, resource)?.clone();
+        match lease.state {
+            State::Leased => self.put(
+                Lease { state: State::Released, until: now, updated: now, ..lease.clone() },
+                fx,
+            ),
+            State::Quarantined(_) => self.forget(network, resource, fx),
+            State::Expired | State::Released => {}
+        }
+        self.say(now, Some(network), EventKind::Released(Box::new(lease.clone())), fx);
+        Some(lease)
+    }
+
+    /// Takes over a binding from elsewhere (an import), unless the resource is held by another
+    /// client or this client holds it longer. Whether it was taken.
+    pub fn import(&mut self, lease: Lease, fx: &mut Effects) -> bool {
+        let stays = self.table.get(lease.network, lease.resource).is_some_and(|old| {
+            old.state.is_held() && (old.client != lease.client || old.until >= lease.until)
+        });
+        if stays {
+            return false;
+        }
+        self.offers.remove(lease.network, lease.resource);
+        self.take_from_pool(lease.network, lease.resource);
+        self.put(lease, fx);
+        true
+    }
+
+    fn tick(&mut self, now: Timestamp, fx: &mut Effects) {
+        self.lapse_offers(now);
+        self.resolve_waiting(now, fx);
+        self.run_verifier(now, fx);
+        if self.may_expire() {
+            self.expire(now, fx);
+        }
+    }
+
+    /// Nothing expires while that could not be written, nor while the clock may be wrong.
+    fn may_expire(&self) -> bool {
+        self.store_ok && self.clock_trusted
+    }
+
+    fn lapse_offers(&mut self, now: Timestamp) {
+        while let Some(offer) = self.offers.pop_lapsed(now) {
+            self.settle(offer.network, offer.resource);
+        }
+    }
+
+    fn expire(&mut self, now: Timestamp, fx: &mut Effects) {
+        // A bound on one step: a million leases that end at once must not stall the packets.
+        for _ in 0..EXPIRIES_PER_TICK {
+            let Some(lease) = self.table.first_due(now).cloned() else { return };
+            match lease.state {
+                State::Quarantined(reason) => {
+                    self.forget(lease.network, lease.resource, fx);
+                    if let (QuarantineReason::InUse(mac), Some(net)) =
+                        (reason, self.net_index(lease.network))
+                    {
+                        self.nets[net].verifier.forget_answer(mac, lease.resource);
+                    }
+                }
+                _ => {
+                    self.put(Lease { state: State::Expired, ..lease.clone() }, fx);
+                    let kind = EventKind::Expired(Box::new(lease.clone()));
+                    self.say(now, Some(lease.network), kind, fx);
+                }
+            }
+        }
+    }
+
+    fn committed(&mut self, seq: Seq) {
+        let mut settled = Vec::new();
+        self.table.committed(seq, |_, key| settled.push(key));
+        for (network, resource) in settled {
+            self.settle(network, resource);
+        }
+    }
+
+    fn commit_failed(&mut self, seq: Seq, fx: &mut Effects) {
+        self.store_ok = false;
+        // The open batch is lost as well: its changes build on the failed one's.
+        for (network, resource) in self.table.take_back(seq) {
+            self.settle(network, resource);
+        }
+        self.dirty = false;
+        fx.changes.clear();
+        fx.send_after.clear();
+    }
+
+    fn link_up(&mut self, up: LinkUp) {
+        let before = self.links.insert(up.link, up);
+        self.own_addresses_changed(before);
+    }
+
+    fn link_down(&mut self, link: LinkId) {
+        let before = self.links.remove(&link);
+        self.own_addresses_changed(before);
+    }
+
+    /// Writes a binding as part of the open batch.
+    fn put(&mut self, lease: Lease, fx: &mut Effects) {
+        self.dirty = true;
+        self.table.put(self.seq, lease, &mut fx.changes);
+    }
+
+    /// Forgets a binding as part of the open batch.
+    fn forget(&mut self, network: NetworkId, resource: Resource, fx: &mut Effects) {
+        self.dirty = true;
+        self.table.remove(self.seq, network, resource, &mut fx.changes);
+    }
+
+    /// Notes a fact about the server itself as part of the open batch.
+    pub fn note(&mut self, name: &str, value: &[u8], fx: &mut Effects) {
+        self.dirty = true;
+        fx.changes.push(Change::Meta(name.into(), value.into()));
+    }
+
+    fn say(&self, at: Timestamp, network: Option<NetworkId>, kind: EventKind, fx: &mut Effects) {
+        fx.events.push(Event { at, network, kind });
+    }
+
+    fn net_index(&self, network: NetworkId) -> Option<usize> {
+        self.nets.iter().position(|net| net.id == network)
+    }
+}
+
+/// How many bindings one tick ends at most; the next tick is due at once.
+const EXPIRIES_PER_TICK: usize = 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,19 @@
 //! Bindings: what they are, how they change, and every index by which they are found.
+//!
+//! [`table::LeaseTable`] holds what is durable (or about to be), [`offers::OfferTable`] what was
+//! only promised, and [`pool::Pool`] what is free. The engine keeps the three in step: an address
+//! of a pool is in exactly one of them.
 
+pub mod binding;
 pub mod change;
-pub mod lease;
+pub mod offers;
+pub mod pool;
+pub mod ranges;
+pub mod table;
 
+pub use binding::{Details, Lease, QuarantineReason, State};
 pub use change::{Change, Seq};
-pub use lease::{Details, Lease, QuarantineReason, State};
+pub use offers::{Offer, OfferTable};
+pub use pool::Pool;
+pub use ranges::RangeSet;
+pub use table::LeaseTable;

@@ -1,27 +1,70 @@
 //! Where bindings become durable: a journal that commits, and sled behind it as the checkpoint.
+//!
+//! In reading order:
+//!
+//! * [`record`]: the bytes of one fact.
+//! * `journal`: the commit path; a batch of records, appended and synced.
+//! * `block`, `checkpoint`: sled behind the journal, and what sled is weak at.
+//! * `worker`: the thread that moves facts from journal to checkpoint.
+//! * `layout`: the files, and how one generation of them takes over from another.
+//! * [`recovery`]: what the files say at start.
+//! * [`disk_store`]: all of it together.
+//! * [`mem`]: a store in memory with injected failures, for tests of those above.
+//! * [`disk`]: every operation on files, where tests make a disk fail.
+//!
+//! A batch is acknowledged when its journal is synced. About once a second the journals change
+//! places: what the full one holds is merged into the checkpoint by the worker, while commits go
+//! on in the other. Only when the checkpoint is synced is the full one written again. If the
+//! checkpoint is late, the journal grows; a commit never waits for it.
 
 use std::collections::BTreeMap;
 
 use crate::lease::{Change, Lease, Seq};
 
+mod block;
+mod checkpoint;
+pub mod disk;
+pub mod disk_store;
+mod journal;
+mod layout;
+pub mod record;
+pub mod recovery;
+mod worker;
+
+pub use disk_store::{DiskStore, StoreOptions, open_copy};
+pub use recovery::Recovery;
+
+/// Called once with what came of a backup, from another thread.
+pub type BackupDone = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
 /// What every store does. One thread owns it; calls block.
 pub trait Store: Send {
     /// Makes `changes` durable as one atomic batch; on `Ok` they survive a power cut.
     ///
-    /// After an error nothing of this batch may be assumed, no further commit succeeds, and
-    /// [`Store::rebuild`] is the way out.
+    /// Numbers rise; a number that failed may come again after a rebuild. No changes: no write.
+    ///
+    /// After an error of the disk nothing of this batch may be assumed, no further commit
+    /// succeeds, and [`Store::rebuild`] is the way out. [`StoreError::Record`] and
+    /// [`StoreError::OutOfOrder`] refuse this batch alone.
     fn commit(&mut self, seq: Seq, changes: &[Change]) -> Result<(), StoreError>;
 
     /// Background work (checkpoints, retiring journals), called between commits when idle and at
-    /// least once a second. Must not block commits for long.
+    /// least once a second. Does not block commits for long.
+    ///
+    /// An error says that the checkpoint failed. Commits go on, in journals that grow;
+    /// [`Store::rebuild`] is due. Until then each call is an error.
     fn maintain(&mut self) -> Result<(), StoreError>;
 
     /// After a failed commit: write everything anew from memory into new files, so that nothing
     /// of the old ones is trusted (after a failed sync Linux marks the lost pages clean).
+    ///
+    /// `contents` must hold all that was committed, and its `seq` the last batch. After an error
+    /// the store is as it was, or fails every commit; it can be called again.
     fn rebuild(&mut self, contents: &Contents) -> Result<(), StoreError>;
 
-    /// Writes a consistent copy of everything committed to a new directory `to`.
-    fn backup(&mut self, to: &std::path::Path) -> Result<(), StoreError>;
+    /// Writes a copy of everything committed so far, perhaps more, to the new or empty directory
+    /// `to`; it can be opened as a store. Commits go on meanwhile.
+    fn backup(&mut self, to: &std::path::Path, done: BackupDone);
 
     /// Sizes and counts for status and metrics.
     fn stats(&self) -> StoreStats;
@@ -101,6 +144,17 @@ pub enum StoreError {
     /// An earlier failure stands; see [`Store::rebuild`].
     #[error("the store failed earlier and was not rebuilt yet")]
     Broken,
+    /// A fact that has no record; nothing was written.
+    #[error("{0}")]
+    Record(#[source] record::RecordError),
+    /// Batches must be committed in order; nothing was written.
+    #[error("batch {seq} after batch {last}, numbers must rise")]
+    OutOfOrder {
+        /// The batch.
+        seq: u64,
+        /// The last one committed.
+        last: u64,
+    },
     /// Another process has it open.
     #[error("{path}: in use by another process")]
     Locked {

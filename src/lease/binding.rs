@@ -1,9 +1,10 @@
 //! One binding of a resource to a client.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
+use crate::base::{ClientKey, HwAddr, LinkId, Mac, NetworkId, Resource, Timestamp};
 
 /// A resource of a network, the client that it is bound to, and the state of that bond.
 ///
@@ -24,9 +25,11 @@ pub struct Lease {
     pub since: Timestamp,
     /// When it was last acknowledged or changed (RFC 4388: the client's last transaction time).
     pub updated: Timestamp,
-    /// When the state ends by itself: lease expiry, end of the offer, end of quarantine;
-    /// for a remembered binding, when it ended.
+    /// When the state ends by itself: lease expiry, end of quarantine; for a remembered
+    /// binding, when it ended.
     pub until: Timestamp,
+    /// The bridge port it was last heard on, where known. Not stored: a restart forgets it.
+    pub port: Option<LinkId>,
     /// What most packets do not need.
     pub details: Arc<Details>,
 }
@@ -42,19 +45,15 @@ pub struct Details {
     pub circuit_id: Option<Box<[u8]>>,
     /// Relay agent remote id, as received.
     pub remote_id: Option<Box<[u8]>>,
-    /// The relay (giaddr), if any, in text.
-    pub relay: Option<std::net::Ipv4Addr>,
-    /// The bridge port that the client was last heard on, if known.
-    pub port: Option<Box<str>>,
+    /// The relay (giaddr) that it was last heard through.
+    pub relay: Option<Ipv4Addr>,
     /// The holder is a boot stage (PXE, HTTP boot or iPXE): what boots next keeps its address.
     pub boot_stage: bool,
 }
 
-/// The state of a binding. Offers live in memory only.
+/// The state of a binding. Offers are no bindings yet: see [`super::Offer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Promised to a client until `until`; never on disk.
-    Offered,
     /// Acknowledged until `until`.
     Leased,
     /// Ran out at `until`; free, and remembered for its client.
@@ -79,7 +78,7 @@ pub enum QuarantineReason {
 impl State {
     /// Whether the resource is held: nobody else may have it.
     pub fn is_held(self) -> bool {
-        matches!(self, State::Offered | State::Leased | State::Quarantined(_))
+        matches!(self, State::Leased | State::Quarantined(_))
     }
 
     /// Whether the resource is free and only remembered for its last client.
@@ -91,7 +90,6 @@ impl State {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            State::Offered => "offered",
             State::Leased => "leased",
             State::Expired => "expired",
             State::Released => "released",

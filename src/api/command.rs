@@ -1,0 +1,271 @@
+//! The closed set of things that the control plane may ask of the engine's thread.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::base::{NetworkId, Resource};
+use crate::config::Policy;
+use crate::lease::Lease;
+
+use super::view::StatusView;
+
+/// How many leases one [`Command::Leases`] may look at: a bound on how long it keeps the packets
+/// waiting.
+pub const LEASES_PER_PAGE: usize = 1000;
+/// How many leases one [`Command::Import`] may carry.
+pub const LEASES_PER_IMPORT: usize = 1000;
+
+/// Where an answer goes. Whoever asked may have gone away; then the answer is dropped.
+pub type Reply<T> = oneshot::Sender<T>;
+
+/// One request, with the way back.
+#[derive(Debug)]
+pub enum Command {
+    /// Figures about everything.
+    Status(Reply<StatusView>),
+    /// The bindings from a position on that pass a filter.
+    Leases {
+        /// Which.
+        filter: Filter,
+        /// Where to go on: 0, then [`Page::next`].
+        from: u64,
+        /// The answer.
+        reply: Reply<Page>,
+    },
+    /// The bindings of one resource, on one network or on all.
+    Lease {
+        /// The network; all if `None`.
+        network: Option<NetworkId>,
+        /// Which.
+        resource: Resource,
+        /// The answer.
+        reply: Reply<Page>,
+    },
+    /// End a binding or a quarantine.
+    Release {
+        /// The network; needed only where several have such an address.
+        network: Option<NetworkId>,
+        /// Which.
+        resource: Resource,
+        /// The binding as it was, once its end is durable.
+        reply: Reply<Result<(Lease, Arc<Policy>), Refusal>>,
+    },
+    /// Take bindings over, [`LEASES_PER_IMPORT`] at most.
+    Import {
+        /// Checked against the policy.
+        leases: Vec<Lease>,
+        /// For each of them whether it was taken, once those are durable.
+        reply: Reply<Result<Vec<bool>, Refusal>>,
+    },
+    /// The policy in force.
+    Policy(Reply<Arc<Policy>>),
+    /// Put a new policy in force.
+    SetPolicy(Arc<Policy>, Reply<()>),
+    /// Copy the store into a new directory.
+    Backup(PathBuf, Reply<Result<(), Refusal>>),
+}
+
+/// Which bindings; what is `None` does not matter.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// On this network.
+    pub network: Option<NetworkId>,
+    /// In this state, as [`crate::lease::State`] displays it.
+    pub state: Option<String>,
+    /// Of this account.
+    pub account: Option<String>,
+}
+
+impl Filter {
+    /// Whether `lease` passes.
+    pub fn passes(&self, lease: &Lease) -> bool {
+        self.network.is_none_or(|network| network == lease.network)
+            && self.state.as_ref().is_none_or(|state| lease.state.to_string() == *state)
+            && self.account.as_deref().is_none_or(|it| lease.details.account.as_deref() == Some(it))
+    }
+}
+
+/// Some bindings, and the policy that knows their networks' names.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// In the desk's order.
+    pub leases: Vec<Lease>,
+    /// Where the next page starts; `None` after the last.
+    pub next: Option<u64>,
+    /// The policy in force.
+    pub policy: Arc<Policy>,
+}
+
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The request makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// There is nothing of that name.
+    #[error("{0}")]
+    NotFound(String),
+    /// The caller may not do this.
+    #[error("{0}")]
+    Forbidden(String),
+    /// It does not go together with what is there.
+    #[error("{0}")]
+    Conflict(String),
+    /// The configuration has faults, drawn at their lines; the policy in force stays.
+    #[error("{0}")]
+    Faults(String),
+    /// It could not be made durable, and was taken back.
+    #[error("{0}")]
+    Store(String),
+    /// The server is busy, or on its way out.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// A way to the engine's thread.
+pub trait Post: Send + Sync + 'static {
+    /// Queues a command and wakes the thread; gives it back if the thread is gone or has too
+    /// much to do.
+    fn post(&self, command: Command) -> Result<(), Command>;
+}
+
+/// Reads the configuration again and puts it in force. May block.
+pub trait Reload: Send + Sync + 'static {
+    /// The number of networks and the warnings, or why the old policy stays.
+    fn reload(&self) -> Result<super::view::ReloadView, Refusal>;
+}
+
+/// What answers commands, on the thread that owns the bindings.
+pub trait Desk {
+    /// The policy in force.
+    fn policy(&self) -> Arc<Policy>;
+    /// Figures about everything.
+    fn status(&self) -> StatusView;
+    /// The binding of a resource.
+    fn lease(&self, network: NetworkId, resource: Resource) -> Option<&Lease>;
+    /// Shows up to `most` bindings from position `from` on to `look`; returns where to go on.
+    /// Positions are the desk's own; a binding that stays is seen once by whoever goes on to
+    /// the end.
+    fn scan(&self, from: u64, most: usize, look: &mut dyn FnMut(&Lease)) -> Option<u64>;
+    /// Ends a binding or a quarantine; the binding as it was.
+    fn release(&mut self, network: NetworkId, resource: Resource) -> Option<Lease>;
+    /// Takes a binding over unless its resource is held by another client.
+    fn import(&mut self, lease: Lease) -> bool;
+    /// Puts a policy in force.
+    fn set_policy(&mut self, policy: Arc<Policy>);
+    /// Has the store copied, and answers when that is done.
+    fn backup(&mut self, to: PathBuf, reply: Reply<Result<(), Refusal>>);
+}
+
+/// An answer that waits for its changes to be durable.
+#[must_use = "somebody waits for this answer"]
+pub struct Pending(Box<dyn FnOnce(Result<(), Refusal>) + Send>);
+
+impl Pending {
+    fn new(answer: impl FnOnce(Result<(), Refusal>) + Send + 'static) -> Option<Pending> {
+        Some(Pending(Box::new(answer)))
+    }
+
+    /// The changes are durable, or there were none.
+    pub fn durable(self) {
+        (self.0)(Ok(()));
+    }
+
+    /// The changes were taken back.
+    pub fn failed(self, why: impl std::fmt::Display) {
+        (self.0)(Err(Refusal::Store(why.to_string())));
+    }
+}
+
+impl std::fmt::Debug for Pending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pending")
+    }
+}
+
+impl Command {
+    /// Does what is asked. An answer that promises a change comes back as [`Pending`], to be
+    /// settled when the batch with the change is.
+    pub fn run(self, desk: &mut dyn Desk) -> Option<Pending> {
+        match self {
+            Command::Status(reply) => drop(reply.send(desk.status())),
+            Command::Leases { filter, from, reply } => drop(reply.send(page(desk, &filter, from))),
+            Command::Lease { network, resource, reply } => {
+                let leases = bindings(desk, network, resource);
+                drop(reply.send(Page { leases, next: None, policy: desk.policy() }));
+            }
+            Command::Release { network, resource, reply } => {
+                return release(desk, network, resource, reply);
+            }
+            Command::Import { leases, reply } => return import(desk, leases, reply),
+            Command::Policy(reply) => drop(reply.send(desk.policy())),
+            Command::SetPolicy(policy, reply) => {
+                desk.set_policy(policy);
+                let _ = reply.send(());
+            }
+            Command::Backup(to, reply) => desk.backup(to, reply),
+        }
+        None
+    }
+}
+
+fn page(desk: &dyn Desk, filter: &Filter, from: u64) -> Page {
+    let mut leases = Vec::new();
+    let next = desk.scan(from, LEASES_PER_PAGE, &mut |lease| {
+        if filter.passes(lease) {
+            leases.push(lease.clone());
+        }
+    });
+    Page { leases, next, policy: desk.policy() }
+}
+
+/// The bindings of `resource`: on `network`, or on every network of the policy.
+fn bindings(desk: &dyn Desk, network: Option<NetworkId>, resource: Resource) -> Vec<Lease> {
+    let policy = desk.policy();
+    let networks = policy.networks.iter().map(|n| n.id).filter(|_| network.is_none());
+    networks.chain(network).filter_map(|id| desk.lease(id, resource)).cloned().collect()
+}
+
+fn release(
+    desk: &mut dyn Desk,
+    network: Option<NetworkId>,
+    resource: Resource,
+    reply: Reply<Result<(Lease, Arc<Policy>), Refusal>>,
+) -> Option<Pending> {
+    let policy = desk.policy();
+    let found = match bindings(desk, network, resource).as_slice() {
+        [] => Err(Refusal::NotFound(format!("no binding of {resource}"))),
+        [lease] => Ok(lease.network),
+        several => Err(Refusal::Conflict(format!(
+            "{resource} is bound on {} networks; name one",
+            several.len()
+        ))),
+    };
+    let released = found.and_then(|network| {
+        desk.release(network, resource)
+            .ok_or_else(|| Refusal::NotFound(format!("no binding of {resource}")))
+    });
+    match released {
+        Ok(lease) => Pending::new(move |done| drop(reply.send(done.map(|()| (lease, policy))))),
+        Err(refusal) => {
+            drop(reply.send(Err(refusal)));
+            None
+        }
+    }
+}
+
+fn import(
+    desk: &mut dyn Desk,
+    leases: Vec<Lease>,
+    reply: Reply<Result<Vec<bool>, Refusal>>,
+) -> Option<Pending> {
+    if leases.len() > LEASES_PER_IMPORT {
+        let why = format!("{} leases at once, at most {LEASES_PER_IMPORT}", leases.len());
+        drop(reply.send(Err(Refusal::Invalid(why))));
+        return None;
+    }
+    let taken: Vec<bool> = leases.into_iter().map(|lease| desk.import(lease)).collect();
+    Pending::new(move |done| drop(reply.send(done.map(|()| taken))))
+}

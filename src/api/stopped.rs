@@ -1,0 +1,183 @@
+//! The control plane of a server that is not running: the same commands, answered from its store.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::base::{NetworkId, Resource, Timestamp};
+use crate::config::Policy;
+use crate::lease::{Change, Lease, Seq, State};
+use crate::store::{Contents, Store, StoreError};
+
+use super::command::{Command, Desk, Refusal, Reply};
+use super::view::{NetworkView, StatusView, StoreView};
+
+/// What the store of a stopped server holds; with the store itself if it may be changed.
+pub struct Stopped {
+    policy: Arc<Policy>,
+    now: Timestamp,
+    slots: Vec<Option<Lease>>,
+    by_resource: HashMap<(NetworkId, Resource), usize>,
+    store: Option<Box<dyn Store>>,
+    seq: Seq,
+    changes: Vec<Change>,
+}
+
+impl Stopped {
+    /// A desk over `contents`. Without `store` they are a copy: it can be read, and every change
+    /// is refused.
+    pub fn new(
+        policy: Arc<Policy>,
+        now: Timestamp,
+        contents: Contents,
+        store: Option<Box<dyn Store>>,
+    ) -> Stopped {
+        let mut stopped = Stopped {
+            policy,
+            now,
+            slots: Vec::new(),
+            by_resource: HashMap::new(),
+            store,
+            seq: contents.seq,
+            changes: Vec::new(),
+        };
+        contents.leases.into_iter().for_each(|lease| stopped.set(lease));
+        stopped
+    }
+
+    /// Answers one command; what it changes is durable when this returns.
+    pub fn ask<T>(&mut self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Refusal> {
+        let (reply, mut answer) = oneshot::channel();
+        self.run(command(reply));
+        answer.try_recv().map_err(|_| Refusal::Unavailable("no answer".into()))
+    }
+
+    /// Answers one command through its own channel; see [`Stopped::ask`].
+    pub fn run(&mut self, command: Command) {
+        if let Some(pending) = command.run(self) {
+            match self.commit() {
+                Ok(()) => pending.durable(),
+                Err(why) => pending.failed(why),
+            }
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), String> {
+        let changes = std::mem::take(&mut self.changes);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let store = self.store.as_mut().ok_or("this is a copy of the store: it cannot change")?;
+        self.seq = self.seq.next();
+        store.commit(self.seq, &changes).map_err(|error| error.to_string())
+    }
+
+    fn slot(&self, network: NetworkId, resource: Resource) -> Option<usize> {
+        self.by_resource.get(&(network, resource)).copied()
+    }
+
+    fn set(&mut self, lease: Lease) {
+        let key = (lease.network, lease.resource);
+        let slot = *self.by_resource.entry(key).or_insert_with(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        if let Some(place) = self.slots.get_mut(slot) {
+            *place = Some(lease);
+        }
+    }
+
+    fn put(&mut self, lease: Lease) {
+        self.changes.push(Change::Put(lease.clone()));
+        self.set(lease);
+    }
+
+    fn network_view(&self, id: NetworkId, name: &str) -> NetworkView {
+        let mut view = NetworkView { name: name.into(), ..NetworkView::default() };
+        for lease in self.slots.iter().flatten().filter(|lease| lease.network == id) {
+            match lease.state {
+                State::Leased if lease.until > self.now => view.leased += 1,
+                State::Quarantined(_) if lease.until > self.now => view.quarantined += 1,
+                _ => {}
+            }
+        }
+        view
+    }
+}
+
+impl Desk for Stopped {
+    fn policy(&self) -> Arc<Policy> {
+        self.policy.clone()
+    }
+
+    fn status(&self) -> StatusView {
+        let networks = self.policy.networks.iter();
+        StatusView {
+            version: env!("CARGO_PKG_VERSION").into(),
+            mode: "stopped".into(),
+            bindings: self.slots.iter().flatten().count() as u64,
+            networks: networks
+                .map(|network| self.network_view(network.id, &network.name))
+                .collect(),
+            store: StoreView { writable: self.store.is_some(), ..StoreView::default() },
+            ..StatusView::default()
+        }
+    }
+
+    fn lease(&self, network: NetworkId, resource: Resource) -> Option<&Lease> {
+        self.slots.get(self.slot(network, resource)?)?.as_ref()
+    }
+
+    fn scan(&self, from: u64, most: usize, look: &mut dyn FnMut(&Lease)) -> Option<u64> {
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let rest = self.slots.get(from..).unwrap_or_default();
+        rest.iter().take(most).flatten().for_each(look);
+        (rest.len() > most).then(|| (from + most) as u64)
+    }
+
+    fn release(&mut self, network: NetworkId, resource: Resource) -> Option<Lease> {
+        let slot = self.slot(network, resource)?;
+        let lease = self.slots.get(slot)?.clone()?;
+        match lease.state {
+            State::Quarantined(_) => {
+                self.changes.push(Change::Remove(network, resource));
+                self.by_resource.remove(&(network, resource));
+                *self.slots.get_mut(slot)? = None;
+            }
+            state if state.is_held() => {
+                let (until, updated) = (self.now, self.now);
+                self.put(Lease { state: State::Released, until, updated, ..lease.clone() });
+            }
+            _ => {}
+        }
+        Some(lease)
+    }
+
+    fn import(&mut self, lease: Lease) -> bool {
+        let held = |old: &Lease| {
+            let held = old.state.is_held() && old.until > self.now;
+            held && (old.client != lease.client || old.until >= lease.until)
+        };
+        if self.lease(lease.network, lease.resource).is_some_and(held) {
+            return false;
+        }
+        self.put(lease);
+        true
+    }
+
+    fn set_policy(&mut self, policy: Arc<Policy>) {
+        self.policy = policy;
+    }
+
+    fn backup(&mut self, to: PathBuf, reply: Reply<Result<(), Refusal>>) {
+        let answer = move |done: Result<(), StoreError>| {
+            drop(reply.send(done.map_err(|error| Refusal::Store(error.to_string()))));
+        };
+        match self.store.as_mut() {
+            Some(store) => store.backup(&to, Box::new(answer)),
+            None => answer(Err(StoreError::Broken)),
+        }
+    }
+}

@@ -1,0 +1,434 @@
+//! The control socket, spoken to as clients do: a real socket, a real store, a desk of its own
+//! thread.
+
+use std::io::{Read, Write};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+
+use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Prefix4, Timestamp};
+use crate::config::Policy;
+use crate::config::policy::*;
+use crate::lease::{Change, Details, Lease, Seq, State};
+use crate::store::{BackupDone, Contents, Store, StoreError, StoreStats};
+
+use super::client::{Client, ClientError};
+use super::command::{Command, Post, Refusal, Reload};
+use super::peer::Peer;
+use super::server::{Hub, Server};
+use super::stopped::Stopped;
+use super::view::*;
+
+const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+fn network(name: &str, prefix: &str) -> Network {
+    Network {
+        id: NetworkId::of(name),
+        name: name.into(),
+        interfaces: vec![],
+        trusted_ports: vec![],
+        trunk_ports: vec![],
+        relays: vec![],
+        authoritative: false,
+        identity: Identity::CloneSafe,
+        server_id: None,
+        rapid_commit: false,
+        bootp: Bootp::Off,
+        verify: Verify {
+            enabled: false,
+            ready: 0,
+            probes_per_s: 1,
+            wait: crate::base::Span::ZERO,
+            fresh: crate::base::Span::ZERO,
+        },
+        offer_hold: crate::base::Span::from_secs(30),
+        quarantine: crate::base::Span::from_secs(600),
+        declines_max: 4,
+        offers_max: 16,
+        settings: Settings::default(),
+        subnets: vec![Subnet {
+            prefix: prefix.parse::<Prefix4>().unwrap(),
+            settings: Settings::default(),
+            pools: vec![],
+        }],
+        reservations: vec![],
+    }
+}
+
+fn policy() -> Arc<Policy> {
+    Arc::new(Policy {
+        server: ServerPolicy {
+            state_dir: "/nonexistent".into(),
+            control_socket: "/nonexistent".into(),
+            hosts_file: None,
+        },
+        log: LogPolicy { json: false, filter: "info".into(), bad_packets_per_s: 5 },
+        store: StorePolicy {
+            journal_bytes: 1 << 20,
+            checkpoint_every: crate::base::Span::from_secs(1),
+            cache_bytes: 1 << 20,
+        },
+        relay_interfaces: vec![],
+        networks: vec![network("vms", "10.0.0.0/16"), network("lab", "10.9.0.0/24")],
+        classes: vec![],
+        settings: Settings::default(),
+    })
+}
+
+fn lease(n: u32) -> Lease {
+    let hw = HwAddr::ethernet(Mac([0x52, 0x54, 0, (n >> 16) as u8, (n >> 8) as u8, n as u8]));
+    Lease {
+        network: NetworkId::of("vms"),
+        resource: Ipv4Addr::from_bits(0x0a00_0001 + n).into(),
+        client: ClientKey::hardware(&hw),
+        hw,
+        state: if n % 5 == 4 { State::Released } else { State::Leased },
+        since: Timestamp(NOW.0 - 5000),
+        updated: Timestamp(NOW.0 - 1000),
+        until: Timestamp(NOW.0 + 3_600_000),
+        port: None,
+        details: Arc::new(Details {
+            hostname: Some(format!("vm-{n}").into()),
+            account: (n == 3).then(|| "acme".into()),
+            ..Details::default()
+        }),
+    }
+}
+
+/// Keeps batches in memory; refuses them when told to.
+#[derive(Default)]
+struct Batches {
+    changes: Vec<Change>,
+    full: bool,
+}
+
+impl Store for Batches {
+    fn commit(&mut self, _: Seq, changes: &[Change]) -> Result<(), StoreError> {
+        if self.full {
+            return Err(StoreError::Broken);
+        }
+        self.changes.extend_from_slice(changes);
+        Ok(())
+    }
+    fn maintain(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn rebuild(&mut self, _: &Contents) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn backup(&mut self, to: &Path, done: BackupDone) {
+        let named = |source| StoreError::Io { what: "create", path: to.to_owned(), source };
+        done(std::fs::create_dir(to).map_err(named));
+    }
+    fn stats(&self) -> StoreStats {
+        StoreStats::default()
+    }
+}
+
+enum Work {
+    Command(Command),
+    Stop,
+}
+
+struct Way(mpsc::Sender<Work>);
+
+impl Post for Way {
+    fn post(&self, command: Command) -> Result<(), Command> {
+        self.0.send(Work::Command(command)).map_err(|error| match error.0 {
+            Work::Command(command) => command,
+            Work::Stop => unreachable!(),
+        })
+    }
+}
+
+struct Reloads;
+
+impl Reload for Reloads {
+    fn reload(&self) -> Result<ReloadView, Refusal> {
+        Err(Refusal::Faults("error: unknown key `netwrok`".into()))
+    }
+}
+
+/// A server with `count` leases on a socket of its own.
+struct Bench {
+    dir: PathBuf,
+    server: Option<Server>,
+    stop: mpsc::Sender<Work>,
+}
+
+impl Bench {
+    fn new(count: u32, full: bool) -> Bench {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("foreshadow-api-{}-{n}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let (work, queue) = mpsc::channel();
+        let contents = Contents { leases: (0..count).map(lease).collect(), ..Contents::default() };
+        let store = Batches { full, ..Batches::default() };
+        std::thread::spawn(move || {
+            let mut desk = Stopped::new(policy(), NOW, contents, Some(Box::new(store)));
+            while let Ok(Work::Command(command)) = queue.recv() {
+                desk.run(command);
+            }
+        });
+        let mut bench = Bench { dir, server: None, stop: work };
+        bench.server = Some(Server::start(&bench.socket(), bench.hub()).unwrap());
+        bench
+    }
+
+    fn hub(&self) -> Hub {
+        Hub {
+            post: Arc::new(Way(self.stop.clone())),
+            reload: Arc::new(Reloads),
+            now: Box::new(|| NOW),
+            own: Peer::own().unwrap(),
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.join("control.sock")
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(&self.socket()).unwrap()
+    }
+
+    fn get(&self, path: &str) -> Result<LeasesView, ClientError> {
+        self.client().get(path)
+    }
+
+    /// One request as bytes, and everything that comes back.
+    fn raw(&self, request: &[u8]) -> String {
+        let mut stream = UnixStream::connect(self.socket()).unwrap();
+        // A server that refuses a body early may stop reading it.
+        let _ = stream.write_all(request);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    fn raw_post(&self, path: &str, body: &str) -> String {
+        let length = body.len();
+        self.raw(
+            format!(
+                "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                 content-length: {length}\r\n\r\n{body}"
+            )
+            .as_bytes(),
+        )
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        drop(self.server.take());
+        let _ = self.stop.send(Work::Stop);
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: Result<T, ClientError>) -> Refusal {
+    match result {
+        Err(ClientError::Refused(refusal)) => refusal,
+        other => panic!("want a refusal, got {other:?}"),
+    }
+}
+
+#[test]
+fn every_lease_is_on_exactly_one_page() {
+    let bench = Bench::new(2500, false);
+    let (mut seen, mut from, mut pages) = (std::collections::BTreeSet::new(), Some(0), 0);
+    let mut client = bench.client();
+    while let Some(at) = from {
+        let page: LeasesView = client.get(&format!("/v1/leases?from={at}")).unwrap();
+        page.leases.iter().for_each(|l| assert!(seen.insert(l.resource.clone())));
+        (from, pages) = (page.next, pages + 1);
+    }
+    assert_eq!((seen.len(), pages), (2500, 3));
+}
+
+#[test]
+fn filters_narrow_and_say_what_they_do_not_know() {
+    let bench = Bench::new(20, false);
+    let count = |path: &str| bench.get(path).unwrap().leases.len();
+    assert_eq!(count("/v1/leases?network=vms&state=released"), 4);
+    assert_eq!(count("/v1/leases?network=lab"), 0);
+    assert_eq!(count("/v1/leases?account=acme"), 1);
+    assert!(matches!(refused(bench.get("/v1/leases?network=vsm")), Refusal::NotFound(_)));
+    assert!(matches!(refused(bench.get("/v1/leases?state=lesaed")), Refusal::Invalid(_)));
+    assert!(matches!(refused(bench.get("/v1/leases?sate=leased")), Refusal::Invalid(_)));
+    assert!(matches!(refused(bench.get("/v1/leases?from=-1")), Refusal::Invalid(_)));
+}
+
+#[test]
+fn one_lease_shows_all_that_is_known() {
+    let bench = Bench::new(4, false);
+    let shown = bench.get("/v1/leases/10.0.0.4").unwrap();
+    let want = LeaseView {
+        network: Some("vms".into()),
+        resource: "10.0.0.4".into(),
+        state: "leased".into(),
+        client: Some("hw:01:52:54:00:00:00:03".into()),
+        hardware: Some("52:54:00:00:00:03".into()),
+        hostname: Some("vm-3".into()),
+        account: Some("acme".into()),
+        since: Some("2027-01-15T07:59:55Z".into()),
+        updated: Some("2027-01-15T07:59:59Z".into()),
+        until: Some("2027-01-15T09:00:00Z".into()),
+        ..LeaseView::default()
+    };
+    assert_eq!(shown.leases, [want]);
+    assert!(matches!(refused(bench.get("/v1/leases/10.0.0.9")), Refusal::NotFound(_)));
+    assert!(matches!(refused(bench.get("/v1/leases/10.0.0.300")), Refusal::Invalid(_)));
+    assert!(matches!(refused(bench.get("/v1/leases/2001:db8::%2F56")), Refusal::NotFound(_)));
+}
+
+#[test]
+fn a_release_is_answered_once_it_is_durable() {
+    let bench = Bench::new(1, false);
+    let was: LeaseView = bench.client().post("/v1/leases/10.0.0.1/release", &()).unwrap();
+    assert_eq!(was.state, "leased");
+    assert_eq!(bench.get("/v1/leases/10.0.0.1").unwrap().leases[0].state, "released");
+
+    let full = Bench::new(1, true);
+    let answer = full.client().post::<LeaseView>("/v1/leases/10.0.0.1/release", &());
+    assert!(matches!(refused(answer), Refusal::Store(_)));
+}
+
+#[test]
+fn an_import_takes_what_fits_and_names_the_rest() {
+    let bench = Bench::new(1, false);
+    let give = |resource: &str, client: &str| LeaseView {
+        resource: resource.into(),
+        client: Some(client.into()),
+        until: Some("2030-01-01T00:00:00Z".into()),
+        ..LeaseView::default()
+    };
+    let leases = vec![
+        give("10.0.0.7", "id:01:02:03"),
+        give("10.0.0.1", "id:01:02:03"),
+        give("192.168.7.7", "id:01:02:03"),
+        give("10.0.255.255", "id:01:02:03"),
+        give("10.0.0.8", "name:bob"),
+        LeaseView { until: None, ..give("10.0.0.9", "id:01") },
+        LeaseView { network: Some("lab".into()), ..give("10.0.0.10", "id:01") },
+    ];
+    let mut request = ImportRequest { leases, dry_run: true };
+    let dry: ImportView = bench.client().post("/v1/leases/import", &request).unwrap();
+    assert_eq!((dry.imported, dry.refused.len()), (2, 5));
+    assert!(bench.get("/v1/leases/10.0.0.7").is_err(), "a dry run changes nothing");
+
+    request.dry_run = false;
+    let real: ImportView = bench.client().post("/v1/leases/import", &request).unwrap();
+    assert_eq!((real.imported, real.refused.len()), (1, 6));
+    let kept = bench.get("/v1/leases/10.0.0.7").unwrap();
+    assert_eq!(kept.leases[0].client.as_deref(), Some("id:01:02:03"));
+    assert_eq!(kept.leases[0].network.as_deref(), Some("vms"));
+}
+
+#[test]
+fn what_was_exported_can_be_imported() {
+    let bench = Bench::new(1200, false);
+    let json: Vec<LeaseView> = bench.client().get("/v1/leases/export").unwrap();
+    assert_eq!(json.len(), 1200);
+    let csv = bench.raw(b"GET /v1/leases/export?format=csv HTTP/1.0\r\nhost: x\r\n\r\n");
+    let (head, body) = csv.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("text/csv"), "{head}");
+    let back = super::transfer::read(super::transfer::Format::Csv, body.as_bytes()).unwrap();
+    assert_eq!(back, json);
+    for (view, n) in back.iter().zip(0..) {
+        assert_eq!(view.to_lease(&policy(), NOW), Ok(lease(n)));
+    }
+}
+
+#[test]
+fn faults_of_a_reload_come_back_as_drawn() {
+    let bench = Bench::new(0, false);
+    let answer = refused(bench.client().post::<ReloadView>("/v1/reload", &()));
+    assert_eq!(answer, Refusal::Faults("error: unknown key `netwrok`".into()));
+}
+
+#[test]
+fn a_backup_goes_to_an_absolute_new_directory() {
+    let bench = Bench::new(0, false);
+    let to = bench.dir.join("copy");
+    let ask = |directory: &str| {
+        let request = BackupRequest { directory: directory.into() };
+        bench.client().post::<()>("/v1/backup", &request)
+    };
+    assert!(matches!(refused(ask("copy")), Refusal::Invalid(_)));
+    ask(to.to_str().unwrap()).unwrap();
+    assert!(to.is_dir());
+    assert!(matches!(refused(ask(to.to_str().unwrap())), Refusal::Store(_)));
+}
+
+#[test]
+fn every_error_is_a_problem_document() {
+    let bench = Bench::new(0, false);
+    for (request, status) in [
+        ("GET /v2/status HTTP/1.0\r\n\r\n", 404),
+        ("DELETE /v1/status HTTP/1.0\r\n\r\n", 405),
+        ("GET /v1/leases/export?format=xml HTTP/1.0\r\n\r\n", 400),
+        ("POST /v1/leases/import HTTP/1.0\r\ncontent-length: 2\r\n\r\n{]", 400),
+    ] {
+        let answer = bench.raw(request.as_bytes());
+        assert!(answer.starts_with(&format!("HTTP/1.0 {status}")), "{request}: {answer}");
+        assert!(answer.contains("application/problem+json"), "{answer}");
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        assert_eq!(serde_json::from_str::<ProblemView>(body).unwrap().status, status);
+    }
+}
+
+/// Hostile-input list: JSON nested 10,000 deep at the API.
+#[test]
+fn json_nested_ten_thousand_deep_is_refused() {
+    let bench = Bench::new(1, false);
+    for deep in [
+        format!("{}{}", "[".repeat(10_000), "]".repeat(10_000)),
+        format!("{{\"leases\":{}", "[".repeat(10_000)),
+        format!("{}1{}", "{\"leases\":".repeat(10_000), "}".repeat(10_000)),
+    ] {
+        let answer = bench.raw_post("/v1/leases/import", &deep);
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    }
+    assert_eq!(bench.get("/v1/leases").unwrap().leases.len(), 1);
+}
+
+#[test]
+fn a_body_over_the_limit_is_refused_and_the_server_lives() {
+    let bench = Bench::new(1, false);
+    let answer = bench.raw_post("/v1/leases/import", &" ".repeat((4 << 20) + 1));
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    bench.raw(b"\x16\x03\x01 this is not HTTP\r\n\r\n");
+    assert_eq!(bench.get("/v1/leases").unwrap().leases.len(), 1);
+}
+
+#[test]
+fn the_socket_is_for_its_user_and_group_and_outlives_a_crash() {
+    let mut bench = Bench::new(0, false);
+    let mode = std::fs::metadata(bench.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o660);
+    let second = Server::start(&bench.socket(), bench.hub()).unwrap_err();
+    assert!(second.to_string().contains("another server"), "{second}");
+
+    drop(bench.server.take());
+    assert!(matches!(Client::connect(&bench.socket()), Err(ClientError::NotRunning { .. })));
+    // What a killed server leaves behind: a socket that nobody listens on.
+    drop(std::os::unix::net::UnixListener::bind(bench.socket()).unwrap());
+    bench.server = Some(Server::start(&bench.socket(), bench.hub()).unwrap());
+    let status: StatusView = bench.client().get("/v1/status").unwrap();
+    assert_eq!(status.networks.len(), 2);
+}
+
+#[test]
+fn a_server_that_stops_does_not_wait_for_idle_connections() {
+    let mut bench = Bench::new(0, false);
+    let _idle = bench.client();
+    let _silent = UnixStream::connect(bench.socket()).unwrap();
+    drop(bench.server.take());
+    assert!(!bench.socket().exists());
+}

@@ -1,0 +1,54 @@
+//! The command line: what each subcommand does for the person or the program that runs it.
+//!
+//! `args` says what may be typed, the other modules do it, one subcommand or family each. What a
+//! command prints goes to standard output, what went wrong to standard error, and how it ended is
+//! the exit code ([`exit::Exit`]).
+
+pub mod args;
+pub mod exit;
+
+mod check;
+mod manual;
+mod output;
+mod parts;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use exit::Failure;
+use output::Output;
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        // Help and version come by this way too: clap knows which stream and code they want.
+        Err(refusal) => {
+            let _ = refusal.print();
+            return ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(2));
+        }
+    };
+    let mut out = Output::new();
+    match run(args, &mut out).and_then(|()| out.flush().map_err(Failure::from)) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has read enough: `foreshadow leases list | head`.
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            out.complain(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
+    match args.command {
+        Command::Serve(args) => parts::serve(&args),
+        Command::Check(args) => check::check(&args, out),
+        Command::Lab(args) => parts::lab(&args),
+        Command::Completions { shell } => manual::completions(shell, out),
+        Command::Man { dir } => manual::pages(&dir, out),
+    }
+}

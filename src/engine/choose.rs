@@ -1,0 +1,199 @@
+//! Which address a client gets, and which it may keep.
+//!
+//! The order is: its reservation, its current binding, what it was offered, what it had before,
+//! what it asks for, and at last the next free one. Demand shadows will come before what it asks
+//! for.
+
+use std::net::Ipv4Addr;
+
+use crate::lease::{Lease, QuarantineReason, State};
+
+use super::Engine;
+use super::context::{Ctx, Proof};
+use super::effects::{DropReason, Effects, NakReason};
+use super::network::address;
+use super::v4::{is_of, is_sibling};
+
+/// The outcome of a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// This one.
+    Take(Chosen),
+    /// Perhaps this one: ask the wire first.
+    Ask(Ipv4Addr),
+}
+
+/// An address for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// The address; it may still be in its pool.
+    pub addr: Ipv4Addr,
+    /// Known to be free on the wire, or the client's own from before.
+    pub proven: bool,
+}
+
+impl Engine {
+    /// Chooses an address for a client that has none to name, or names one it would like.
+    pub(super) fn choose(
+        &mut self,
+        ctx: &Ctx<'_>,
+        wanted: Option<Ipv4Addr>,
+        fx: &mut Effects,
+    ) -> Result<Choice, DropReason> {
+        if let Some(addr) = self.its_own(ctx) {
+            return Ok(Choice::Take(Chosen { addr, proven: true }));
+        }
+        if let Some(addr) = wanted.filter(|addr| self.entitled(ctx, *addr).is_ok())
+            && let Some(choice) = self.consider(ctx, addr, fx)
+        {
+            return Ok(choice);
+        }
+        self.next_free(ctx).map(Choice::Take)
+    }
+
+    /// Whether a client may have `addr` now, or why not.
+    pub(super) fn entitled(&self, ctx: &Ctx<'_>, addr: Ipv4Addr) -> Result<(), NakReason> {
+        if !ctx.is_on_network(addr) {
+            return Err(NakReason::WrongNetwork);
+        }
+        if self.is_reserved_for_other(ctx, addr) || !ctx.may_have(addr) || self.is_own(addr.into())
+        {
+            return Err(NakReason::NotAllowed);
+        }
+        let lease = self.table.get(ctx.id(), addr.into());
+        let holds = lease.is_some_and(|l| match l.state {
+            State::Leased => is_of(l, ctx),
+            State::Quarantined(QuarantineReason::InUse(mac)) => ctx.hw.mac() == Some(mac),
+            _ => false,
+        });
+        if holds {
+            return Ok(());
+        }
+        match lease.map(|l| l.state) {
+            Some(State::Leased) => return Err(NakReason::Taken),
+            Some(State::Quarantined(_)) => return Err(NakReason::NotAllowed),
+            _ => {}
+        }
+        if let Some(offer) = self.offers.get(ctx.id(), addr.into()) {
+            let to_it = offer.client == ctx.client || (ctx.boot_stage && offer.hw == ctx.hw);
+            return if to_it { Ok(()) } else { Err(NakReason::Taken) };
+        }
+        // A release that is not durable yet holds the address for its client alone.
+        let pending = self.table.is_pending(ctx.id(), addr.into());
+        match pending && !lease.is_some_and(|l| is_of(l, ctx)) {
+            true => Err(NakReason::Taken),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the client has a reservation other than `addr` that it could have now.
+    pub(super) fn has_better(&self, ctx: &Ctx<'_>, addr: Ipv4Addr) -> bool {
+        ctx.reservation.is_some_and(|r| r.addr != addr && self.entitled(ctx, r.addr).is_ok())
+    }
+
+    /// Whether another client's reservation names `addr`.
+    pub(super) fn is_reserved_for_other(&self, ctx: &Ctx<'_>, addr: Ipv4Addr) -> bool {
+        !ctx.reservation.is_some_and(|r| r.addr == addr)
+            && self.nets.get(ctx.net).is_some_and(|net| net.by_addr.contains_key(&addr))
+    }
+
+    /// All bindings of a client and of the other stages of its boot, of any state.
+    pub(super) fn bindings_of<'a>(&'a self, ctx: &'a Ctx<'_>) -> impl Iterator<Item = &'a Lease> {
+        let own = self.table.of_client(ctx.id(), &ctx.client);
+        let siblings = self.table.of_hw(ctx.id(), &ctx.hw);
+        own.chain(siblings.filter(|l| l.client != ctx.client && is_sibling(l, ctx)))
+    }
+
+    /// The address a client has a claim to: reserved, bound, offered, or its last one.
+    fn its_own(&self, ctx: &Ctx<'_>) -> Option<Ipv4Addr> {
+        let entitled = |addr: &Ipv4Addr| self.entitled(ctx, *addr).is_ok();
+        let best = |wanted: fn(State) -> bool| {
+            self.bindings_of(ctx)
+                .filter(|l| wanted(l.state))
+                .filter_map(|l| Some((l.updated, l.resource.v4()?)))
+                .filter(|(_, addr)| entitled(addr))
+                .max()
+                .map(|(_, addr)| addr)
+        };
+        let offered = || {
+            let offer = self.offers.of_client(ctx.id(), &ctx.client)?;
+            offer.resource.v4().filter(entitled)
+        };
+        ctx.reservation
+            .map(|r| r.addr)
+            .filter(entitled)
+            .or_else(|| best(|s| s == State::Leased))
+            .or_else(offered)
+            .or_else(|| best(|s| s != State::Leased))
+    }
+
+    /// An address that the client asks for and may have: at once if it is proven free or cannot
+    /// be proven, else after the wire was asked. `None` if somebody else answered for it.
+    fn consider(&mut self, ctx: &Ctx<'_>, addr: Ipv4Addr, fx: &mut Effects) -> Option<Choice> {
+        let verify = ctx.network.verify;
+        let at_once = |proven| Some(Choice::Take(Chosen { addr, proven }));
+        if !verify.enabled || !ctx.can_probe() {
+            return at_once(false);
+        }
+        if self.is_proven(ctx, addr) {
+            return at_once(true);
+        }
+        match ctx.proof(addr) {
+            None if self.waiting.is_full() => None,
+            None => Some(Choice::Ask(addr)),
+            Some(Proof { answer: None, .. }) => at_once(true),
+            Some(Proof { answer: Some(mac), .. }) if ctx.hw.mac() == Some(mac) => at_once(true),
+            Some(Proof { answer: Some(mac), .. }) => {
+                self.in_use(ctx.now, ctx.net, addr, mac, fx);
+                None
+            }
+        }
+    }
+
+    /// The next free address that the client may use; room is made for it at the cost of ports
+    /// that hold more offers than their share.
+    fn next_free(&mut self, ctx: &Ctx<'_>) -> Result<Chosen, DropReason> {
+        let over = self.offers.count(ctx.id()) >= ctx.network.offers_max;
+        if (over && !self.evict_offer(ctx)) || !self.may_use_any(ctx) {
+            return Err(if over { DropReason::Exhausted } else { DropReason::Denied });
+        }
+        self.take_next(ctx)
+            .or_else(|| self.evict_offer(ctx).then(|| self.take_next(ctx)).flatten())
+            .ok_or(DropReason::Exhausted)
+    }
+
+    fn may_use_any(&self, ctx: &Ctx<'_>) -> bool {
+        let subnets = &ctx.network.subnets;
+        let mut in_scope = ctx.scope.order(subnets.len()).filter_map(|i| subnets.get(i));
+        in_scope.any(|s| s.pools.iter().any(|p| ctx.may_use(p)))
+    }
+
+    fn evict_offer(&mut self, ctx: &Ctx<'_>) -> bool {
+        let evicted = self.offers.evict_for(ctx.id(), ctx.share());
+        evicted.map(|offer| self.settle(offer.network, offer.resource)).is_some()
+    }
+
+    fn take_next(&mut self, ctx: &Ctx<'_>) -> Option<Chosen> {
+        let fresh_for = ctx.network.verify.fresh;
+        let net = self.nets.get_mut(ctx.net)?;
+        for subnet in ctx.scope.order(ctx.network.subnets.len()) {
+            for pool in net.pools.iter_mut().filter(|p| p.subnet == subnet) {
+                if !pool.policy(ctx.network).is_some_and(|p| ctx.may_use(p)) {
+                    continue;
+                }
+                if let Some((value, proven)) = pool.free.take_next(ctx.now, fresh_for) {
+                    return Some(Chosen { addr: address(value), proven });
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether the verifier found `addr` silent of late.
+    fn is_proven(&self, ctx: &Ctx<'_>, addr: Ipv4Addr) -> bool {
+        let Some(net) = self.nets.get(ctx.net) else { return false };
+        net.pool_of(ctx.network, addr).and_then(|at| net.pools.get(at)).is_some_and(|pool| {
+            pool.free.is_proven(super::network::ordinal(addr), ctx.now, ctx.network.verify.fresh)
+        })
+    }
+}

@@ -1,0 +1,153 @@
+//! How an address becomes an offer, and an offer a binding.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use crate::base::{Span, Timestamp};
+use crate::lease::{Details, Lease, Offer, State};
+
+use super::Engine;
+use super::choose::Chosen;
+use super::classes::hostname;
+use super::context::{Ctx, Path};
+use super::effects::{DropReason, Effects, EventKind, Offered};
+use super::settings::{Chain, Times};
+use super::v4::is_of;
+
+/// What kind of grant it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// SELECTING, INIT-REBOOT or rapid commit.
+    New,
+    /// RENEWING or REBINDING.
+    Extend,
+    /// A live client of another server before us.
+    Adopt,
+    /// BOOTP: without end.
+    Bootp,
+}
+
+/// A binding just written, and its times.
+#[derive(Debug)]
+pub struct Granted {
+    /// The binding; durable once its batch is.
+    pub lease: Lease,
+    /// What the client is told.
+    pub times: Times,
+}
+
+impl Engine {
+    /// Holds an address for a client until it asks for it. Memory only.
+    pub(super) fn offer(&mut self, ctx: &Ctx<'_>, chosen: &Chosen, fx: &mut Effects) {
+        let offer = Offer {
+            network: ctx.id(),
+            resource: chosen.addr.into(),
+            client: ctx.client.clone(),
+            hw: ctx.hw,
+            until: ctx.now + ctx.network.offer_hold,
+            port: ctx.share(),
+        };
+        self.take_from_pool(ctx.id(), offer.resource);
+        self.wake_verifier(ctx.id());
+        if let Some(before) = self.offers.insert(offer.clone()) {
+            self.settle(ctx.id(), before);
+        }
+        let offered = Offered { offer, proven: chosen.proven };
+        self.say(ctx.now, Some(ctx.id()), EventKind::Offered(Box::new(offered)), fx);
+    }
+
+    /// Binds `addr` to the client, as part of the open batch.
+    pub(super) fn grant(
+        &mut self,
+        ctx: &Ctx<'_>,
+        addr: Ipv4Addr,
+        how: Grant,
+        fx: &mut Effects,
+    ) -> Result<Granted, DropReason> {
+        if !self.store_ok {
+            return Err(DropReason::StoreFailed);
+        }
+        let chain = Chain::of(ctx, Some(addr));
+        let times = match how {
+            Grant::Bootp => Times::until(Span::FOREVER),
+            _ => chain.times(ctx.msg.lease_time()),
+        };
+        self.offers.remove(ctx.id(), addr.into());
+        if let Some(other) = self.offers.remove_client(ctx.id(), &ctx.client) {
+            self.settle(other.network, other.resource);
+        }
+        self.take_from_pool(ctx.id(), addr.into());
+        let before = self.table.get(ctx.id(), addr.into()).filter(|l| is_of(l, ctx)).cloned();
+        let lease = binding(ctx, &chain, addr, times.lease, before.as_ref());
+        self.put(lease.clone(), fx);
+        self.abandon_others(ctx, &lease, fx);
+        let known = before.is_some_and(|l| l.state == State::Leased && l.client == ctx.client);
+        let told = Box::new(lease.clone());
+        let kind = match (how, known) {
+            (Grant::Adopt, _) => EventKind::Adopted(told),
+            (_, true) => EventKind::Renewed(told),
+            (_, false) => EventKind::Granted(told),
+        };
+        self.say(ctx.now, Some(ctx.id()), kind, fx);
+        Ok(Granted { lease, times })
+    }
+
+    /// A client that takes another address of the network has given up its former one.
+    fn abandon_others(&mut self, ctx: &Ctx<'_>, kept: &Lease, fx: &mut Effects) {
+        let others: Vec<Lease> = self
+            .bindings_of(ctx)
+            .filter(|l| l.state == State::Leased && l.resource != kept.resource)
+            .cloned()
+            .collect();
+        for lease in others {
+            let (state, until) = (State::Released, ctx.now);
+            self.put(Lease { state, until, updated: ctx.now, ..lease.clone() }, fx);
+            self.say(ctx.now, Some(ctx.id()), EventKind::Released(Box::new(lease)), fx);
+        }
+    }
+}
+
+fn binding(
+    ctx: &Ctx<'_>,
+    chain: &Chain<'_>,
+    addr: Ipv4Addr,
+    span: Span,
+    before: Option<&Lease>,
+) -> Lease {
+    let details = details(ctx, chain);
+    Lease {
+        network: ctx.id(),
+        resource: addr.into(),
+        client: ctx.client.clone(),
+        hw: ctx.hw,
+        state: State::Leased,
+        since: before.filter(|l| l.state == State::Leased).map_or(ctx.now, |l| l.since),
+        updated: ctx.now,
+        until: expiry(ctx.now, span),
+        port: ctx.arrival.port,
+        details: match before {
+            Some(l) if *l.details == details => l.details.clone(),
+            _ => Arc::new(details),
+        },
+    }
+}
+
+fn expiry(now: Timestamp, span: Span) -> Timestamp {
+    if span.is_forever() { Timestamp::NEVER } else { now + span }
+}
+
+fn details(ctx: &Ctx<'_>, chain: &Chain<'_>) -> Details {
+    let reserved = ctx.reservation.and_then(|r| r.hostname.as_deref()).map(Box::from);
+    let relay = ctx.relay.as_ref();
+    Details {
+        hostname: reserved.or_else(|| hostname(ctx.msg)),
+        account: chain.account().cloned(),
+        circuit_id: relay.and_then(|r| r.circuit_id()).map(Box::from),
+        remote_id: relay.and_then(|r| r.remote_id()).map(Box::from),
+        relay: match ctx.path {
+            Path::Relay(giaddr) => Some(giaddr),
+            _ => None,
+        },
+        boot_stage: ctx.boot_stage,
+    }
+}

@@ -1,0 +1,131 @@
+//! Who a client is: its key, its reservation, and whether it is a clone or a stage of a boot.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use crate::base::{ClientKey, HwAddr, Mac};
+use crate::config::policy::{HostId, Identity, Network, Reservation};
+use crate::lease::{Lease, State};
+use crate::wire::{Message, RelayInfo};
+
+use super::Engine;
+use super::context::{Ctx, Proof};
+use super::network::Net;
+
+/// The outcome of asking who a client is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Identified {
+    /// This is its key.
+    Known(ClientKey),
+    /// A second live machine with the client identifier of the binding's holder.
+    CloneOf(ClientKey, Box<Lease>),
+    /// Its identifier is held by other hardware: ask that one whether it lives.
+    Ask {
+        /// The holder's address.
+        addr: Ipv4Addr,
+        /// The holder's hardware.
+        holder: Mac,
+        /// The key, if nobody may be asked.
+        key: ClientKey,
+    },
+}
+
+impl Engine {
+    /// The key of a client, by the network's identity mode.
+    pub(super) fn identify(&self, ctx: &Ctx<'_>, account: Option<&Arc<str>>) -> Identified {
+        let (hw, relay) = (&ctx.hw, ctx.relay.as_ref());
+        let by_hw = || Identified::Known(ClientKey::hardware(hw));
+        let id = ctx.msg.client_id().filter(|id| !id.is_empty());
+        match ctx.network.identity {
+            Identity::Mac => by_hw(),
+            Identity::CircuitId => match relay.and_then(|r| Some((r, r.circuit_id()?))) {
+                Some((r, circuit)) => Identified::Known(ClientKey::circuit(
+                    circuit,
+                    r.remote_id().unwrap_or_default(),
+                )),
+                None => by_hw(),
+            },
+            Identity::ClientId => {
+                id.map_or_else(by_hw, |id| Identified::Known(ClientKey::client_id(&id)))
+            }
+            Identity::CloneSafe => match id {
+                // An identifier that spells the hardware address says nothing more.
+                Some(id) if !spells(&id, hw) => self.identify_clone_safe(ctx, &id, account),
+                _ => by_hw(),
+            },
+        }
+    }
+
+    /// Cloned images share their identifier: the same one from other hardware is a changed NIC
+    /// if the old hardware is silent and of the same account, and a clone if it lives.
+    fn identify_clone_safe(
+        &self,
+        ctx: &Ctx<'_>,
+        id: &[u8],
+        account: Option<&Arc<str>>,
+    ) -> Identified {
+        let (network, hw) = (ctx.network, &ctx.hw);
+        let own = ClientKey::clone_of(id, hw);
+        let is_clone = self.offers.of_client(network.id, &own).is_some()
+            || self.table.of_client(network.id, &own).next().is_some();
+        if is_clone {
+            return Identified::Known(own);
+        }
+        let key = ClientKey::client_id(id);
+        if self.offers.of_client(network.id, &key).is_some_and(|offer| offer.hw == *hw) {
+            return Identified::Known(key);
+        }
+        let holder = self
+            .table
+            .of_client(network.id, &key)
+            .find(|l| l.state == State::Leased && l.hw != *hw);
+        let Some(holder) = holder else { return Identified::Known(key) };
+        let asked = holder.resource.v4().zip(holder.hw.mac()).filter(|_| ctx.can_probe());
+        // Behind a relay nobody can be asked; an address of its own harms no one.
+        let Some((addr, mac)) = asked else {
+            return Identified::CloneOf(own, Box::new(holder.clone()));
+        };
+        match ctx.proof(addr) {
+            None => Identified::Ask { addr, holder: mac, key },
+            Some(Proof { answer: Some(who), .. }) if Some(who) == hw.mac() => {
+                Identified::Known(key)
+            }
+            Some(Proof { answer: None, .. }) if holder.details.account.as_ref() == account => {
+                Identified::Known(key)
+            }
+            Some(_) => Identified::CloneOf(own, Box::new(holder.clone())),
+        }
+    }
+}
+
+/// The reservation of a client: by client identifier, hardware, circuit id, remote id.
+pub fn reservation<'a>(
+    net: &Net,
+    network: &'a Network,
+    msg: &Message<'_>,
+    hw: &HwAddr,
+    relay: Option<&RelayInfo<'_>>,
+) -> Option<&'a Reservation> {
+    if net.by_host.is_empty() {
+        return None;
+    }
+    let find = |host: HostId| net.by_host.get(&host).and_then(|i| network.reservations.get(*i));
+    let by_id = msg.client_id().and_then(|id| find(HostId::ClientId(id.as_ref().into())));
+    by_id
+        .or_else(|| find(HostId::Hardware(*hw)))
+        .or_else(|| find(HostId::CircuitId(relay?.circuit_id()?.into())))
+        .or_else(|| find(HostId::RemoteId(relay?.remote_id()?.into())))
+}
+
+/// Whether a client is a stage of a boot: PXE or HTTP boot firmware, or iPXE.
+pub fn is_boot_stage(msg: &Message<'_>) -> bool {
+    let firmware = msg
+        .vendor_class()
+        .is_some_and(|v| v.starts_with(b"PXEClient") || v.starts_with(b"HTTPClient"));
+    firmware || msg.is_ipxe()
+}
+
+/// Whether a client identifier is just hardware type and address (RFC 2132 s9.14).
+fn spells(id: &[u8], hw: &HwAddr) -> bool {
+    id.split_first().is_some_and(|(htype, rest)| *htype == hw.htype() && rest == hw.bytes())
+}

@@ -1,0 +1,188 @@
+//! The running state of one network: its pools, and the indexes of its policy.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use crate::base::{NetworkId, Resource};
+use crate::config::policy::{self, HostId, Network};
+use crate::lease::{Pool, State};
+
+use super::Engine;
+use super::effects::LinkUp;
+use super::verify::Verifier;
+
+/// A network as the engine runs it.
+#[derive(Debug)]
+pub struct Net {
+    /// Its identity.
+    pub id: NetworkId,
+    /// One pool for each of the policy's, in the order of subnets and pools.
+    pub pools: Vec<NetPool>,
+    /// First address and index of each pool, ascending by address.
+    by_first: Vec<(Ipv4Addr, usize)>,
+    /// Reservations by client: index into the policy's list.
+    pub by_host: HashMap<HostId, usize>,
+    /// Reservations by address.
+    pub by_addr: HashMap<Ipv4Addr, usize>,
+    /// The background verifier's state.
+    pub verifier: Verifier,
+    /// DECLINEs of late, by client.
+    pub declines: super::giveback::Declines,
+    /// Other servers heard, and when that was last told.
+    pub foreign: HashMap<Ipv4Addr, crate::base::Timestamp>,
+}
+
+/// A pool and where it stands in the policy.
+#[derive(Debug)]
+pub struct NetPool {
+    /// Index of its subnet.
+    pub subnet: usize,
+    /// Index within the subnet.
+    pub index: usize,
+    /// Its free addresses.
+    pub free: Pool,
+}
+
+impl NetPool {
+    /// Its policy.
+    pub fn policy<'a>(&self, network: &'a Network) -> Option<&'a policy::Pool> {
+        network.subnets.get(self.subnet)?.pools.get(self.index)
+    }
+}
+
+impl Net {
+    fn new(network: &Network, verifier: Verifier) -> Net {
+        let (mut pools, mut by_first) = (Vec::new(), Vec::new());
+        for (subnet, s) in network.subnets.iter().enumerate() {
+            for (index, p) in s.pools.iter().enumerate() {
+                let mut free = Pool::new(ordinal(p.range.first), ordinal(p.range.last));
+                for gap in &p.excluded {
+                    free.exclude(ordinal(gap.first), ordinal(gap.last));
+                }
+                by_first.push((p.range.first, pools.len()));
+                pools.push(NetPool { subnet, index, free });
+            }
+        }
+        by_first.sort_unstable();
+        let reservations = network.reservations.iter().enumerate();
+        Net {
+            id: network.id,
+            pools,
+            by_first,
+            by_host: reservations.clone().map(|(i, r)| (r.host.clone(), i)).collect(),
+            by_addr: reservations.map(|(i, r)| (r.addr, i)).collect(),
+            verifier,
+            declines: Default::default(),
+            foreign: HashMap::new(),
+        }
+    }
+
+    /// The pool whose range holds `addr`, whether it is free there or not.
+    pub fn pool_of(&self, network: &Network, addr: Ipv4Addr) -> Option<usize> {
+        let after = self.by_first.partition_point(|(first, _)| *first <= addr);
+        let (_, at) = *self.by_first.get(after.checked_sub(1)?)?;
+        let pool = self.pools.get(at)?.policy(network)?;
+        pool.gives(addr).then_some(at)
+    }
+}
+
+/// An address as pools count.
+pub fn ordinal(addr: Ipv4Addr) -> u128 {
+    u128::from(addr.to_bits())
+}
+
+/// Back from [`ordinal`].
+pub fn address(ordinal: u128) -> Ipv4Addr {
+    Ipv4Addr::from_bits(ordinal as u32)
+}
+
+impl Engine {
+    /// Makes the running state of every network anew from policy and bindings.
+    pub(super) fn build_networks(&mut self) {
+        let policy = self.policy.clone();
+        let mut old = std::mem::take(&mut self.nets);
+        for network in &policy.networks {
+            let at = old.iter().position(|net| net.id == network.id);
+            let before = at.map(|at| old.swap_remove(at));
+            let mut net = Net::new(network, Verifier::new(&network.verify));
+            if let Some(before) = before {
+                net.declines = before.declines;
+                net.foreign = before.foreign;
+                net.verifier.inherit(before.verifier);
+            }
+            self.nets.push(net);
+        }
+        let held: Vec<_> = self
+            .table
+            .iter()
+            .map(|l| (l.network, l.resource, l.state, l.until))
+            .chain(self.offers.iter().map(|o| (o.network, o.resource, State::Leased, o.until)))
+            .collect();
+        for (network, resource, state, until) in held {
+            let pending = self.table.is_pending(network, resource);
+            let offered = self.offers.get(network, resource).is_some();
+            let remembered = state.is_remembered() && !pending && !offered;
+            if let Some((pool, value)) = self.pool_mut(network, resource) {
+                pool.take(value);
+                if remembered {
+                    pool.free(value, Some(until));
+                }
+            }
+        }
+        self.own_addresses_changed(None);
+    }
+
+    /// Takes `resource` out of its pool, if it is free in one.
+    pub(super) fn take_from_pool(&mut self, network: NetworkId, resource: Resource) -> bool {
+        self.pool_mut(network, resource).is_some_and(|(pool, value)| pool.take(value))
+    }
+
+    /// Puts `resource` where it belongs now: into its pool, if nothing holds it, neither in
+    /// memory nor, for all we know, on disk.
+    pub(super) fn settle(&mut self, network: NetworkId, resource: Resource) {
+        let ended = match self.table.get(network, resource) {
+            Some(lease) if lease.state.is_held() => {
+                self.take_from_pool(network, resource);
+                return;
+            }
+            Some(lease) => Some(lease.until),
+            None => None,
+        };
+        let busy = self.table.is_pending(network, resource)
+            || self.offers.get(network, resource).is_some()
+            || self.is_own(resource);
+        if let Some((pool, value)) = self.pool_mut(network, resource)
+            && !busy
+            && !pool.is_free(value)
+        {
+            pool.free(value, ended);
+            self.wake_verifier(network);
+        }
+    }
+
+    /// Keeps the addresses of our own interfaces out of every pool, and gives back those that
+    /// were ours `before`.
+    pub(super) fn own_addresses_changed(&mut self, before: Option<LinkUp>) {
+        if let Some(up) = before {
+            up.addrs.iter().for_each(|(addr, _)| self.settle(up.network, (*addr).into()));
+        }
+        let now: Vec<_> =
+            self.links.values().flat_map(|up| up.addrs.iter().map(|a| (up.network, a.0))).collect();
+        for (network, addr) in now {
+            self.take_from_pool(network, addr.into());
+        }
+    }
+
+    /// Whether `resource` is an address of one of our own interfaces.
+    pub(super) fn is_own(&self, resource: Resource) -> bool {
+        let is_it = |addr| Resource::V4(addr) == resource;
+        self.links.values().any(|up| up.addrs.iter().any(|(addr, _)| is_it(*addr)))
+    }
+
+    fn pool_mut(&mut self, network: NetworkId, resource: Resource) -> Option<(&mut Pool, u128)> {
+        let addr = resource.v4()?;
+        let at = self.net_index(network)?;
+        let pool = self.nets[at].pool_of(self.policy.networks.get(at)?, addr)?;
+        Some((&mut self.nets[at].pools[pool].free, ordinal(addr)))
+    }
+}

@@ -1,0 +1,112 @@
+//! What the policy says for one client and address: the nearest level that says something wins.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use crate::base::Span;
+use crate::config::policy::{LeaseTimes, PolicyOption, Settings};
+
+use super::context::Ctx;
+
+/// The levels that concern one client and address, nearest first: reservation, classes, pool,
+/// subnet, network, global.
+#[derive(Debug)]
+pub struct Chain<'a>(Vec<&'a Settings>);
+
+/// The times of one lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// How long it lasts.
+    pub lease: Span,
+    /// When to renew, from now.
+    pub t1: Span,
+    /// When to rebind, from now.
+    pub t2: Span,
+}
+
+impl Times {
+    /// A lease of that length with the usual T1 and T2 (RFC 2131 s4.4.5: 1/2 and 7/8).
+    pub fn until(lease: Span) -> Times {
+        if lease.is_forever() {
+            return Times { lease, t1: lease, t2: lease };
+        }
+        Times { lease, t1: Span(lease.0 / 2), t2: Span(lease.0 - lease.0 / 8) }
+    }
+}
+
+impl<'a> Chain<'a> {
+    /// The chain for a client and the address it has or asks about.
+    pub fn of(ctx: &Ctx<'a>, addr: Option<Ipv4Addr>) -> Chain<'a> {
+        let policy = ctx.policy;
+        let mut levels = Vec::with_capacity(6);
+        levels.extend(ctx.reservation.map(|r| &r.settings));
+        let classes = ctx.classes.iter().filter_map(|c| policy.classes.get(usize::from(c.0)));
+        levels.extend(classes.map(|c| &c.settings));
+        levels.extend(addr.and_then(|addr| ctx.pool_of(addr)).map(|p| &p.settings));
+        let subnet = addr.and_then(|addr| ctx.subnet_of(addr));
+        let subnet = subnet.or_else(|| ctx.network.subnets.get(ctx.scope.first));
+        levels.extend(subnet.map(|s| &s.settings));
+        levels.extend([&ctx.network.settings, &policy.settings]);
+        Chain(levels)
+    }
+
+    /// The option of that code.
+    pub fn option(&self, code: u8) -> Option<&'a PolicyOption> {
+        self.0.iter().find_map(|s| s.options.get(code))
+    }
+
+    /// All options that some level has, the nearest of each code; ascending within a level.
+    pub fn options(&self) -> impl Iterator<Item = &'a PolicyOption> + '_ {
+        self.0.iter().enumerate().flat_map(|(level, s)| {
+            let nearer = &self.0[..level];
+            s.options
+                .entries
+                .iter()
+                .filter(move |o| nearer.iter().all(|n| n.options.get(o.code).is_none()))
+        })
+    }
+
+    /// siaddr.
+    pub fn next_server(&self) -> Option<Ipv4Addr> {
+        self.0.iter().find_map(|s| s.next_server)
+    }
+
+    /// sname.
+    pub fn server_name(&self) -> Option<&'a str> {
+        self.0.iter().find_map(|s| s.server_name.as_deref())
+    }
+
+    /// The boot file or URL.
+    pub fn boot_file(&self) -> Option<&'a str> {
+        self.0.iter().find_map(|s| s.boot_file.as_deref())
+    }
+
+    /// Whom the client belongs to.
+    pub fn account(&self) -> Option<&'a Arc<str>> {
+        self.0.iter().find_map(|s| s.account.as_ref())
+    }
+
+    /// The times of a lease for a client that asks for `asked` seconds (RFC 2131 s4.3.1, s4.4.5).
+    pub fn times(&self, asked: Option<u32>) -> Times {
+        let of = |get: fn(&LeaseTimes) -> Option<Span>| {
+            self.0.iter().find_map(|s| get(&s.lease)).or_else(|| get(&LeaseTimes::DEFAULT))
+        };
+        let default = of(|t| t.default).unwrap_or(Span::ZERO);
+        // A default beyond an inherited bound moves the bound: the nearer word counts.
+        let min = of(|t| t.min).unwrap_or(default).min(default);
+        let max = of(|t| t.max).unwrap_or(default).max(default);
+        let lease = match asked {
+            None => default,
+            // RFC 2131 s3.3: all ones is infinity.
+            Some(u32::MAX) => max,
+            Some(secs) => Span::from_secs(u64::from(secs)).clamp(min, max),
+        };
+        let usual = Times::until(lease);
+        if lease.is_forever() {
+            return usual;
+        }
+        let t2 = of(|t| t.t2).filter(|t2| *t2 < lease).unwrap_or(usual.t2);
+        let t1 = of(|t| t.t1).filter(|t1| *t1 < t2).unwrap_or(usual.t1.min(t2));
+        Times { lease, t1, t2 }
+    }
+}

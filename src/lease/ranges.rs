@@ -1,0 +1,141 @@
+//! A set of integers kept as disjoint ranges: free addresses of a /8 or a /64 cost one entry.
+
+use std::collections::BTreeMap;
+
+/// Inclusive, disjoint, never adjacent ranges. Every operation is O(log n) in their number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RangeSet {
+    by_first: BTreeMap<u128, u128>,
+}
+
+impl RangeSet {
+    /// Nothing.
+    pub fn new() -> RangeSet {
+        RangeSet::default()
+    }
+
+    /// Adds `first..=last`; what is there already stays.
+    pub fn insert_range(&mut self, first: u128, last: u128) {
+        let (mut first, mut last) = (first, last);
+        while let Some((f, l)) = self.touching(first, last) {
+            self.by_first.remove(&f);
+            first = first.min(f);
+            last = last.max(l);
+        }
+        self.by_first.insert(first, last);
+    }
+
+    /// Takes `first..=last` out, as far as it is there.
+    pub fn remove_range(&mut self, first: u128, last: u128) {
+        while let Some((f, l)) = self.overlapping(first, last) {
+            self.by_first.remove(&f);
+            if f < first {
+                self.by_first.insert(f, first - 1);
+            }
+            if l > last {
+                self.by_first.insert(last + 1, l);
+            }
+        }
+    }
+
+    /// Adds one; whether it was new.
+    pub fn insert(&mut self, value: u128) -> bool {
+        let new = !self.contains(value);
+        if new {
+            self.insert_range(value, value);
+        }
+        new
+    }
+
+    /// Takes one out; whether it was there.
+    pub fn remove(&mut self, value: u128) -> bool {
+        let there = self.contains(value);
+        if there {
+            self.remove_range(value, value);
+        }
+        there
+    }
+
+    /// Whether `value` is in the set.
+    pub fn contains(&self, value: u128) -> bool {
+        self.overlapping(value, value).is_some()
+    }
+
+    /// The lowest value.
+    pub fn first(&self) -> Option<u128> {
+        self.by_first.keys().next().copied()
+    }
+
+    /// The lowest value that is not below `from`.
+    pub fn next_from(&self, from: u128) -> Option<u128> {
+        if self.contains(from) {
+            return Some(from);
+        }
+        self.by_first.range(from..).next().map(|(first, _)| *first)
+    }
+
+    /// How many values; saturates.
+    pub fn len(&self) -> u128 {
+        self.by_first.iter().fold(0u128, |n, (f, l)| n.saturating_add(l - f).saturating_add(1))
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.by_first.is_empty()
+    }
+
+    /// The ranges, ascending.
+    pub fn ranges(&self) -> impl Iterator<Item = (u128, u128)> + '_ {
+        self.by_first.iter().map(|(f, l)| (*f, *l))
+    }
+
+    fn overlapping(&self, first: u128, last: u128) -> Option<(u128, u128)> {
+        let (f, l) = self.by_first.range(..=last).next_back()?;
+        (*l >= first).then_some((*f, *l))
+    }
+
+    fn touching(&self, first: u128, last: u128) -> Option<(u128, u128)> {
+        self.overlapping(first.saturating_sub(1), last.saturating_add(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    proptest! {
+        /// Against a plain set, under any sequence of operations on a small universe.
+        #[test]
+        fn behaves_like_a_set(ops in prop::collection::vec((any::<bool>(), 0u128..40, 0u128..8), 0..60)) {
+            let (mut set, mut model) = (RangeSet::new(), BTreeSet::new());
+            for (add, first, len) in ops {
+                let last = first + len;
+                if add {
+                    set.insert_range(first, last);
+                    model.extend(first..=last);
+                } else {
+                    set.remove_range(first, last);
+                    model.retain(|v| !(first..=last).contains(v));
+                }
+                prop_assert_eq!(set.len(), model.len() as u128);
+                for v in 0..50 {
+                    prop_assert_eq!(set.contains(v), model.contains(&v));
+                    prop_assert_eq!(set.next_from(v), model.range(v..).next().copied());
+                }
+                let ranges: Vec<_> = set.ranges().collect();
+                prop_assert!(ranges.windows(2).all(|w| w[0].1 + 1 < w[1].0), "adjacent ranges are merged");
+            }
+        }
+    }
+
+    #[test]
+    fn the_ends_of_the_universe_are_values_like_any_other() {
+        let mut set = RangeSet::new();
+        set.insert_range(0, u128::MAX);
+        assert!(set.remove(u128::MAX) && set.remove(0));
+        assert!(!set.contains(0) && set.contains(1) && !set.contains(u128::MAX));
+        assert!(set.insert(u128::MAX) && set.contains(u128::MAX));
+    }
+}

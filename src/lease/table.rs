@@ -1,0 +1,258 @@
+//! All bindings, found by resource, by client, by hardware address and by deadline.
+//!
+//! Every write is pending until its batch is durable. The table keeps what was there before, so
+//! that a failed commit can be taken back exactly, newest first.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::{BuildHasher, Hash};
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::base::{ClientKey, HwAddr, NetworkId, Resource, Timestamp};
+
+use super::{Change, Lease, Seq};
+
+/// The one table of bindings. One thread owns it.
+#[derive(Debug, Default)]
+pub struct LeaseTable {
+    slots: Vec<Option<Lease>>,
+    vacant: Vec<u32>,
+    hasher: DefaultHashBuilder,
+    by_resource: HashTable<u32>,
+    by_client: HashTable<u32>,
+    by_hw: HashTable<u32>,
+    deadlines: BTreeSet<(Timestamp, u32)>,
+    undo: VecDeque<Undo>,
+    pending: HashMap<(NetworkId, Resource), u32>,
+}
+
+#[derive(Debug)]
+struct Undo {
+    seq: Seq,
+    network: NetworkId,
+    resource: Resource,
+    before: Option<Lease>,
+}
+
+/// A resource whose pending change was settled, one way or the other.
+pub type Settled = (NetworkId, Resource);
+
+impl LeaseTable {
+    /// Puts a stored binding in place at start; nothing is pending.
+    pub fn load(&mut self, lease: Lease) {
+        self.replace(lease.network, lease.resource, Some(lease));
+    }
+
+    /// Writes a binding as part of batch `seq`.
+    pub fn put(&mut self, seq: Seq, lease: Lease, changes: &mut Vec<Change>) {
+        changes.push(Change::Put(lease.clone()));
+        self.write(seq, lease.network, lease.resource, Some(lease));
+    }
+
+    /// Forgets a binding as part of batch `seq`.
+    pub fn remove(
+        &mut self,
+        seq: Seq,
+        network: NetworkId,
+        resource: Resource,
+        changes: &mut Vec<Change>,
+    ) {
+        changes.push(Change::Remove(network, resource));
+        self.write(seq, network, resource, None);
+    }
+
+    /// The binding of `resource`.
+    pub fn get(&self, network: NetworkId, resource: Resource) -> Option<&Lease> {
+        let slot = self.by_resource.find(self.hash((network, resource)), |slot| {
+            self.at(*slot).is_some_and(|l| (l.network, l.resource) == (network, resource))
+        })?;
+        self.at(*slot)
+    }
+
+    /// All bindings of a client on a network, in no order; few.
+    pub fn of_client<'a>(
+        &'a self,
+        network: NetworkId,
+        client: &'a ClientKey,
+    ) -> impl Iterator<Item = &'a Lease> + 'a {
+        self.by_client
+            .iter_hash(self.hash((network, client)))
+            .filter_map(|slot| self.at(*slot))
+            .filter(move |l| l.network == network && l.client == *client)
+    }
+
+    /// All bindings with this hardware address on a network, in no order.
+    pub fn of_hw<'a>(
+        &'a self,
+        network: NetworkId,
+        hw: &'a HwAddr,
+    ) -> impl Iterator<Item = &'a Lease> + 'a {
+        self.by_hw
+            .iter_hash(self.hash((network, hw)))
+            .filter_map(|slot| self.at(*slot))
+            .filter(move |l| l.network == network && l.hw == *hw)
+    }
+
+    /// One held binding whose time is over by `now`. Ask again after writing its new state.
+    pub fn first_due(&self, now: Timestamp) -> Option<&Lease> {
+        let (until, slot) = self.deadlines.first()?;
+        (*until <= now).then(|| self.at(*slot)).flatten()
+    }
+
+    /// When the next held binding ends.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadlines.first().map(|(until, _)| *until).filter(|t| *t != Timestamp::NEVER)
+    }
+
+    /// How many bindings there are, remembered ones included.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.vacant.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All bindings as they stand, pending writes included, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Lease> {
+        self.slots.iter().flatten()
+    }
+
+    /// Shows up to `most` bindings from position `from` on to `look`, and says where to go on. A
+    /// binding keeps its position while it is there.
+    pub fn scan(&self, from: u64, most: usize, mut look: impl FnMut(&Lease)) -> Option<u64> {
+        let from = usize::try_from(from).unwrap_or(usize::MAX).min(self.slots.len());
+        let to = from.saturating_add(most).min(self.slots.len());
+        self.slots[from..to].iter().flatten().for_each(&mut look);
+        (to < self.slots.len()).then_some(to as u64)
+    }
+
+    /// Whether a write of this resource is not durable yet.
+    pub fn is_pending(&self, network: NetworkId, resource: Resource) -> bool {
+        self.pending.contains_key(&(network, resource))
+    }
+
+    /// Batches up to `seq` are durable. Calls `settled` for each resource that has no write
+    /// pending any more.
+    pub fn committed(&mut self, seq: Seq, mut settled: impl FnMut(&mut Self, Settled)) {
+        while self.undo.front().is_some_and(|u| u.seq <= seq) {
+            let Some(undo) = self.undo.pop_front() else { return };
+            let key = (undo.network, undo.resource);
+            if self.settle(key) {
+                settled(self, key);
+            }
+        }
+    }
+
+    /// Batch `seq` and all after it are lost: takes their writes back, newest first. Returns the
+    /// resources concerned; they have no write pending any more unless an older batch has one.
+    pub fn take_back(&mut self, seq: Seq) -> Vec<Settled> {
+        let mut settled = Vec::new();
+        while self.undo.back().is_some_and(|u| u.seq >= seq) {
+            let Some(undo) = self.undo.pop_back() else { break };
+            let key = (undo.network, undo.resource);
+            self.replace(undo.network, undo.resource, undo.before);
+            if self.settle(key) {
+                settled.push(key);
+            }
+        }
+        settled
+    }
+
+    fn settle(&mut self, key: Settled) -> bool {
+        match self.pending.get_mut(&key) {
+            Some(count) if *count > 1 => {
+                *count -= 1;
+                false
+            }
+            _ => {
+                self.pending.remove(&key);
+                true
+            }
+        }
+    }
+
+    fn write(&mut self, seq: Seq, network: NetworkId, resource: Resource, new: Option<Lease>) {
+        let before = self.replace(network, resource, new);
+        self.undo.push_back(Undo { seq, network, resource, before });
+        *self.pending.entry((network, resource)).or_default() += 1;
+    }
+
+    /// Swaps the binding of `resource` for `new` in every index.
+    fn replace(
+        &mut self,
+        network: NetworkId,
+        resource: Resource,
+        new: Option<Lease>,
+    ) -> Option<Lease> {
+        let old = self.unlink(network, resource);
+        if let Some(lease) = new {
+            debug_assert!((lease.network, lease.resource) == (network, resource));
+            self.link(lease);
+        }
+        old
+    }
+
+    fn unlink(&mut self, network: NetworkId, resource: Resource) -> Option<Lease> {
+        let hash = self.hash((network, resource));
+        let slots = &self.slots;
+        let is_it = |slot: &u32| {
+            slots
+                .get(*slot as usize)
+                .and_then(Option::as_ref)
+                .is_some_and(|l| (l.network, l.resource) == (network, resource))
+        };
+        let (slot, _) = self.by_resource.find_entry(hash, is_it).ok()?.remove();
+        let lease = self.slots.get_mut(slot as usize)?.take()?;
+        let (by_client, by_hw) =
+            (self.hash((network, &lease.client)), self.hash((network, &lease.hw)));
+        if let Ok(entry) = self.by_client.find_entry(by_client, |s| *s == slot) {
+            entry.remove();
+        }
+        if let Ok(entry) = self.by_hw.find_entry(by_hw, |s| *s == slot) {
+            entry.remove();
+        }
+        self.deadlines.remove(&(lease.until, slot));
+        self.vacant.push(slot);
+        Some(lease)
+    }
+
+    fn link(&mut self, lease: Lease) {
+        let slot = self.vacant.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            (self.slots.len() - 1) as u32
+        });
+        if lease.state.is_held() {
+            self.deadlines.insert((lease.until, slot));
+        }
+        let hashes = [
+            self.hash((lease.network, lease.resource)),
+            self.hash((lease.network, &lease.client)),
+            self.hash((lease.network, &lease.hw)),
+        ];
+        self.slots[slot as usize] = Some(lease);
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        let of = |slot: &u32| slots.get(*slot as usize).and_then(Option::as_ref);
+        self.by_resource.insert_unique(hashes[0], slot, |s| {
+            of(s).map_or(0, |l| hasher.hash_one((l.network, l.resource)))
+        });
+        self.by_client.insert_unique(hashes[1], slot, |s| {
+            of(s).map_or(0, |l| hasher.hash_one((l.network, &l.client)))
+        });
+        self.by_hw.insert_unique(hashes[2], slot, |s| {
+            of(s).map_or(0, |l| hasher.hash_one((l.network, &l.hw)))
+        });
+    }
+
+    fn at(&self, slot: u32) -> Option<&Lease> {
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    fn hash(&self, key: impl Hash) -> u64 {
+        self.hasher.hash_one(key)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+//! Which interfaces there are, which addresses they have, and behind which bridge port a MAC is.
+//!
+//! [`LinkMonitor`] subscribes to the kernel's changes, lists everything once, and again whenever
+//! changes came faster than they were read.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use netlink_sys::Socket;
+
+use crate::base::{LinkId, Mac, Prefix4};
+
+use super::netlink::{self, Fact, FdbEntry, Table};
+
+/// Forwarding entries kept at most, of all watched bridges: forged source addresses end here.
+const FDB_MAX: usize = 1 << 17;
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its index.
+    pub id: LinkId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its MAC; zero where it has none.
+    pub mac: Mac,
+    /// Set up by the administrator (`IFF_UP`).
+    pub is_up: bool,
+    /// Carries Ethernet frames.
+    pub is_ethernet: bool,
+    /// It is a bridge.
+    pub is_bridge: bool,
+    /// The bridge (or bond) that it is a port of.
+    pub master: Option<LinkId>,
+    /// Its IPv4 addresses, primary ones first.
+    pub addrs: Vec<LinkAddr>,
+}
+
+/// An IPv4 address of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkAddr {
+    /// The address.
+    pub addr: Ipv4Addr,
+    /// What is on the link with it.
+    pub prefix: Prefix4,
+    /// Another address of the same prefix came first.
+    pub secondary: bool,
+}
+
+/// A change of the table. What it is now is asked of [`LinkMonitor::link`], which may know more:
+/// a link that appeared can be gone again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// A link is there under a name; a renamed link is gone and appears.
+    Appeared(LinkId),
+    /// Its MAC, bridge or state changed.
+    Changed(LinkId),
+    /// Its IPv4 addresses changed.
+    AddrsChanged(LinkId),
+    /// It is no longer there.
+    Gone(LinkId),
+}
+
+/// The table of links, kept current by netlink.
+#[derive(Debug)]
+pub struct LinkMonitor {
+    socket: Socket,
+    buffer: Vec<u8>,
+    links: BTreeMap<LinkId, Link>,
+    watched: BTreeSet<LinkId>,
+    fdb: HashMap<(LinkId, Mac), LinkId>,
+    /// The table is not what the kernel has: list it.
+    stale: bool,
+    resyncs: u64,
+}
+
+impl LinkMonitor {
+    /// Subscribes. The first [`LinkMonitor::poll`] lists what is there.
+    pub fn open() -> io::Result<LinkMonitor> {
+        Ok(LinkMonitor {
+            socket: netlink::subscribe()?,
+            buffer: vec![0; netlink::DATAGRAM_BYTES],
+            links: BTreeMap::new(),
+            watched: BTreeSet::new(),
+            fdb: HashMap::new(),
+            stale: true,
+            resyncs: 0,
+        })
+    }
+
+    /// Takes in all that the kernel has said, without waiting, and appends what changed. After an
+    /// error the table is listed anew by the next call.
+    pub fn poll(&mut self, events: &mut Vec<LinkEvent>) -> io::Result<()> {
+        loop {
+            match self.socket.recv(&mut &mut self.buffer[..], libc::MSG_DONTWAIT) {
+                Ok(len) => self.take(len, events),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
+                    self.resyncs += 1;
+                    self.stale = true;
+                }
+                Err(e) => {
+                    self.stale = true;
+                    return Err(e);
+                }
+            }
+        }
+        // Only now that nothing older is waiting: a change whose undoing was lost would come back.
+        if self.stale { self.list(events) } else { Ok(()) }
+    }
+
+    /// All links, by index.
+    pub fn links(&self) -> impl Iterator<Item = &Link> {
+        self.links.values()
+    }
+
+    /// The link with this index.
+    pub fn link(&self, id: LinkId) -> Option<&Link> {
+        self.links.get(&id)
+    }
+
+    /// Keeps the forwarding table of `bridge` from now on.
+    pub fn watch(&mut self, bridge: LinkId) -> io::Result<()> {
+        if self.watched.insert(bridge) {
+            return self.list_fdb();
+        }
+        Ok(())
+    }
+
+    /// Forgets the forwarding table of `bridge`.
+    pub fn unwatch(&mut self, bridge: LinkId) {
+        if self.watched.remove(&bridge) {
+            self.fdb.retain(|(of, _), _| *of != bridge);
+        }
+    }
+
+    /// The port of a watched bridge behind which `mac` was heard last.
+    ///
+    /// The kernel says so before it hands up the frame that it learned from: after a frame was
+    /// received, [`LinkMonitor::poll`] brings in its port.
+    pub fn port_of(&self, bridge: LinkId, mac: Mac) -> Option<LinkId> {
+        self.fdb.get(&(bridge, mac)).copied()
+    }
+
+    /// How often changes came faster than they were read.
+    pub fn resyncs(&self) -> u64 {
+        self.resyncs
+    }
+
+    fn take(&mut self, len: usize, events: &mut Vec<LinkEvent>) {
+        let buffer = std::mem::take(&mut self.buffer);
+        netlink::read_facts(&buffer[..len.min(buffer.len())], |fact| self.apply(fact, events));
+        self.buffer = buffer;
+    }
+
+    fn list(&mut self, events: &mut Vec<LinkEvent>) -> io::Result<()> {
+        self.stale = true;
+        let mut found: BTreeMap<LinkId, Link> = BTreeMap::new();
+        let mut add = |fact| match fact {
+            Fact::Link(link) => drop(found.insert(link.id, link)),
+            Fact::Addr(id, addr) => {
+                if let Some(link) = found.get_mut(&id) {
+                    link.add(addr);
+                }
+            }
+            _ => {}
+        };
+        netlink::dump(Table::Links, &mut add)?;
+        netlink::dump(Table::Addrs, &mut add)?;
+        let gone: Vec<LinkId> =
+            self.links.keys().filter(|id| !found.contains_key(id)).copied().collect();
+        for id in gone {
+            self.apply(Fact::NoLink(id), events);
+        }
+        for link in found.into_values() {
+            let (id, addrs) = (link.id, link.addrs.clone());
+            self.apply(Fact::Link(link), events);
+            if let Some(known) = self.links.get_mut(&id).filter(|known| known.addrs != addrs) {
+                known.addrs = addrs;
+                events.push(LinkEvent::AddrsChanged(id));
+            }
+        }
+        self.list_fdb()?;
+        self.stale = false;
+        Ok(())
+    }
+
+    fn list_fdb(&mut self) -> io::Result<()> {
+        self.fdb.clear();
+        if self.watched.is_empty() {
+            return Ok(());
+        }
+        let listed = netlink::dump(Table::Fdb, |fact| self.apply(fact, &mut Vec::new()));
+        self.stale |= listed.is_err();
+        listed
+    }
+
+    fn apply(&mut self, fact: Fact, events: &mut Vec<LinkEvent>) {
+        match fact {
+            Fact::Link(link) => self.apply_link(link, events),
+            Fact::NoLink(id) => {
+                if self.links.remove(&id).is_some() {
+                    self.unwatch(id);
+                    events.push(LinkEvent::Gone(id));
+                }
+            }
+            Fact::Addr(id, addr) => {
+                if self.links.get_mut(&id).is_some_and(|link| link.add(addr)) {
+                    events.push(LinkEvent::AddrsChanged(id));
+                }
+            }
+            Fact::NoAddr(id, addr) => {
+                if self.links.get_mut(&id).is_some_and(|link| link.remove(addr)) {
+                    events.push(LinkEvent::AddrsChanged(id));
+                }
+            }
+            Fact::Fdb(FdbEntry { bridge, mac, port }) => {
+                let has_room = self.fdb.len() < FDB_MAX || self.fdb.contains_key(&(bridge, mac));
+                if self.watched.contains(&bridge) && has_room {
+                    self.fdb.insert((bridge, mac), port);
+                }
+            }
+            Fact::NoFdb(FdbEntry { bridge, mac, port }) => {
+                // A bridge with VLANs has an entry for each: only the last one told counts.
+                if self.fdb.get(&(bridge, mac)) == Some(&port) {
+                    self.fdb.remove(&(bridge, mac));
+                }
+            }
+        }
+    }
+
+    fn apply_link(&mut self, mut link: Link, events: &mut Vec<LinkEvent>) {
+        let id = link.id;
+        let event = match self.links.get_mut(&id) {
+            None => LinkEvent::Appeared(id),
+            Some(known) => {
+                link.addrs = std::mem::take(&mut known.addrs);
+                if known.name != link.name {
+                    events.push(LinkEvent::Gone(id));
+                    LinkEvent::Appeared(id)
+                } else {
+                    let unchanged = Link { addrs: Vec::new(), ..known.clone() }
+                        == Link { addrs: Vec::new(), ..link.clone() };
+                    if unchanged {
+                        known.addrs = link.addrs;
+                        return;
+                    }
+                    LinkEvent::Changed(id)
+                }
+            }
+        };
+        self.links.insert(id, link);
+        events.push(event);
+    }
+}
+
+impl AsFd for LinkMonitor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Link {
+    /// Whether that changed anything.
+    fn add(&mut self, addr: LinkAddr) -> bool {
+        if self.addrs.contains(&addr) {
+            return false;
+        }
+        self.remove(addr);
+        self.addrs.push(addr);
+        self.addrs.sort_by_key(|a| a.secondary);
+        true
+    }
+
+    fn remove(&mut self, addr: LinkAddr) -> bool {
+        let before = self.addrs.len();
+        self.addrs.retain(|a| (a.addr, a.prefix) != (addr.addr, addr.prefix));
+        self.addrs.len() != before
+    }
+}

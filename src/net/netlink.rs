@@ -1,0 +1,273 @@
+//! Route netlink as [`super::link`] needs it: subscribe, dump, and read messages into facts.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
+};
+use netlink_packet_route::link::{
+    InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+};
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+use socket2::SockRef;
+
+use crate::base::{LinkId, Mac, Prefix4};
+
+use super::filter::{Assembler, Program, To};
+use super::link::{Link, LinkAddr};
+
+/// Longest datagram of the kernel: it builds dumps in 32 KiB at most.
+pub(super) const DATAGRAM_BYTES: usize = 64 << 10;
+/// Receive buffer: a storm of forwarding entries.
+const BUFFER_BYTES: usize = 4 << 20;
+/// A dump that takes longer is tried again later.
+const DUMP_TIMEOUT: Duration = Duration::from_secs(2);
+const DUMP_ATTEMPTS: usize = 4;
+
+/// One thing that netlink said. Facts of a dump say what is there.
+#[derive(Debug)]
+pub(super) enum Fact {
+    /// The link is there; its addresses are told separately.
+    Link(Link),
+    NoLink(LinkId),
+    Addr(LinkId, LinkAddr),
+    NoAddr(LinkId, LinkAddr),
+    /// A forwarding entry of a bridge.
+    Fdb(FdbEntry),
+    NoFdb(FdbEntry),
+}
+
+#[derive(Debug)]
+pub(super) struct FdbEntry {
+    pub(super) bridge: LinkId,
+    pub(super) mac: Mac,
+    pub(super) port: LinkId,
+}
+
+/// What a dump lists.
+#[derive(Clone, Copy)]
+pub(super) enum Table {
+    Links,
+    Addrs,
+    Fdb,
+}
+
+/// A socket that hears of every change of links, IPv4 addresses and forwarding entries.
+pub(super) fn subscribe() -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    SockRef::from(&socket).attach_filter(&without_neighbours().for_kernel())?;
+    super::raw::set_buffers(&SockRef::from(&socket), BUFFER_BYTES)?;
+    socket.set_non_blocking(true)?;
+    socket.bind_auto()?;
+    for group in [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_NEIGH] {
+        socket.add_membership(group)?;
+    }
+    Ok(socket)
+}
+
+/// The neighbour group also carries every change of every ARP and ND entry of the host: these
+/// would wake us for nothing.
+fn without_neighbours() -> Program {
+    // nlmsghdr: length (4), type (2) in host order; after its 16 bytes ndmsg begins with a family.
+    let kind = |kind: u16| u32::from(kind.to_be());
+    Assembler::default()
+        .load_half(4)
+        .if_equal(kind(libc::RTM_NEWNEIGH), To::Skip(1), To::Next)
+        .if_equal(kind(libc::RTM_DELNEIGH), To::Next, To::Keep)
+        .load_byte(16)
+        .if_equal(libc::AF_BRIDGE as u32, To::Keep, To::Drop)
+        .finish()
+}
+
+/// Lists a whole table, by a socket of its own so that it does not mix with what changes.
+pub(super) fn dump(table: Table, mut fact: impl FnMut(Fact)) -> io::Result<()> {
+    // The kernel marks a listing that changed underway as torn.
+    for _ in 0..DUMP_ATTEMPTS {
+        let mut facts = Vec::new();
+        if dump_once(table, &mut |f| facts.push(f))? {
+            facts.into_iter().for_each(&mut fact);
+            return Ok(());
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::Interrupted, "netlink: the tables change too fast to list"))
+}
+
+/// Whether the listing was whole.
+fn dump_once(table: Table, fact: &mut impl FnMut(Fact)) -> io::Result<bool> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    SockRef::from(&socket).set_read_timeout(Some(DUMP_TIMEOUT))?;
+    super::raw::set_buffers(&SockRef::from(&socket), BUFFER_BYTES)?;
+    socket.bind_auto()?;
+    socket.send_to(&request(table), &SocketAddr::new(0, 0), 0)?;
+    let mut buffer = vec![0; DATAGRAM_BYTES];
+    let (mut whole, mut done) = (true, Ok(false));
+    while !matches!(done, Ok(true)) {
+        let len = socket.recv(&mut &mut buffer[..], 0)?;
+        read(buffer.get(..len).unwrap_or_default(), |message| {
+            whole &= message.header.flags & NLM_F_DUMP_INTR == 0;
+            match message.payload {
+                NetlinkPayload::Done(_) => done = Ok(true),
+                NetlinkPayload::Error(e) => done = Err(e.to_io()),
+                NetlinkPayload::InnerMessage(inner) => {
+                    to_fact(inner).into_iter().for_each(&mut *fact);
+                }
+                _ => {}
+            }
+        });
+        if done.is_err() {
+            break;
+        }
+    }
+    done.map(|_| whole)
+}
+
+fn request(table: Table) -> Vec<u8> {
+    let inner = match table {
+        Table::Links => {
+            let mut message = LinkMessage::default();
+            message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+            RouteNetlinkMessage::GetLink(message)
+        }
+        Table::Addrs => {
+            let mut message = AddressMessage::default();
+            message.header.family = AddressFamily::Inet;
+            RouteNetlinkMessage::GetAddress(message)
+        }
+        Table::Fdb => {
+            let mut message = NeighbourMessage::default();
+            message.header.family = AddressFamily::Bridge;
+            RouteNetlinkMessage::GetNeighbour(message)
+        }
+    };
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(inner));
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
+}
+
+/// The facts in one datagram of the subscription.
+pub(super) fn read_facts(datagram: &[u8], mut fact: impl FnMut(Fact)) {
+    read(datagram, |message| {
+        if let NetlinkPayload::InnerMessage(inner) = message.payload {
+            to_fact(inner).into_iter().for_each(&mut fact);
+        }
+    });
+}
+
+/// The messages of a datagram; one that cannot be read is passed over.
+fn read(datagram: &[u8], mut each: impl FnMut(NetlinkMessage<RouteNetlinkMessage>)) {
+    const HEADER: usize = 16;
+    let mut rest = datagram;
+    while let Some(len) = rest.get(..4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes) {
+        let len = len as usize;
+        let Some(bytes) = rest.get(..len).filter(|_| len >= HEADER) else { return };
+        if let Ok(message) = NetlinkMessage::deserialize(bytes) {
+            each(message);
+        }
+        rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
+    }
+}
+
+fn to_fact(message: RouteNetlinkMessage) -> Option<Fact> {
+    match message {
+        // A bridge speaks of its ports in messages of its own family; that a port left a bridge
+        // looks like the end of the link there.
+        RouteNetlinkMessage::NewLink(m) if is_of_link(&m) => link(&m).map(Fact::Link),
+        RouteNetlinkMessage::DelLink(m) if is_of_link(&m) => {
+            Some(Fact::NoLink(LinkId(m.header.index)))
+        }
+        RouteNetlinkMessage::NewAddress(m) => address(&m).map(|(link, a)| Fact::Addr(link, a)),
+        RouteNetlinkMessage::DelAddress(m) => address(&m).map(|(link, a)| Fact::NoAddr(link, a)),
+        RouteNetlinkMessage::NewNeighbour(m) => fdb_entry(&m).map(Fact::Fdb),
+        RouteNetlinkMessage::DelNeighbour(m) => fdb_entry(&m).map(Fact::NoFdb),
+        _ => None,
+    }
+}
+
+fn is_of_link(message: &LinkMessage) -> bool {
+    message.header.interface_family == AddressFamily::Unspec
+}
+
+fn link(message: &LinkMessage) -> Option<Link> {
+    let mut link = Link {
+        id: LinkId(message.header.index),
+        name: Arc::from(""),
+        mac: Mac::ZERO,
+        is_up: message.header.flags.contains(LinkFlags::Up),
+        is_ethernet: message.header.link_layer_type == LinkLayerType::Ether,
+        is_bridge: false,
+        master: None,
+        addrs: Vec::new(),
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = Arc::from(name.as_str()),
+            LinkAttribute::Address(bytes) => {
+                link.mac = <[u8; 6]>::try_from(bytes.as_slice()).map_or(Mac::ZERO, Mac);
+            }
+            LinkAttribute::Controller(index) => link.master = Some(LinkId(*index)),
+            LinkAttribute::LinkInfo(infos) => {
+                link.is_bridge = infos.contains(&LinkInfo::Kind(InfoKind::Bridge));
+            }
+            _ => {}
+        }
+    }
+    (!link.name.is_empty()).then_some(link)
+}
+
+fn address(message: &AddressMessage) -> Option<(LinkId, LinkAddr)> {
+    let v4 = |ip: &IpAddr| match ip {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    };
+    let (mut local, mut peer): (Option<Ipv4Addr>, Option<Ipv4Addr>) = (None, None);
+    let mut secondary = message.header.flags.contains(AddressHeaderFlags::Secondary);
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(ip) => local = v4(ip),
+            // On a point-to-point link the other end, else the same as the local address.
+            AddressAttribute::Address(ip) => peer = v4(ip),
+            AddressAttribute::Flags(flags) => secondary = flags.contains(AddressFlags::Secondary),
+            _ => {}
+        }
+    }
+    let addr = local.or(peer)?;
+    let prefix = Prefix4::new(peer.unwrap_or(addr), message.header.prefix_len)?;
+    Some((LinkId(message.header.index), LinkAddr { addr, prefix, secondary }))
+}
+
+fn fdb_entry(message: &NeighbourMessage) -> Option<FdbEntry> {
+    if message.header.family != AddressFamily::Bridge {
+        return None;
+    }
+    let (mut bridge, mut mac) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Controller(index) => bridge = Some(LinkId(*index)),
+            NeighbourAttribute::LinkLayerAddress(bytes) => {
+                mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac);
+            }
+            _ => {}
+        }
+    }
+    let port = LinkId(message.header.ifindex);
+    // Without a bridge: an entry of a device itself, such as a VXLAN's. With the bridge as its
+    // own port: the bridge's own address.
+    bridge.filter(|bridge| *bridge != port).zip(mac).map(|(bridge, mac)| FdbEntry {
+        bridge,
+        mac,
+        port,
+    })
+}

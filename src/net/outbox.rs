@@ -1,0 +1,133 @@
+//! What is to be sent, collected and sent in batches.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddrV4;
+use std::os::fd::AsFd;
+
+use super::sys::{self, BATCH};
+
+/// Packets back to back in one buffer that is used again and again.
+#[derive(Default)]
+pub struct Outbox {
+    bytes: Vec<u8>,
+    /// Where each packet ends.
+    ends: Vec<usize>,
+}
+
+/// What became of the packets of an [`Outbox`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Taken by the kernel.
+    pub sent: u64,
+    /// Refused: the interface is down or gone, there is no route, or its queue is full.
+    pub failed: u64,
+    /// What the system said of the last refused one (an `errno`).
+    pub last_error: Option<i32>,
+}
+
+impl Outbox {
+    /// Appends the packet that `write` appends to the buffer.
+    pub fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// How many packets there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Forgets all packets and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    /// The packet with this number.
+    pub fn get(&self, i: usize) -> Option<&[u8]> {
+        let start = if i == 0 { 0 } else { *self.ends.get(i - 1)? };
+        self.bytes.get(start..*self.ends.get(i)?)
+    }
+
+    /// Sends everything and clears. `route` gives a packet's destination where the socket is not
+    /// bound to one.
+    pub(super) fn send(
+        &mut self,
+        socket: &impl AsFd,
+        route: Option<fn(&[u8]) -> SocketAddrV4>,
+    ) -> Sent {
+        let mut outcome = Sent::default();
+        let mut next = 0;
+        while next < self.len() {
+            match self.send_from(next, socket, route) {
+                Ok(count) => {
+                    outcome.sent += count as u64;
+                    next += count.max(1);
+                }
+                // The queue is full: what is left would meet the same.
+                Err(e) if is_full(&e) => {
+                    outcome.failed += (self.len() - next) as u64;
+                    outcome.last_error = e.raw_os_error();
+                    break;
+                }
+                // An error is about the first packet; the ones after it may do better.
+                Err(e) => {
+                    outcome.failed += 1;
+                    outcome.last_error = e.raw_os_error();
+                    next += 1;
+                }
+            }
+        }
+        self.clear();
+        outcome
+    }
+
+    fn send_from(
+        &self,
+        first: usize,
+        socket: &impl AsFd,
+        route: Option<fn(&[u8]) -> SocketAddrV4>,
+    ) -> io::Result<usize> {
+        let mut packets = [IoSlice::new(&[]); BATCH];
+        let mut to = [SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0); BATCH];
+        let count = BATCH.min(self.len() - first);
+        for i in 0..count {
+            let packet = self.get(first + i).unwrap_or_default();
+            packets[i] = IoSlice::new(packet);
+            if let Some(route) = route {
+                to[i] = route(packet);
+            }
+        }
+        sys::sendmmsg(socket, &packets[..count], route.map(|_| &to[..count]))
+    }
+}
+
+fn is_full(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::WouldBlock || e.raw_os_error() == Some(libc::ENOBUFS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_keep_their_borders() {
+        let mut outbox = Outbox::default();
+        for packet in [&b"ab"[..], b"", b"cde"] {
+            outbox.push(|bytes| bytes.extend_from_slice(packet));
+        }
+        assert_eq!(outbox.len(), 3);
+        assert_eq!(outbox.get(0), Some(&b"ab"[..]));
+        assert_eq!(outbox.get(1), Some(&b""[..]));
+        assert_eq!(outbox.get(2), Some(&b"cde"[..]));
+        assert_eq!(outbox.get(3), None);
+        outbox.clear();
+        assert!(outbox.is_empty());
+        assert_eq!(outbox.get(0), None);
+    }
+}

@@ -1,0 +1,177 @@
+//! Packet sockets: the frames of one link, read behind a kernel filter, and frames of our own.
+//!
+//! Each served link has two, one for DHCP and one for ARP: the kernel then hands each only its
+//! own EtherType, and a storm of ARP cannot push a DISCOVER out of the buffer.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use socket2::{Domain, Socket, Type};
+
+use crate::base::LinkId;
+
+use super::filter::{self, Program};
+use super::outbox::{Outbox, Sent};
+use super::sys::{self, RecvBatch};
+
+/// Receive buffer for DHCP: a storm of some ten thousand small packets.
+const DHCP_BUFFER_BYTES: usize = 8 << 20;
+/// Receive buffer for ARP.
+const ARP_BUFFER_BYTES: usize = 1 << 20;
+/// Send buffer: replies to a whole storm.
+const SEND_BUFFER_BYTES: usize = 4 << 20;
+
+/// Whether we answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Hear what is for a server, and answer.
+    Serve,
+    /// Hear all DHCP of the link, also what others send and what this host sends; never answer.
+    Observe,
+}
+
+/// A packet socket on one interface.
+#[derive(Debug)]
+pub struct FrameSocket {
+    socket: Socket,
+    mode: Mode,
+}
+
+/// Whether the UDP checksum of a received frame is worth a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// Nobody looked: verify it.
+    Unknown,
+    /// The sender left it to hardware that was never passed (veth, virtio): it is not filled in.
+    NotReady,
+    /// The kernel or the interface verified it.
+    Valid,
+}
+
+/// One received frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// From the Ethernet header on, without VLAN tag and frame check sequence.
+    pub bytes: &'a [u8],
+    /// Longer than the buffer: the end is missing.
+    pub truncated: bool,
+    /// VLAN id, if it carried a tag with one; such a frame is not of this segment.
+    pub vlan: Option<u16>,
+    /// What is known of its UDP checksum.
+    pub checksum: Checksum,
+    /// This host sent it (observed only).
+    pub outgoing: bool,
+    /// It is for the MAC of another host.
+    pub to_other_host: bool,
+}
+
+impl FrameSocket {
+    /// Opens the socket for DHCP over IPv4 on `link`.
+    pub fn dhcp(link: LinkId, mode: Mode) -> io::Result<FrameSocket> {
+        let (program, ethertype) = match mode {
+            Mode::Serve => (filter::dhcp_on_link(), libc::ETH_P_IP),
+            // Only sockets for every EtherType are shown what this host sends.
+            Mode::Observe => (filter::dhcp_observed(), libc::ETH_P_ALL),
+        };
+        FrameSocket::open(link, mode, &program, ethertype as u16, DHCP_BUFFER_BYTES)
+    }
+
+    /// Opens the socket for ARP on `link`.
+    pub fn arp(link: LinkId, mode: Mode) -> io::Result<FrameSocket> {
+        FrameSocket::open(link, mode, &filter::arp(), libc::ETH_P_ARP as u16, ARP_BUFFER_BYTES)
+    }
+
+    fn open(
+        link: LinkId,
+        mode: Mode,
+        program: &Program,
+        ethertype: u16,
+        buffer_bytes: usize,
+    ) -> io::Result<FrameSocket> {
+        // Protocol 0 receives nothing until the filter is in place and the socket is bound.
+        let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
+        socket.attach_filter(&program.for_kernel())?;
+        set_buffers(&socket, buffer_bytes)?;
+        sys::set_option(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
+        match mode {
+            Mode::Serve => {
+                sys::set_option(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1)?;
+            }
+            Mode::Observe => sys::set_promiscuous(&socket, link.0)?,
+        }
+        socket.bind(&sys::link_address(link.0, ethertype))?;
+        Ok(FrameSocket { socket, mode })
+    }
+
+    /// Fills `batch` without waiting; the number of frames. [`FrameSocket::frame`] reads them.
+    pub fn recv(&self, batch: &mut RecvBatch) -> io::Result<usize> {
+        batch.recv(&self.socket)
+    }
+
+    /// Frame `i` of a batch that a packet socket filled.
+    pub fn frame(batch: &RecvBatch, i: usize) -> Option<Frame<'_>> {
+        let received = batch.get(i)?;
+        // sockaddr_ll: family, protocol, index (4), hardware type, packet type.
+        let packet_type = received.name.get(10).copied().unwrap_or_default();
+        let aux = received.control(libc::SOL_PACKET, libc::PACKET_AUXDATA);
+        let (vlan, checksum) = aux.map_or((None, Checksum::Unknown), read_auxdata);
+        Some(Frame {
+            bytes: received.bytes,
+            truncated: received.truncated,
+            vlan,
+            checksum,
+            outgoing: packet_type == libc::PACKET_OUTGOING,
+            to_other_host: packet_type == libc::PACKET_OTHERHOST,
+        })
+    }
+
+    /// Sends complete frames on this socket's interface and clears `frames`.
+    ///
+    /// An observer sends nothing: its frames are dropped and count as failed.
+    pub fn send(&self, frames: &mut Outbox) -> Sent {
+        if self.mode == Mode::Observe {
+            let failed = frames.len() as u64;
+            frames.clear();
+            return Sent { failed, ..Sent::default() };
+        }
+        frames.send(&self.socket, None)
+    }
+
+    /// Frames that found the buffer full since the last call.
+    pub fn take_overruns(&self) -> io::Result<u64> {
+        sys::packet_drops(&self.socket).map(u64::from)
+    }
+}
+
+impl AsFd for FrameSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Beyond the system's limit where we may (`CAP_NET_ADMIN`), else up to it.
+pub(super) fn set_buffers(socket: &Socket, recv_bytes: usize) -> io::Result<()> {
+    let force = |option, bytes: usize| {
+        sys::set_option(socket, libc::SOL_SOCKET, option, bytes.try_into().unwrap_or(i32::MAX))
+    };
+    force(libc::SO_RCVBUFFORCE, recv_bytes).or_else(|_| socket.set_recv_buffer_size(recv_bytes))?;
+    force(libc::SO_SNDBUFFORCE, SEND_BUFFER_BYTES)
+        .or_else(|_| socket.set_send_buffer_size(SEND_BUFFER_BYTES))
+}
+
+/// The fields of `struct tpacket_auxdata`: status at 0, tag at 16.
+fn read_auxdata(aux: &[u8]) -> (Option<u16>, Checksum) {
+    let status = aux.get(..4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes);
+    let tci = aux.get(16..18).and_then(|b| b.try_into().ok()).map_or(0, u16::from_ne_bytes);
+    // A tag with id 0 only carries a priority: the frame is of the segment (IEEE 802.1Q s6.9).
+    let tagged = status & libc::TP_STATUS_VLAN_VALID != 0;
+    let vlan = Some(tci & 0xfff).filter(|id| tagged && *id != 0);
+    let checksum = if status & libc::TP_STATUS_CSUMNOTREADY != 0 {
+        Checksum::NotReady
+    } else if status & libc::TP_STATUS_CSUM_VALID != 0 {
+        Checksum::Valid
+    } else {
+        Checksum::Unknown
+    };
+    (vlan, checksum)
+}

@@ -1,0 +1,317 @@
+//! The system calls that no safe crate wraps. Every `unsafe` line of the project is in this file.
+#![allow(unsafe_code)]
+
+use std::io::{self, IoSlice};
+use std::mem::{size_of, size_of_val, zeroed};
+use std::net::SocketAddrV4;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use libc::{c_int, c_void, iovec, mmsghdr, sockaddr_in, sockaddr_ll, socklen_t};
+use socket2::{SockAddr, SockAddrStorage};
+
+/// Packets read or sent by one system call at most.
+pub const BATCH: usize = 64;
+/// Longest packet that is read whole; a longer one is marked truncated.
+pub const SLOT_BYTES: usize = 4096;
+/// Holds any `sockaddr` that is read here: `sockaddr_ll` is the longest with 20 bytes.
+const NAME_BYTES: usize = 32;
+/// Holds the control messages that the sockets ask for: auxdata (36) or pktinfo (28), padded.
+const CONTROL_BYTES: usize = 128;
+
+/// Buffers for one `recvmmsg`, allocated once and filled again and again.
+pub struct RecvBatch {
+    data: Box<[[u8; SLOT_BYTES]]>,
+    names: Box<[[u8; NAME_BYTES]]>,
+    control: Box<[[u8; CONTROL_BYTES]]>,
+    filled: [Filled; BATCH],
+    count: usize,
+}
+
+/// How much of a slot the kernel filled.
+#[derive(Clone, Copy, Default)]
+struct Filled {
+    len: usize,
+    name: usize,
+    control: usize,
+    flags: c_int,
+}
+
+/// One packet of a batch as the kernel gave it.
+pub(super) struct Received<'a> {
+    pub(super) bytes: &'a [u8],
+    /// The source as a `sockaddr`.
+    pub(super) name: &'a [u8],
+    control: &'a [u8],
+    /// Longer than its slot.
+    pub(super) truncated: bool,
+}
+
+impl Default for RecvBatch {
+    fn default() -> Self {
+        RecvBatch {
+            data: vec![[0; SLOT_BYTES]; BATCH].into(),
+            names: vec![[0; NAME_BYTES]; BATCH].into(),
+            control: vec![[0; CONTROL_BYTES]; BATCH].into(),
+            filled: [Filled::default(); BATCH],
+            count: 0,
+        }
+    }
+}
+
+impl RecvBatch {
+    /// How many packets the last receive brought.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether the last receive brought none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(super) fn get(&self, i: usize) -> Option<Received<'_>> {
+        let filled = self.filled[..self.count].get(i)?;
+        Some(Received {
+            bytes: &self.data[i][..filled.len.min(SLOT_BYTES)],
+            name: &self.names[i][..filled.name.min(NAME_BYTES)],
+            control: &self.control[i][..filled.control.min(CONTROL_BYTES)],
+            truncated: filled.flags & libc::MSG_TRUNC != 0,
+        })
+    }
+
+    /// Fills the batch from `socket` without waiting; `Ok(0)` if nothing is there.
+    pub(super) fn recv(&mut self, socket: &impl AsFd) -> io::Result<usize> {
+        self.count = 0;
+        // SAFETY: iovec and mmsghdr are plain C structs for which all-zero is a valid value.
+        let (mut iovs, mut msgs): ([iovec; BATCH], [mmsghdr; BATCH]) = unsafe { zeroed() };
+        for i in 0..BATCH {
+            iovs[i] = iovec { iov_base: self.data[i].as_mut_ptr().cast(), iov_len: SLOT_BYTES };
+            let header = &mut msgs[i].msg_hdr;
+            header.msg_name = self.names[i].as_mut_ptr().cast();
+            header.msg_namelen = NAME_BYTES as socklen_t;
+            header.msg_iov = &raw mut iovs[i];
+            header.msg_iovlen = 1;
+            header.msg_control = self.control[i].as_mut_ptr().cast();
+            header.msg_controllen = CONTROL_BYTES as _;
+        }
+        let fd = socket.as_fd().as_raw_fd();
+        let count = retry(|| {
+            // SAFETY: each header points to a name, an iovec and a control buffer of the stated
+            // size; all outlive the call and nothing else refers to them during it.
+            unsafe {
+                let no_timeout = std::ptr::null_mut();
+                libc::recvmmsg(fd, msgs.as_mut_ptr(), BATCH as _, libc::MSG_DONTWAIT, no_timeout)
+            }
+        });
+        self.count = match count {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
+            other => other? as usize,
+        };
+        for (filled, msg) in self.filled.iter_mut().zip(&msgs[..self.count]) {
+            *filled = Filled {
+                len: msg.msg_len as usize,
+                name: msg.msg_hdr.msg_namelen as usize,
+                control: msg.msg_hdr.msg_controllen as usize,
+                flags: msg.msg_hdr.msg_flags,
+            };
+        }
+        Ok(self.count)
+    }
+}
+
+impl<'a> Received<'a> {
+    /// The payload of the control message of this level and type (`cmsg(3)`).
+    pub(super) fn control(&self, level: c_int, kind: c_int) -> Option<&'a [u8]> {
+        const HEADER: usize = size_of::<libc::cmsghdr>();
+        const WORD: usize = size_of::<usize>();
+        let mut rest = self.control;
+        loop {
+            let len = usize::from_ne_bytes(rest.get(..WORD)?.try_into().ok()?);
+            let found_level = c_int::from_ne_bytes(rest.get(WORD..WORD + 4)?.try_into().ok()?);
+            let found_kind = c_int::from_ne_bytes(rest.get(WORD + 4..WORD + 8)?.try_into().ok()?);
+            if (found_level, found_kind) == (level, kind) {
+                return rest.get(HEADER..len);
+            }
+            rest = rest.get(len.max(HEADER).next_multiple_of(WORD)..)?;
+        }
+    }
+}
+
+/// Sends each of `packets` as one message, the first [`BATCH`] at most, without waiting; the
+/// number sent. `to` gives the destination of each where the socket is not bound to one.
+pub(super) fn sendmmsg(
+    socket: &impl AsFd,
+    packets: &[IoSlice<'_>],
+    to: Option<&[SocketAddrV4]>,
+) -> io::Result<usize> {
+    let count = packets.len().min(BATCH).min(to.map_or(BATCH, <[_]>::len));
+    // SAFETY: sockaddr_in and mmsghdr are plain C structs for which all-zero is a valid value.
+    let (mut names, mut msgs): ([sockaddr_in; BATCH], [mmsghdr; BATCH]) = unsafe { zeroed() };
+    for i in 0..count {
+        let header = &mut msgs[i].msg_hdr;
+        // IoSlice is guaranteed to have the layout of iovec; sendmmsg only reads through it.
+        header.msg_iov = (&raw const packets[i]).cast_mut().cast();
+        header.msg_iovlen = 1;
+        if let Some(to) = to {
+            names[i].sin_family = libc::AF_INET as _;
+            names[i].sin_port = to[i].port().to_be();
+            names[i].sin_addr.s_addr = u32::from(*to[i].ip()).to_be();
+            header.msg_name = (&raw mut names[i]).cast();
+            header.msg_namelen = size_of::<sockaddr_in>() as socklen_t;
+        }
+    }
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: the first `count` headers point to a name (or none) and one slice, which live until
+    // the call returns.
+    let sent = retry(|| unsafe {
+        libc::sendmmsg(fd, msgs.as_mut_ptr(), count as _, libc::MSG_DONTWAIT)
+    })?;
+    Ok(sent as usize)
+}
+
+/// The address that binds a packet socket to an interface (`packet(7)`).
+pub(super) fn link_address(index: u32, ethertype: u16) -> SockAddr {
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: sockaddr_ll is one of this platform's sockaddr types and fits the storage, which
+    // is zeroed.
+    let address = unsafe { storage.view_as::<sockaddr_ll>() };
+    address.sll_family = libc::AF_PACKET as _;
+    address.sll_protocol = ethertype.to_be();
+    address.sll_ifindex = index as c_int;
+    // SAFETY: family and length are those of the sockaddr_ll just written.
+    unsafe { SockAddr::new(storage, size_of::<sockaddr_ll>() as socklen_t) }
+}
+
+/// Sets an integer option.
+pub(super) fn set_option(
+    socket: &impl AsFd,
+    level: c_int,
+    name: c_int,
+    value: c_int,
+) -> io::Result<()> {
+    // SAFETY: c_int is plain data.
+    unsafe { set_raw_option(socket.as_fd(), level, name, &value) }
+}
+
+/// Makes the interface pass up frames to other hosts, for as long as the socket is open.
+pub(super) fn set_promiscuous(socket: &impl AsFd, index: u32) -> io::Result<()> {
+    // SAFETY: packet_mreq is a plain C struct for which all-zero is a valid value.
+    let mut request: libc::packet_mreq = unsafe { zeroed() };
+    request.mr_ifindex = index as c_int;
+    request.mr_type = libc::PACKET_MR_PROMISC as _;
+    // SAFETY: packet_mreq is plain data, and what this option takes.
+    unsafe {
+        set_raw_option(socket.as_fd(), libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
+    }
+}
+
+/// # Safety
+/// `T` must be plain data without padding that matters, as the option wants it.
+unsafe fn set_raw_option<T>(
+    socket: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+    value: &T,
+) -> io::Result<()> {
+    let (value, len) = ((&raw const *value).cast::<c_void>(), size_of_val(value) as socklen_t);
+    // SAFETY: `value` is valid for `len` bytes.
+    retry(|| unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value, len) }).map(drop)
+}
+
+/// Frames that found a packet socket's buffer full since the last call (`PACKET_STATISTICS`).
+pub(super) fn packet_drops(socket: &impl AsFd) -> io::Result<u32> {
+    let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+    let mut len = size_of_val(&stats) as socklen_t;
+    // SAFETY: `stats` is plain data of `len` bytes that the kernel may overwrite.
+    retry(|| unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            (&raw mut stats).cast(),
+            &raw mut len,
+        )
+    })?;
+    Ok(stats.tp_drops)
+}
+
+/// A new epoll instance.
+pub(super) fn epoll_create() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers are passed.
+    owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
+}
+
+/// Adds `fd` to the instance: level-triggered, for reading.
+pub(super) fn epoll_add(epoll: &OwnedFd, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: token };
+    let (epoll, fd) = (epoll.as_raw_fd(), fd.as_raw_fd());
+    // SAFETY: `event` lives through the call.
+    retry(|| unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &raw mut event) }).map(drop)
+}
+
+/// Waits; the tokens of what is ready go to `ready`, the first [`BATCH`] at most.
+pub(super) fn epoll_wait(
+    epoll: &OwnedFd,
+    timeout_ms: c_int,
+    ready: &mut Vec<u64>,
+) -> io::Result<()> {
+    let mut events = [libc::epoll_event { events: 0, u64: 0 }; BATCH];
+    // SAFETY: the kernel writes at most BATCH events.
+    let count = unsafe {
+        libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), BATCH as c_int, timeout_ms)
+    };
+    ready.clear();
+    match check(count) {
+        // A signal is a reason to look around.
+        Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
+        Err(e) => Err(e),
+        Ok(count) => {
+            ready.extend(events[..count as usize].iter().map(|event| event.u64));
+            Ok(())
+        }
+    }
+}
+
+/// A new eventfd, not blocking.
+pub(super) fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers are passed.
+    owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })
+}
+
+/// Time since boot, suspend included (`CLOCK_BOOTTIME`). For `daemon::clock` alone.
+pub fn boot_time() -> Duration {
+    // SAFETY: timespec is plain data for which all-zero is valid.
+    let mut time: libc::timespec = unsafe { zeroed() };
+    // SAFETY: `time` is valid for the call. It cannot fail: the clock is there since Linux 2.6.39.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Whether the kernel says that the wall clock is synchronised (`adjtimex(2)`).
+pub fn wall_clock_is_synchronised() -> io::Result<bool> {
+    // SAFETY: timex is a plain C struct for which all-zero is valid; modes 0 changes nothing.
+    let mut timex: libc::timex = unsafe { zeroed() };
+    // SAFETY: `timex` is valid for the call.
+    let state = check(unsafe { libc::adjtimex(&raw mut timex) })?;
+    Ok(state != libc::TIME_ERROR && timex.status & libc::STA_UNSYNC == 0)
+}
+
+fn owned(fd: c_int) -> io::Result<OwnedFd> {
+    let fd = check(fd)?;
+    // SAFETY: the kernel just made this descriptor, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn check(result: c_int) -> io::Result<c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn retry(mut call: impl FnMut() -> c_int) -> io::Result<c_int> {
+    loop {
+        match check(call()) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The store's directory: which files are in force, and how others take their place.
+//!
+//! ```text
+//! CURRENT              what is in force: format, numbers of journals and checkpoint, salt
+//! journal-N.a, .b      the two journals, used in turn
+//! checkpoint-M/        sled's files
+//! damaged-K/           files as they were found before a start with --recover
+//! ```
+//!
+//! CURRENT is text of five lines and a checksum. Another generation takes over in one step: its
+//! files are written and synced under new numbers, then CURRENT is replaced by rename and the
+//! directory synced; only then are the old files removed. Files with other numbers than CURRENT
+//! names are leftovers of a step that a crash cut short; they are removed at the next start.
+//!
+//! The directory itself is locked (`flock`), so that one process at a time has the store open.
+
+use std::fs::{File, TryLockError};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+use super::disk::{Disk, failed, list};
+use super::journal::{self, Journal};
+
+/// The format that is written. Formats up to it are read, and rewritten at start; newer ones are
+/// refused.
+pub(super) const FORMAT: u32 = 1;
+
+const TITLE: &str = "foreshadow store";
+
+/// What CURRENT says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Current {
+    /// The format of everything else.
+    pub(super) format: u32,
+    /// Number of the journals.
+    pub(super) journal: u64,
+    /// Number of the checkpoint.
+    pub(super) checkpoint: u64,
+    /// Where the checksums of the journals start from.
+    pub(super) salt: u32,
+}
+
+impl Current {
+    /// The text of the file.
+    fn to_text(self) -> String {
+        let Current { format, journal, checkpoint, salt } = self;
+        let body = format!(
+            "{TITLE}\nformat {format}\njournal {journal}\ncheckpoint {checkpoint}\nsalt {salt:08x}\n"
+        );
+        let crc = crc32c::crc32c(body.as_bytes());
+        format!("{body}crc {crc:08x}\n")
+    }
+
+    /// Reads the text; an error says what is wrong. The format is found even where the rest is
+    /// of a newer version.
+    fn from_text(text: &str, known: u32) -> Result<Current, &'static str> {
+        let mut lines = text.lines();
+        if lines.next() != Some(TITLE) {
+            return Err("it does not begin with \"foreshadow store\"");
+        }
+        let mut field = |name: &str, radix| {
+            let value = lines.next()?.strip_prefix(name)?.strip_prefix(' ')?;
+            u64::from_str_radix(value, radix).ok()
+        };
+        let format = field("format", 10).and_then(|n| u32::try_from(n).ok());
+        let format = format.ok_or("it states no format")?;
+        let mut current = Current { format, journal: 0, checkpoint: 0, salt: 0 };
+        if format > known {
+            return Ok(current);
+        }
+        current.journal = field("journal", 10).ok_or("it states no journal")?;
+        current.checkpoint = field("checkpoint", 10).ok_or("it states no checkpoint")?;
+        current.salt = field("salt", 16).ok_or("it states no salt")? as u32;
+        if current.to_text() != text {
+            return Err("its checksum does not fit");
+        }
+        Ok(current)
+    }
+}
+
+/// A store's directory, locked as long as this lives.
+pub(super) struct Layout {
+    pub(super) dir: PathBuf,
+    pub(super) disk: Disk,
+    /// The format that is written.
+    pub(super) format: u32,
+    _lock: File,
+}
+
+impl Layout {
+    /// Creates the directory where it is missing, and locks it.
+    pub(super) fn lock(dir: &Path, disk: Disk, format: u32) -> Result<Layout, StoreError> {
+        if !dir.is_dir() {
+            disk.create_dir(dir)?;
+            if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
+                disk.sync_dir(parent)?;
+            }
+        }
+        Ok(Layout { dir: dir.to_owned(), disk, format, _lock: lock(dir)? })
+    }
+
+    /// What is in force; `None` in a directory without a store.
+    pub(super) fn current(&self) -> Result<Option<Current>, StoreError> {
+        read_current(&self.dir, self.format)
+    }
+
+    /// The paths of the two journals.
+    pub(super) fn journals(&self, number: u64) -> [PathBuf; 2] {
+        journals(&self.dir, number)
+    }
+
+    /// Makes the two journals that `current` names.
+    pub(super) fn create_journals(&self, current: Current) -> Result<[Journal; 2], StoreError> {
+        let [a, b] = self.journals(current.journal);
+        let create = |path: &Path| Journal::create(&self.disk, path, current.salt);
+        Ok([create(&a)?, create(&b)?])
+    }
+
+    /// The path of a checkpoint.
+    pub(super) fn checkpoint(&self, number: u64) -> PathBuf {
+        checkpoint(&self.dir, number)
+    }
+
+    /// A number that no file has yet.
+    pub(super) fn free_number(&self) -> Result<u64, StoreError> {
+        let used = list(&self.dir)?.iter().filter_map(|path| number_of(path)).max();
+        Ok(used.unwrap_or(0) + 1)
+    }
+
+    /// Writes what [`Layout::activate`] puts in force. All that `next` names must be synced; its
+    /// names in this directory become durable here.
+    pub(super) fn prepare(&self, next: Current) -> Result<(), StoreError> {
+        self.disk.sync_dir(&self.dir)?;
+        let path = self.dir.join("CURRENT.new");
+        let file = self.disk.create(&path)?;
+        self.disk.write_at(&file, &path, next.to_text().as_bytes(), 0)?;
+        self.disk.sync(&file, &path)
+    }
+
+    /// Puts in force what was prepared.
+    ///
+    /// After an error both generations must be kept: which one a power cut leaves is unknown.
+    pub(super) fn activate(&self) -> Result<(), StoreError> {
+        self.disk.rename(&self.dir.join("CURRENT.new"), &self.dir.join("CURRENT"))?;
+        self.disk.sync_dir(&self.dir)
+    }
+
+    /// Removes numbered files that `current` does not name.
+    pub(super) fn remove_others(&self, current: Current) -> Result<(), StoreError> {
+        let [a, b] = self.journals(current.journal);
+        let keep = [a, b, self.checkpoint(current.checkpoint)];
+        for path in list(&self.dir)? {
+            if number_of(&path).is_some() && !is_aside(&path) && !keep.contains(&path) {
+                self.disk.remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a directory that anything is in.
+    pub(super) fn check_vacant(&self) -> Result<(), StoreError> {
+        if list(&self.dir)?.is_empty() {
+            return Ok(());
+        }
+        let source = std::io::Error::from(std::io::ErrorKind::DirectoryNotEmpty);
+        Err(failed("copy to", &self.dir)(source))
+    }
+
+    /// A directory without CURRENT holds no store, unless a journal in it has been written to:
+    /// then CURRENT was lost.
+    pub(super) fn check_empty(&self) -> Result<(), StoreError> {
+        match list(&self.dir)?.into_iter().find(|path| journal::is_used(path)) {
+            None => Ok(()),
+            Some(path) => Err(StoreError::Damaged {
+                path: self.dir.join("CURRENT"),
+                offset: 0,
+                why: format!("it is missing, but {} holds batches", path.display()),
+                last_good: 0,
+            }),
+        }
+    }
+}
+
+/// The journals with this number in `dir`.
+pub(super) fn journals(dir: &Path, number: u64) -> [PathBuf; 2] {
+    ["a", "b"].map(|side| dir.join(format!("journal-{number}.{side}")))
+}
+
+/// The checkpoint with this number in `dir`.
+pub(super) fn checkpoint(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("checkpoint-{number}"))
+}
+
+/// A random start for the checksums of journals, from the keys that the standard library draws
+/// for its hash tables.
+pub(super) fn new_salt() -> u32 {
+    RandomState::new().build_hasher().finish() as u32
+}
+
+/// Locks a directory against other processes.
+pub(super) fn lock(dir: &Path) -> Result<File, StoreError> {
+    let handle = File::open(dir).map_err(failed("open", dir))?;
+    match handle.try_lock() {
+        Ok(()) => Ok(handle),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(failed("lock", dir)(source)),
+    }
+}
+
+/// What CURRENT says in `dir`; `None` if there is none.
+pub(super) fn read_current(dir: &Path, known: u32) -> Result<Option<Current>, StoreError> {
+    let path = dir.join("CURRENT");
+    let text = match std::fs::read(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(failed("read", &path))?,
+    };
+    let found = std::str::from_utf8(&text)
+        .map_err(|_| "it is not text")
+        .and_then(|text| Current::from_text(text, known))
+        .map_err(|why| StoreError::Damaged {
+            path: path.clone(),
+            offset: 0,
+            why: why.to_owned(),
+            last_good: 0,
+        })?;
+    if found.format > known {
+        return Err(StoreError::Newer { path, found: found.format, known });
+    }
+    Ok(Some(found))
+}
+
+/// The number in `journal-7.a`, `checkpoint-7` or `damaged-7`.
+fn number_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    let (kind, rest) = name.split_once('-')?;
+    let digits = rest.split('.').next()?;
+    matches!(kind, "journal" | "checkpoint" | "damaged").then(|| digits.parse().ok())?
+}
+
+fn is_aside(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"damaged-"))
+}

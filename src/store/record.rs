@@ -1,0 +1,374 @@
+//! The byte format of one durable fact.
+//!
+//! A record is what journals and checkpoint blocks are made of. It stands for itself: it says its
+//! version and kind, and ends in its own checksum, so that one damaged record spoils no other.
+//!
+//! ```text
+//! record  := version:u8 (= 1)  kind:u8  body  crc32c:u32      (checksum of all before it)
+//! kind    := 1 put  2 remove  3 meta
+//! put     := network:u32 resource client:bytes flags:u8 hw state since updated until details
+//! remove  := network:u32 resource
+//! meta    := name:text value:bytes
+//! resource:= 4 addr[4]  |  6 addr[16]  |  7 addr[16] length:u8
+//! hw      := nothing (flag 0x80: the client key is this hardware address)  |  htype:u8 bytes
+//! state   := 1 leased  2 expired  3 released  4 declined  5 in use, mac[6]  6 quarantined
+//! since   := varint ms;  updated := varint (updated - since);  until := varint (until - updated)
+//! details := per flag, in this order: 0x01 hostname:text  0x02 account:text  0x04 circuit:bytes
+//!            0x08 remote:bytes  0x10 relay[4];  0x40 is the boot stage
+//! bytes   := length:varint, so many bytes;  text := bytes in UTF-8, any character allowed
+//! ```
+//!
+//! Integers of fixed size are little endian; a varint has seven bits a byte, lowest first, at
+//! most ten bytes. Differences wrap, so every pair of times survives. Unknown versions, kinds,
+//! tags and flags are errors, never guesses; nothing may follow the body.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
+use crate::lease::{Change, Details, Lease, QuarantineReason, State};
+
+/// The longest record, in bytes: the largest lease fits four times over.
+pub const RECORD_MAX: usize = 6000;
+
+/// The version that is written.
+const VERSION: u8 = 1;
+
+const PUT: u8 = 1;
+const REMOVE: u8 = 2;
+const META: u8 = 3;
+
+const HOSTNAME: u8 = 0x01;
+const ACCOUNT: u8 = 0x02;
+const CIRCUIT: u8 = 0x04;
+const REMOTE: u8 = 0x08;
+const RELAY: u8 = 0x10;
+const BOOT_STAGE: u8 = 0x40;
+const HW_IS_CLIENT: u8 = 0x80;
+
+/// Why bytes are no record, or a fact cannot become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// The bytes end before the record does.
+    #[error("record ends within its {0}")]
+    Short(&'static str),
+    /// The checksum does not fit the bytes.
+    #[error("checksum is {found:08x}, the bytes have {want:08x}")]
+    Checksum {
+        /// As stored.
+        found: u32,
+        /// As computed.
+        want: u32,
+    },
+    /// Written by a version that this one does not know.
+    #[error("record version {0}, this program knows {VERSION}")]
+    Version(u8),
+    /// No such kind.
+    #[error("record kind {0}, known are 1 to 3")]
+    Kind(u8),
+    /// A field holds what it cannot.
+    #[error("record has a bad {0}")]
+    Field(&'static str),
+    /// There are bytes after the body.
+    #[error("{0} bytes follow the record's body")]
+    Trailing(usize),
+    /// Longer than any record may be.
+    #[error("record of {0} bytes, at most {RECORD_MAX} are allowed")]
+    TooLong(usize),
+}
+
+/// Appends the record of `change` to `out`; on an error `out` is as it was.
+pub fn encode(change: &Change, out: &mut Vec<u8>) -> Result<(), RecordError> {
+    let start = out.len();
+    let done = encode_body(change, out).and_then(|()| {
+        let length = out.len() - start + 4;
+        if length > RECORD_MAX { Err(RecordError::TooLong(length)) } else { Ok(()) }
+    });
+    match done {
+        Ok(()) => {
+            let crc = crc32c::crc32c(out.get(start..).unwrap_or_default());
+            out.extend_from_slice(&crc.to_le_bytes());
+        }
+        Err(_) => out.truncate(start),
+    }
+    done
+}
+
+/// Reads one whole record; whatever the bytes are, it ends in a fact or an error.
+pub fn decode(bytes: &[u8]) -> Result<Change, RecordError> {
+    if bytes.len() > RECORD_MAX {
+        return Err(RecordError::TooLong(bytes.len()));
+    }
+    let (body, crc) = bytes.split_last_chunk::<4>().ok_or(RecordError::Short("checksum"))?;
+    let (found, want) = (u32::from_le_bytes(*crc), crc32c::crc32c(body));
+    if found != want {
+        return Err(RecordError::Checksum { found, want });
+    }
+    let mut r = Reader { rest: body };
+    match r.u8("version")? {
+        VERSION => {}
+        other => return Err(RecordError::Version(other)),
+    }
+    let change = match r.u8("kind")? {
+        PUT => Change::Put(lease(&mut r)?),
+        REMOVE => Change::Remove(NetworkId(r.u32("network")?), resource(&mut r)?),
+        META => Change::Meta(r.text("name")?.into(), r.bytes("value")?.into()),
+        other => return Err(RecordError::Kind(other)),
+    };
+    if r.rest.is_empty() { Ok(change) } else { Err(RecordError::Trailing(r.rest.len())) }
+}
+
+/// Whether an encoded record takes a fact away instead of stating one.
+pub(super) fn is_removal(record: &[u8]) -> bool {
+    record.get(1) == Some(&REMOVE)
+}
+
+fn encode_body(change: &Change, out: &mut Vec<u8>) -> Result<(), RecordError> {
+    out.push(VERSION);
+    match change {
+        Change::Put(lease) => {
+            out.push(PUT);
+            put_lease(lease, out)?;
+        }
+        Change::Remove(network, resource) => {
+            out.push(REMOVE);
+            out.extend_from_slice(&network.0.to_le_bytes());
+            put_resource(*resource, out);
+        }
+        Change::Meta(name, value) => {
+            out.push(META);
+            put_bytes(name.as_bytes(), out);
+            put_bytes(value, out);
+        }
+    }
+    Ok(())
+}
+
+fn put_lease(lease: &Lease, out: &mut Vec<u8>) -> Result<(), RecordError> {
+    let hw_is_client = lease.client == ClientKey::hardware(&lease.hw);
+    out.extend_from_slice(&lease.network.0.to_le_bytes());
+    put_resource(lease.resource, out);
+    put_bytes(lease.client.as_bytes(), out);
+    out.push(flags(&lease.details) | if hw_is_client { HW_IS_CLIENT } else { 0 });
+    if !hw_is_client {
+        out.push(lease.hw.htype());
+        put_bytes(lease.hw.bytes(), out);
+    }
+    put_state(lease.state, out)?;
+    put_varint(lease.since.0, out);
+    put_varint(lease.updated.0.wrapping_sub(lease.since.0), out);
+    put_varint(lease.until.0.wrapping_sub(lease.updated.0), out);
+    put_details(&lease.details, out);
+    Ok(())
+}
+
+fn flags(details: &Details) -> u8 {
+    let flag = |there: bool, bit: u8| if there { bit } else { 0 };
+    flag(details.hostname.is_some(), HOSTNAME)
+        | flag(details.account.is_some(), ACCOUNT)
+        | flag(details.circuit_id.is_some(), CIRCUIT)
+        | flag(details.remote_id.is_some(), REMOTE)
+        | flag(details.relay.is_some(), RELAY)
+        | flag(details.boot_stage, BOOT_STAGE)
+}
+
+fn put_details(details: &Details, out: &mut Vec<u8>) {
+    let Details { hostname, account, circuit_id, remote_id, relay, boot_stage: _ } = details;
+    if let Some(hostname) = hostname {
+        put_bytes(hostname.as_bytes(), out);
+    }
+    if let Some(account) = account {
+        put_bytes(account.as_bytes(), out);
+    }
+    if let Some(circuit) = circuit_id {
+        put_bytes(circuit, out);
+    }
+    if let Some(remote) = remote_id {
+        put_bytes(remote, out);
+    }
+    if let Some(relay) = relay {
+        out.extend_from_slice(&relay.octets());
+    }
+}
+
+fn put_state(state: State, out: &mut Vec<u8>) -> Result<(), RecordError> {
+    out.push(match state {
+        State::Leased => 1,
+        State::Expired => 2,
+        State::Released => 3,
+        State::Quarantined(QuarantineReason::Declined) => 4,
+        State::Quarantined(QuarantineReason::InUse(_)) => 5,
+        State::Quarantined(QuarantineReason::Operator) => 6,
+    });
+    if let State::Quarantined(QuarantineReason::InUse(mac)) = state {
+        out.extend_from_slice(&mac.0);
+    }
+    Ok(())
+}
+
+fn put_resource(resource: Resource, out: &mut Vec<u8>) {
+    match resource {
+        Resource::V4(addr) => {
+            out.push(4);
+            out.extend_from_slice(&addr.octets());
+        }
+        Resource::V6(addr) => {
+            out.push(6);
+            out.extend_from_slice(&addr.octets());
+        }
+        Resource::Prefix6(addr, length) => {
+            out.push(7);
+            out.extend_from_slice(&addr.octets());
+            out.push(length);
+        }
+    }
+}
+
+fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    put_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
+}
+
+/// Seven bits a byte, lowest first; the top bit says that more follow.
+pub(super) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn lease(r: &mut Reader<'_>) -> Result<Lease, RecordError> {
+    let network = NetworkId(r.u32("network")?);
+    let resource = resource(r)?;
+    let client =
+        ClientKey::from_bytes(r.bytes("client")?).ok_or(RecordError::Field("client key"))?;
+    let flags = r.u8("flags")?;
+    let hw = if flags & HW_IS_CLIENT != 0 { client_hw(&client) } else { hw(r)? };
+    let hw = hw.ok_or(RecordError::Field("hardware address"))?;
+    let state = state(r)?;
+    let since = Timestamp(r.varint("since")?);
+    let updated = Timestamp(since.0.wrapping_add(r.varint("updated")?));
+    let until = Timestamp(updated.0.wrapping_add(r.varint("until")?));
+    let details = Arc::new(details(flags, r)?);
+    Ok(Lease { network, resource, client, hw, state, since, updated, until, port: None, details })
+}
+
+/// The hardware address inside a client key: kind, type, address.
+fn client_hw(client: &ClientKey) -> Option<HwAddr> {
+    let (htype, addr) = client.as_bytes().get(1..)?.split_first()?;
+    HwAddr::new(*htype, addr).filter(|hw| ClientKey::hardware(hw) == *client)
+}
+
+fn hw(r: &mut Reader<'_>) -> Result<Option<HwAddr>, RecordError> {
+    let htype = r.u8("hardware type")?;
+    Ok(HwAddr::new(htype, r.bytes("hardware address")?))
+}
+
+fn state(r: &mut Reader<'_>) -> Result<State, RecordError> {
+    Ok(match r.u8("state")? {
+        1 => State::Leased,
+        2 => State::Expired,
+        3 => State::Released,
+        4 => State::Quarantined(QuarantineReason::Declined),
+        5 => State::Quarantined(QuarantineReason::InUse(Mac(r.array("state")?))),
+        6 => State::Quarantined(QuarantineReason::Operator),
+        _ => return Err(RecordError::Field("state")),
+    })
+}
+
+fn details(flags: u8, r: &mut Reader<'_>) -> Result<Details, RecordError> {
+    let has = |bit: u8| flags & bit != 0;
+    let mut details = Details { boot_stage: has(BOOT_STAGE), ..Details::default() };
+    if has(HOSTNAME) {
+        details.hostname = Some(r.text("hostname")?.into());
+    }
+    if has(ACCOUNT) {
+        details.account = Some(r.text("account")?.into());
+    }
+    if has(CIRCUIT) {
+        details.circuit_id = Some(r.bytes("circuit id")?.into());
+    }
+    if has(REMOTE) {
+        details.remote_id = Some(r.bytes("remote id")?.into());
+    }
+    if has(RELAY) {
+        details.relay = Some(Ipv4Addr::from(r.array::<4>("relay")?));
+    }
+    Ok(details)
+}
+
+fn resource(r: &mut Reader<'_>) -> Result<Resource, RecordError> {
+    Ok(match r.u8("resource")? {
+        4 => Resource::V4(Ipv4Addr::from(r.array::<4>("address")?)),
+        6 => Resource::V6(Ipv6Addr::from(r.array::<16>("address")?)),
+        7 => {
+            let addr = Ipv6Addr::from(r.array::<16>("prefix")?);
+            let length = r.u8("prefix length")?;
+            if length > 128 {
+                return Err(RecordError::Field("prefix length"));
+            }
+            Resource::Prefix6(addr, length)
+        }
+        _ => return Err(RecordError::Field("resource tag")),
+    })
+}
+
+/// What is left of some bytes; takes only what is there.
+pub(super) struct Reader<'a> {
+    pub(super) rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn take(&mut self, n: usize, what: &'static str) -> Result<&'a [u8], RecordError> {
+        let (taken, rest) = self.rest.split_at_checked(n).ok_or(RecordError::Short(what))?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    pub(super) fn array<const N: usize>(
+        &mut self,
+        what: &'static str,
+    ) -> Result<[u8; N], RecordError> {
+        let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(RecordError::Short(what))?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
+    pub(super) fn u8(&mut self, what: &'static str) -> Result<u8, RecordError> {
+        self.array::<1>(what).map(|[byte]| byte)
+    }
+
+    pub(super) fn u32(&mut self, what: &'static str) -> Result<u32, RecordError> {
+        self.array(what).map(u32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&mut self, what: &'static str) -> Result<u64, RecordError> {
+        self.array(what).map(u64::from_le_bytes)
+    }
+
+    pub(super) fn varint(&mut self, what: &'static str) -> Result<u64, RecordError> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.u8(what)?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                break;
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(RecordError::Field(what))
+    }
+
+    pub(super) fn bytes(&mut self, what: &'static str) -> Result<&'a [u8], RecordError> {
+        let length = usize::try_from(self.varint(what)?).map_err(|_| RecordError::Short(what))?;
+        self.take(length, what)
+    }
+
+    fn text(&mut self, what: &'static str) -> Result<&'a str, RecordError> {
+        std::str::from_utf8(self.bytes(what)?).map_err(|_| RecordError::Field(what))
+    }
+}

@@ -1,0 +1,282 @@
+//! What a store's files say: the checkpoint, and the journals' tail on top of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use crate::lease::{Change, Seq};
+
+use super::block::{self, Changes};
+use super::checkpoint::Checkpoint;
+use super::disk::{Disk, failed};
+use super::journal::{self, Found, Scan};
+use super::{Contents, StoreError, record};
+
+/// What was found when a store was opened, beside its contents.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    /// The last batch found.
+    pub seq: Seq,
+    /// Batches taken from the journals, after the checkpoint.
+    pub replayed: u64,
+    /// The file and offset of a batch that was cut short and never acknowledged.
+    pub torn: Option<(PathBuf, u64)>,
+    /// What could not be read; empty unless the store was damaged and opened all the same.
+    pub lost: Vec<StoreError>,
+    /// Where the damaged files are kept.
+    pub kept: Option<PathBuf>,
+    /// The older format that the store was in.
+    pub upgraded_from: Option<u32>,
+}
+
+/// The journals' part of a recovery.
+#[derive(Default)]
+pub(super) struct Tail {
+    /// The latest record of each fact that is newer than the checkpoint.
+    pub(super) changes: Changes,
+    /// The last batch, in the journals or in the checkpoint.
+    pub(super) seq: u64,
+    /// Batches in `changes`.
+    pub(super) replayed: u64,
+    /// The highest generation of any batch.
+    pub(super) generation: u64,
+    /// What ends the tail, if it is not plain emptiness.
+    pub(super) torn: Option<(PathBuf, u64)>,
+    /// Where batches are missing or cannot be read.
+    pub(super) damage: Vec<StoreError>,
+}
+
+/// A whole store, read.
+pub(super) struct Loaded {
+    pub(super) contents: Contents,
+    /// The checkpoint, if it is sound.
+    pub(super) checkpoint: Option<Checkpoint>,
+    pub(super) tail: Tail,
+}
+
+/// Where the files are.
+pub(super) struct Files<'a> {
+    pub(super) checkpoint: &'a Path,
+    /// The same, as it was before it was ever opened: sled makes damage worse.
+    pub(super) untouched: &'a Path,
+    pub(super) journals: &'a [PathBuf; 2],
+    pub(super) salt: u32,
+}
+
+impl Files<'_> {
+    /// Reads everything. Damage is an error, unless `recover` asks to go on with what is left.
+    pub(super) fn load(
+        &self,
+        disk: &Disk,
+        cache: u64,
+        recover: bool,
+    ) -> Result<Loaded, StoreError> {
+        match self.load_sound(disk, cache) {
+            Ok(mut loaded) if !recover && !loaded.tail.damage.is_empty() => {
+                Err(loaded.tail.damage.swap_remove(0))
+            }
+            Err(e) if recover => self.load_salvaged(e),
+            other => other,
+        }
+    }
+
+    /// The way of every normal start.
+    fn load_sound(&self, disk: &Disk, cache: u64) -> Result<Loaded, StoreError> {
+        let checkpoint = Checkpoint::open(disk, self.checkpoint, cache)?;
+        let from = checkpoint.seq();
+        let tail = self.tail(from, &|_| from)?;
+        let mut contents = Contents { seq: Seq(tail.seq), ..Contents::default() };
+        checkpoint.read(&mut |slot, record| {
+            if tail.changes.contains_key(&slot) {
+                return Ok(());
+            }
+            let fact = record::decode(record);
+            add(&mut contents, fact.map_err(|e| unreadable(self.checkpoint, 0, &e, from))?);
+            Ok(())
+        })?;
+        tail.add_to(&mut contents);
+        Ok(Loaded { contents, checkpoint: Some(checkpoint), tail })
+    }
+
+    /// All that can still be read of a damaged checkpoint: each block that is whole, in its
+    /// newest version, wherever it lies in the file. A fact that was removed may come back.
+    fn load_salvaged(&self, why: StoreError) -> Result<Loaded, StoreError> {
+        let mut lost = vec![why];
+        let path = self.untouched.join("db");
+        let bytes = match std::fs::read(&path).map_err(failed("read", &path)) {
+            Ok(bytes) => bytes,
+            Err(e) => {
+                lost.push(e);
+                Vec::new()
+            }
+        };
+        let blocks = salvage(&bytes);
+        // A block holds all changes up to the checkpoint that wrote it, and older ones that the
+        // journals still have must not overwrite it.
+        let since = |slot: &[u8]| blocks.get(block_of(slot)).map_or(0, |(seq, _)| *seq);
+        let from = blocks.values().map(|(seq, _)| *seq).max().unwrap_or(0);
+        let mut tail = self.tail(0, &since)?;
+        tail.seq = tail.seq.max(from);
+        let mut contents = Contents { seq: Seq(tail.seq), ..Contents::default() };
+        for (block, (_, records)) in &blocks {
+            for (index, record) in records {
+                if tail.changes.contains_key(&block::entry_slot(&block::part_key(block, 0), *index))
+                {
+                    continue;
+                }
+                match record::decode(record) {
+                    Ok(fact) => add(&mut contents, fact),
+                    Err(e) => lost.push(unreadable(&path, 0, &e, from)),
+                }
+            }
+        }
+        tail.add_to(&mut contents);
+        lost.append(&mut tail.damage);
+        tail.damage = lost;
+        Ok(Loaded { contents, checkpoint: None, tail })
+    }
+
+    /// Follows the chain of batches after `from` through both journals. `since` says from which
+    /// batch on a slot may be overwritten.
+    fn tail(&self, from: u64, since: &dyn Fn(&[u8]) -> u64) -> Result<Tail, StoreError> {
+        let mut tail = Tail { seq: from, ..Tail::default() };
+        let mut scans = Vec::with_capacity(2);
+        for path in self.journals {
+            if path.exists() {
+                scans.push(Scan::of(path, self.salt)?);
+            } else {
+                let (path, why) = (path.clone(), "it is missing".to_owned());
+                tail.damage.push(StoreError::Damaged { path, offset: 0, why, last_good: from });
+            }
+        }
+        let mut batches: Vec<(&Scan, Found)> =
+            scans.iter().flat_map(|scan| scan.batches.iter().map(move |b| (scan, *b))).collect();
+        tail.generation = batches.iter().map(|(_, b)| b.generation).max().unwrap_or(0);
+        batches.retain(|(_, batch)| batch.seq > from);
+        batches.sort_by_key(|(_, batch)| (batch.generation, batch.seq));
+        let mut last: Option<(&Scan, Found)> = None;
+        for (scan, batch) in batches {
+            if batch.previous != tail.seq {
+                tail.damage.push(gap(last, (scan, batch), tail.seq));
+            }
+            tail.take(scan, &batch, since)?;
+            last = Some((scan, batch));
+        }
+        tail.torn = last.and_then(|(scan, batch)| {
+            let end = batch.end();
+            scan.bad.iter().find(|(at, _)| *at == end).map(|(at, _)| (scan.path.clone(), *at))
+        });
+        Ok(tail)
+    }
+}
+
+impl Tail {
+    fn take(
+        &mut self,
+        scan: &Scan,
+        batch: &Found,
+        since: &dyn Fn(&[u8]) -> u64,
+    ) -> Result<(), StoreError> {
+        let payload = scan.payload(batch)?;
+        let records = journal::records(&payload).unwrap_or_else(|e| {
+            self.damage.push(unreadable(&scan.path, batch.offset, &e, self.seq));
+            Vec::new()
+        });
+        for bytes in records {
+            match record::decode(bytes) {
+                Ok(fact) => {
+                    let slot = block::slot(&fact);
+                    if batch.seq > since(&slot) {
+                        self.changes.insert(slot, bytes.into());
+                    }
+                }
+                Err(e) => self.damage.push(unreadable(&scan.path, batch.offset, &e, self.seq)),
+            }
+        }
+        self.seq = batch.seq;
+        self.replayed += 1;
+        Ok(())
+    }
+
+    fn add_to(&self, contents: &mut Contents) {
+        for record in self.changes.values() {
+            if let Ok(fact) = record::decode(record) {
+                add(contents, fact);
+            }
+        }
+    }
+}
+
+fn add(contents: &mut Contents, fact: Change) {
+    match fact {
+        Change::Put(lease) => contents.leases.push(lease),
+        Change::Meta(name, value) => {
+            contents.meta.insert(name, value);
+        }
+        Change::Remove(..) => {}
+    }
+}
+
+/// Says where batches are missing before `next`.
+fn gap(last: Option<(&Scan, Found)>, next: (&Scan, Found), last_good: u64) -> StoreError {
+    let (scan, offset) = match last {
+        Some((scan, batch)) if batch.generation == next.1.generation => (scan, batch.end()),
+        Some((scan, batch)) if scan.bad.iter().any(|(at, _)| *at == batch.end()) => {
+            (scan, batch.end())
+        }
+        _ => (next.0, next.0.bad.first().map_or(0, |(at, _)| (*at).min(next.1.offset))),
+    };
+    let seen = scan.bad.iter().find(|(at, _)| *at == offset).map(|(_, why)| *why);
+    let why = format!(
+        "{}, and batch {} follows, which was written after batch {}",
+        seen.unwrap_or("no batch begins there"),
+        next.1.seq,
+        next.1.previous,
+    );
+    StoreError::Damaged { path: scan.path.clone(), offset, why, last_good }
+}
+
+fn unreadable(path: &Path, offset: u64, why: &record::RecordError, last_good: u64) -> StoreError {
+    StoreError::Damaged { path: path.to_owned(), offset, why: why.to_string(), last_good }
+}
+
+/// Blocks by key: the checkpoint that wrote them, and their records.
+type Blocks = BTreeMap<Vec<u8>, (u64, Vec<(u8, Vec<u8>)>)>;
+
+/// Every whole block in the raw bytes of a data file, the newest of each.
+fn salvage(bytes: &[u8]) -> Blocks {
+    let mut newest: HashMap<&[u8], (u64, &[u8])> = HashMap::new();
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() > 8) {
+        let whole = block::stated_size(rest).and_then(|size| rest.get(..size));
+        let Some((value, part)) = whole.and_then(|v| Some((v, block::decode(v).ok()?))) else {
+            at += 1;
+            continue;
+        };
+        let known = newest.get(part.key).map_or(0, |(seq, _)| *seq);
+        if part.seq >= known {
+            newest.insert(part.key, (part.seq, value));
+        }
+        at += value.len();
+    }
+    let mut blocks = Blocks::new();
+    for key in newest.keys().filter(|key| key.last() == Some(&0)) {
+        let block = block_of(key).to_vec();
+        let mut records = Vec::new();
+        let mut written = 0;
+        for number in 0..=u8::MAX {
+            let stored = newest.get(block::part_key(&block, number).as_slice());
+            let Some(part) = stored.and_then(|(_, value)| block::decode(value).ok()) else { break };
+            written = written.max(part.seq);
+            records.extend(part.entries.iter().map(|(index, record)| (*index, record.to_vec())));
+            if !part.more {
+                break;
+            }
+        }
+        blocks.insert(block, (written, records));
+    }
+    blocks
+}
+
+fn block_of(slot: &[u8]) -> &[u8] {
+    slot.split_last().map_or(slot, |(_, block)| block)
+}

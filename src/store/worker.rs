@@ -1,0 +1,197 @@
+//! The checkpoint's own thread, so that merging, syncing and rewriting never hold up a commit.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread::JoinHandle;
+
+use super::block::Changes;
+use super::checkpoint::Checkpoint;
+use super::layout::{Current, Layout};
+use super::{BackupDone, StoreError, layout};
+
+/// What the thread is asked to do, in order.
+enum Job {
+    /// Take in all changes up to this batch.
+    Merge(Changes, u64),
+    /// Copy everything to a new directory.
+    Backup(PathBuf, BackupDone),
+}
+
+/// What came of a merge.
+pub(super) struct Merged {
+    /// The journal that held these changes may be written over, unless this is an error.
+    pub(super) result: Result<(), StoreError>,
+    /// What is in force now: a rewrite changes it.
+    pub(super) current: Current,
+    /// Size of the checkpoint.
+    pub(super) disk_bytes: u64,
+}
+
+/// The handle on the thread.
+pub(super) struct Worker {
+    jobs: Option<Sender<Job>>,
+    merged: Receiver<Merged>,
+    /// Merges that have not come back.
+    pending: usize,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Starts the thread; `checkpoint` is the one that `current` names.
+    pub(super) fn start(
+        layout: Arc<Layout>,
+        current: Current,
+        checkpoint: Checkpoint,
+        cache: u64,
+    ) -> Result<Worker, StoreError> {
+        let (jobs, todo) = channel();
+        let (report, merged) = channel();
+        let path = layout.dir.clone();
+        let mut state = State { layout, current, checkpoint, cache, rewrite_above: 0 };
+        let thread = std::thread::Builder::new()
+            .name("checkpoint".into())
+            .spawn(move || state.run(&todo, &report))
+            .map_err(|source| StoreError::Io { what: "start a thread for", path, source })?;
+        Ok(Worker { jobs: Some(jobs), merged, pending: 0, thread: Some(thread) })
+    }
+
+    /// Whether a merge is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.pending > 0
+    }
+
+    /// Hands over a merge.
+    pub(super) fn merge(&mut self, changes: Changes, seq: u64) {
+        self.pending += 1;
+        self.send(Job::Merge(changes, seq));
+    }
+
+    /// Hands over a backup of all that was merged before.
+    pub(super) fn backup(&mut self, to: PathBuf, done: BackupDone) {
+        self.send(Job::Backup(to, done));
+    }
+
+    /// A merge that came back, if any did.
+    pub(super) fn poll(&mut self) -> Option<Merged> {
+        if self.pending == 0 {
+            return None;
+        }
+        match self.merged.try_recv() {
+            Ok(merged) => {
+                self.pending -= 1;
+                Some(merged)
+            }
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => {
+                self.pending = 0;
+                None
+            }
+        }
+    }
+
+    /// Waits for the merge that is under way.
+    pub(super) fn wait(&mut self) -> Option<Merged> {
+        if self.pending == 0 {
+            return None;
+        }
+        self.pending -= 1;
+        self.merged.recv().ok()
+    }
+
+    fn send(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            // The thread ends only when this sender does.
+            let _ = jobs.send(job);
+        }
+    }
+}
+
+/// Ends the thread after what it has been given.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct State {
+    layout: Arc<Layout>,
+    current: Current,
+    checkpoint: Checkpoint,
+    cache: u64,
+    /// After a rewrite failed: the size at which to try again.
+    rewrite_above: u64,
+}
+
+impl State {
+    fn run(&mut self, todo: &Receiver<Job>, report: &Sender<Merged>) {
+        let mut failed = false;
+        for job in todo {
+            match job {
+                Job::Merge(..) | Job::Backup(..) if failed => refuse(job, self, report),
+                Job::Merge(changes, seq) => {
+                    let result = self
+                        .checkpoint
+                        .merge(&changes, seq)
+                        .and_then(|()| self.rewrite_if_needed());
+                    failed = result.is_err();
+                    self.report(result, report);
+                }
+                Job::Backup(to, done) => done(self.backup(to)),
+            }
+        }
+    }
+
+    fn report(&self, result: Result<(), StoreError>, report: &Sender<Merged>) {
+        let disk_bytes = self.checkpoint.disk_bytes();
+        let _ = report.send(Merged { result, current: self.current, disk_bytes });
+    }
+
+    /// Copies the checkpoint to fresh files when sled's have grown out of proportion. A disk that
+    /// is too full for that is no failure; it is tried again when they have grown by half.
+    fn rewrite_if_needed(&mut self) -> Result<(), StoreError> {
+        let size = self.checkpoint.disk_bytes();
+        if !self.checkpoint.wants_rewrite() || size < self.rewrite_above {
+            return Ok(());
+        }
+        let number = self.layout.free_number()?;
+        let dir = self.layout.checkpoint(number);
+        let next = Current { checkpoint: number, ..self.current };
+        let copied = self.checkpoint.copy_to(&dir, self.cache);
+        let ready = copied.and_then(|copy| self.layout.prepare(next).map(|()| copy));
+        let Ok(copy) = ready else {
+            let _ = self.layout.disk.remove(&dir);
+            self.rewrite_above = size + size / 2;
+            return Ok(());
+        };
+        self.layout.activate()?;
+        self.current = next;
+        self.checkpoint = copy;
+        self.rewrite_above = 0;
+        let _ = self.layout.remove_others(self.current);
+        Ok(())
+    }
+
+    fn backup(&self, to: PathBuf) -> Result<(), StoreError> {
+        let target = Layout::lock(&to, self.layout.disk.clone(), self.layout.format)?;
+        target.check_vacant()?;
+        let copy = self.checkpoint.copy_to(&target.checkpoint(1), 0)?;
+        drop(copy);
+        let current =
+            Current { format: target.format, journal: 1, checkpoint: 1, salt: layout::new_salt() };
+        target.create_journals(current)?;
+        target.prepare(current)?;
+        target.activate()
+    }
+}
+
+/// After a failed merge nothing more goes into these files, and nothing is copied from them.
+fn refuse(job: Job, state: &State, report: &Sender<Merged>) {
+    match job {
+        Job::Merge(..) => state.report(Err(StoreError::Broken), report),
+        Job::Backup(_, done) => done(Err(StoreError::Broken)),
+    }
+}

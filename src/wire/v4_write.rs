@@ -1,0 +1,309 @@
+//! Writing a DHCPv4 reply: order, splitting (RFC 3396), overload (RFC 2132 s9.3) and the limit
+//! on its size. What the options say is the engine's business; nothing is added here but
+//! option 52, option 82 as the relay sent it, and END.
+
+use std::net::Ipv4Addr;
+
+use super::options as opt;
+use super::v4::{BOOTREPLY, COOKIE, HEADER_LEN};
+
+/// Smallest payload that is written, and the smallest limit: what a BOOTP client may count on
+/// (RFC 1542 s2.1).
+pub const PAYLOAD_MIN: usize = 300;
+/// Largest payload that is written: what fits an IPv4 datagram.
+pub const PAYLOAD_MAX: usize = 65_535 - 28;
+/// Most options of one reply. There are 254 codes.
+pub const OPTIONS_MAX: usize = 256;
+
+const OVERLOAD_LEN: usize = 3;
+const SNAME_LEN: usize = 64;
+const FILE_LEN: usize = 128;
+
+/// A reply, ready to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplyV4<'a> {
+    /// Hardware type.
+    pub htype: u8,
+    /// Hardware address length; echoed as it came.
+    pub hlen: u8,
+    /// Zero in a reply (RFC 2131 s4.3.1).
+    pub hops: u8,
+    /// Transaction id of the request.
+    pub xid: u32,
+    /// Zero in a reply (RFC 2131 s4.3.1).
+    pub secs: u16,
+    /// Flags of the request.
+    pub flags: u16,
+    /// The client's address.
+    pub ciaddr: Ipv4Addr,
+    /// The address given.
+    pub yiaddr: Ipv4Addr,
+    /// The next server of the boot.
+    pub siaddr: Ipv4Addr,
+    /// The relay's address.
+    pub giaddr: Ipv4Addr,
+    /// chaddr of the request, all 16 bytes.
+    pub chaddr: [u8; 16],
+    /// Server name, at most 64 bytes. Empty: the field is free for options.
+    pub sname: &'a [u8],
+    /// Boot file, at most 128 bytes. Empty: the field is free for options.
+    pub file: &'a [u8],
+    /// The options in the order to send them, at most [`OPTIONS_MAX`], each code once. Without
+    /// 52, 82 and 255, which are added here.
+    pub options: &'a [OutOption<'a>],
+    /// Relay agent information to echo (RFC 3046 s2.2).
+    pub relay_info: Option<&'a [u8]>,
+}
+
+/// One option of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOption<'a> {
+    /// Code, 1 to 254.
+    pub code: u8,
+    /// Its whole data; over 255 bytes it is split when written.
+    pub data: &'a [u8],
+    /// The reply is worthless without it.
+    pub required: bool,
+}
+
+/// What a reply could not hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    codes: [u64; 4],
+    unsendable: bool,
+}
+
+impl Dropped {
+    /// Whether everything was written.
+    pub fn is_empty(&self) -> bool {
+        self.codes == [0; 4] && !self.unsendable
+    }
+
+    /// Whether nothing was written at all, because the required options or the relay agent
+    /// information do not fit the limit even with file and sname: there is no honest reply.
+    pub fn is_unsendable(&self) -> bool {
+        self.unsendable
+    }
+
+    /// Whether this option was left out.
+    pub fn contains(&self, code: u8) -> bool {
+        self.codes[usize::from(code >> 6)] & 1 << (code & 63) != 0
+    }
+
+    /// The codes left out, ascending.
+    pub fn codes(&self) -> impl Iterator<Item = u8> + '_ {
+        (0..=255).filter(|code| self.contains(*code))
+    }
+
+    fn add(&mut self, code: u8) {
+        self.codes[usize::from(code >> 6)] |= 1 << (code & 63);
+    }
+}
+
+/// Appends the UDP payload of `reply` to `out`.
+///
+/// It is between 300 bytes and `limit` long; a limit below 300 counts as 300. Callers derive it
+/// from option 57 less 28 bytes of headers. Options that are not required and do not fit are left
+/// out and named in the result. Where even the required ones do not fit, nothing is appended:
+/// see [`Dropped::is_unsendable`].
+pub fn write_reply(reply: &ReplyV4<'_>, limit: usize, out: &mut Vec<u8>) -> Dropped {
+    let unsendable = Dropped { unsendable: true, ..Dropped::default() };
+    let relay_info = reply.relay_info.map_or(0, |info| encoded_len(info.len()));
+    let fixed = HEADER_LEN + COOKIE.len() + relay_info + 1;
+    let Some(room) = limit.clamp(PAYLOAD_MIN, PAYLOAD_MAX).checked_sub(fixed) else {
+        return unsendable;
+    };
+    let wanted: usize = reply.options.iter().map(|option| encoded_len(option.data.len())).sum();
+    if wanted <= room {
+        write_message(reply, None, out);
+        return Dropped::default();
+    }
+    match Spread::plan(reply, room) {
+        Some(spread) => {
+            write_message(reply, Some(&spread), out);
+            spread.dropped
+        }
+        None => unsendable,
+    }
+}
+
+/// Bytes that `len` bytes of data take, with code and length of each piece.
+fn encoded_len(len: usize) -> usize {
+    len + 2 * len.div_ceil(255).max(1)
+}
+
+/// The most data whose encoding fits in `room` bytes.
+fn data_that_fits(room: usize) -> usize {
+    room / 257 * 255 + (room % 257).saturating_sub(2)
+}
+
+/// Where options can be, in the order in which a client joins their pieces (RFC 3396 s5).
+#[derive(Clone, Copy, Debug)]
+enum Field {
+    Options = 0,
+    File = 1,
+    Sname = 2,
+}
+
+/// How many bytes of an option's data each field takes; `None` where no piece of it goes.
+type Shares = [Option<u16>; 3];
+
+/// Which option goes where, for a reply that does not fit its options field.
+struct Spread {
+    shares: [Shares; OPTIONS_MAX],
+    dropped: Dropped,
+    /// Value of option 52; 0 where neither file nor sname was needed.
+    overload: u8,
+}
+
+impl Spread {
+    /// `None` if required options do not fit. `room` is what the options field holds beside the
+    /// relay agent information and END.
+    fn plan(reply: &ReplyV4<'_>, room: usize) -> Option<Spread> {
+        let mut rooms = rooms(reply, room);
+        let mut spread =
+            Spread { shares: [[None; 3]; OPTIONS_MAX], dropped: Dropped::default(), overload: 0 };
+        // The required ones first, so that none of them loses its room to one that is not.
+        for required in [true, false] {
+            let options = reply.options.iter().enumerate();
+            for (i, option) in options.filter(|(_, option)| option.required == required) {
+                let slot = spread.shares.get_mut(i);
+                match slot.and_then(|slot| Some((slot, place(option, &mut rooms)?))) {
+                    Some((slot, shares)) => {
+                        *slot = shares;
+                        spread.overload |= u8::from(shares[Field::File as usize].is_some());
+                        spread.overload |= u8::from(shares[Field::Sname as usize].is_some()) << 1;
+                    }
+                    None if required => return None,
+                    None => spread.dropped.add(option.code),
+                }
+            }
+        }
+        Some(spread)
+    }
+
+    /// The part of option `i`'s data that goes into `field`.
+    fn part<'a>(&self, i: usize, data: &'a [u8], field: Field) -> Option<&'a [u8]> {
+        let shares = self.shares.get(i)?;
+        let len = usize::from(shares[field as usize]?);
+        let before = shares[..field as usize].iter().flatten().map(|len| usize::from(*len)).sum();
+        data.get(before..before + len)
+    }
+}
+
+/// What each field can hold. File and sname count where they are free and option 52 fits.
+fn rooms(reply: &ReplyV4<'_>, room: usize) -> [usize; 3] {
+    let free = |field: &[u8], len: usize| if field.is_empty() { len - 1 } else { 0 };
+    let (file, sname) = (free(reply.file, FILE_LEN), free(reply.sname, SNAME_LEN));
+    match room.checked_sub(OVERLOAD_LEN) {
+        Some(less) if file + sname > 0 => [less, file, sname],
+        _ => [room, 0, 0],
+    }
+}
+
+/// Finds room for an option and takes it: whole in the first field that can hold it. Only what is
+/// required, or too long for one piece anyway, is spread over several fields: clients that do
+/// not join pieces would misread it.
+fn place(option: &OutOption<'_>, rooms: &mut [usize; 3]) -> Option<Shares> {
+    let len = option.data.len();
+    let mut shares = [None; 3];
+    if let Some(i) = rooms.iter().position(|room| encoded_len(len) <= *room) {
+        rooms[i] -= encoded_len(len);
+        shares[i] = Some(len as u16);
+        return Some(shares);
+    }
+    if !option.required && len <= 255 {
+        return None;
+    }
+    let mut left = *rooms;
+    let mut rest = len;
+    for (share, room) in shares.iter_mut().zip(&mut left) {
+        let part = data_that_fits(*room).min(rest);
+        if part > 0 {
+            *share = Some(part as u16);
+            *room -= encoded_len(part);
+            rest -= part;
+        }
+    }
+    if rest > 0 {
+        return None;
+    }
+    *rooms = left;
+    Some(shares)
+}
+
+fn write_message(reply: &ReplyV4<'_>, spread: Option<&Spread>, out: &mut Vec<u8>) {
+    let start = out.len();
+    write_header(reply, out);
+    write_fixed_field(reply, spread, Field::Sname, out);
+    write_fixed_field(reply, spread, Field::File, out);
+    out.extend_from_slice(&COOKIE);
+    write_options(reply, spread, Field::Options, out);
+    if let Some(Spread { overload: overload @ 1.., .. }) = spread {
+        push_option(opt::OVERLOAD, &[*overload], out);
+    }
+    // RFC 3046 s2.2: echoed unchanged, and last before END.
+    if let Some(info) = reply.relay_info {
+        push_option(opt::RELAY_AGENT_INFO, info, out);
+    }
+    out.push(opt::END);
+    if out.len() < start + PAYLOAD_MIN {
+        out.resize(start + PAYLOAD_MIN, opt::PAD);
+    }
+}
+
+fn write_header(reply: &ReplyV4<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[BOOTREPLY, reply.htype, reply.hlen, reply.hops]);
+    out.extend_from_slice(&reply.xid.to_be_bytes());
+    out.extend_from_slice(&reply.secs.to_be_bytes());
+    out.extend_from_slice(&reply.flags.to_be_bytes());
+    for addr in [reply.ciaddr, reply.yiaddr, reply.siaddr, reply.giaddr] {
+        out.extend_from_slice(&addr.octets());
+    }
+    out.extend_from_slice(&reply.chaddr);
+}
+
+/// Writes sname or file: options where they are overloaded, else their own text.
+fn write_fixed_field(
+    reply: &ReplyV4<'_>,
+    spread: Option<&Spread>,
+    field: Field,
+    out: &mut Vec<u8>,
+) {
+    let (text, len, bit) = match field {
+        Field::Sname => (reply.sname, SNAME_LEN, 2),
+        _ => (reply.file, FILE_LEN, 1),
+    };
+    let end = out.len() + len;
+    if spread.is_some_and(|spread| spread.overload & bit != 0) {
+        write_options(reply, spread, field, out);
+        out.push(opt::END);
+    } else {
+        debug_assert!(text.len() <= len, "policy keeps {text:?} within {len} bytes");
+        out.extend_from_slice(text.get(..len).unwrap_or(text));
+    }
+    out.resize(end, opt::PAD);
+}
+
+fn write_options(reply: &ReplyV4<'_>, spread: Option<&Spread>, field: Field, out: &mut Vec<u8>) {
+    for (i, option) in reply.options.iter().enumerate() {
+        let part = match spread {
+            Some(spread) => spread.part(i, option.data, field),
+            None => Some(option.data),
+        };
+        if let Some(part) = part {
+            push_option(option.code, part, out);
+        }
+    }
+}
+
+/// Appends an option, in pieces where it is over 255 bytes (RFC 3396 s5).
+pub(super) fn push_option(code: u8, data: &[u8], out: &mut Vec<u8>) {
+    if data.is_empty() {
+        out.extend_from_slice(&[code, 0]);
+    }
+    for piece in data.chunks(255) {
+        out.extend_from_slice(&[code, piece.len() as u8]);
+        out.extend_from_slice(piece);
+    }
+}

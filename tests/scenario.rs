@@ -1,0 +1,61 @@
+//! Dialogues as data: each file in `tests/scenario` is a policy, then lines of
+//!
+//! ```text
+//! TIME WHO VERB ARGUMENTS -> EXPECTATION
+//! ```
+//!
+//! played against the engine on a virtual clock. `scenario/README.md` has the words. The store is
+//! a map that commits at once, unless a line says otherwise; after every line the invariants
+//! of the engine are checked against it.
+
+#[path = "scenario/check.rs"]
+mod check;
+#[path = "scenario/world.rs"]
+mod world;
+
+use std::path::Path;
+
+fn play(name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenario").join(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    if let Err(fault) = world::play(&text) {
+        panic!("{name}: {fault}");
+    }
+}
+
+/// Every file is played by a test of its own name; a file without one fails here.
+macro_rules! scenarios {
+    ($($name:ident)*) => {
+        $(#[test] fn $name() { play(concat!(stringify!($name), ".txt")); })*
+
+        #[test]
+        fn every_file_is_played() {
+            let listed = [$(concat!(stringify!($name), ".txt")),*];
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenario");
+            let mut found: Vec<String> = std::fs::read_dir(folder)
+                .expect("tests/scenario is there")
+                .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
+                .filter(|name| name.ends_with(".txt"))
+                .collect();
+            found.sort();
+            let mut listed = listed.map(String::from).to_vec();
+            listed.sort();
+            assert_eq!(found, listed);
+        }
+    };
+}
+
+scenarios! {
+    adoption affinity boot_chain bootp choice classes clones declines destinations exhaustion
+    hostile identity inform options rapid_commit relays reservations states store_failure
+    times verifier
+}
+
+#[test]
+fn a_wrong_expectation_is_found() {
+    let text = "[[network]]\nname='lab'\ninterfaces=['br0']\nverify=false\n[[network.subnet]]\n\
+                prefix='10.0.0.0/24'\npools=['10.0.0.10-10.0.0.20']\n---\n\
+                0s c1 discover -> offer 10.0.0.11\n";
+    let fault = world::play(text).expect_err("10.0.0.10 comes first");
+    assert!(fault.contains("offer 10.0.0.10"), "{fault}");
+}
