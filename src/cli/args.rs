@@ -29,7 +29,7 @@ pub enum Command {
     /// Check a configuration file, and show every fault at its line
     Check(Check),
     /// Show a server and real clients at work in a private network namespace
-    Lab(Lab),
+    Lab(crate::lab::Args),
     /// Write shell completions to standard output
     Completions {
         /// The shell
@@ -65,14 +65,6 @@ pub struct Check {
     /// Print the faults and warnings as JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// `lab`: its own arguments, which `lab` reads.
-#[derive(Debug, clap::Args)]
-pub struct Lab {
-    /// Arguments of the lab
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
-    pub args: Vec<String>,
 }
 
 #[cfg(test)]

@@ -21,8 +21,8 @@ pub(super) fn serve(_args: &args::Serve) -> Result<(), Failure> {
     Err(missing("server"))
 }
 
-pub(super) fn lab(_args: &args::Lab) -> Result<(), Failure> {
-    Err(missing("lab"))
+pub(super) fn lab(args: &crate::lab::Args) -> Result<(), Failure> {
+    Ok(crate::lab::run(args)?)
 }
 
 fn missing(what: impl std::fmt::Display) -> Failure {

@@ -51,7 +51,7 @@ impl Message {
     }
 
     /// With ciaddr, and no broadcast flag: from a client that uses its address.
-    pub(crate) fn from_holder(mut self, addr: Ipv4Addr) -> Message {
+    pub(crate) fn held_by(mut self, addr: Ipv4Addr) -> Message {
         self.ciaddr = addr;
         self.flags = 0;
         self

@@ -163,7 +163,7 @@ fn replies_go_where_the_client_hears_them() {
     assert_eq!((offer.eth_dst, offer.dst), (mac(1), offer.message.yiaddr));
 
     let got = raw.lease(mac(1));
-    let renewal = Message::request(dhcp::REQUEST, raw.xid(), mac(1)).from_holder(got.addr);
+    let renewal = Message::request(dhcp::REQUEST, raw.xid(), mac(1)).held_by(got.addr);
     raw.unicast(&renewal, server_mac, server);
     let ack = raw.reply(renewal.xid, PATIENCE).expect("an ACK of the renewal");
     assert_eq!((ack.message.kind(), ack.message.yiaddr), (dhcp::ACK, got.addr));

@@ -22,12 +22,14 @@ pub fn outcome(outcome: &Outcome, expected: &str, engine: &Engine) -> Result<(),
             "asks" => asks(outcome, addr(words.first().ok_or("asks whom?")?)?)?,
             "event" => event(outcome, words.first().ok_or("which event?")?)?,
             "free" => {
-                let free: u128 = engine.networks()[0].pools.iter().map(|p| p.free.available()).sum();
+                let free: u128 =
+                    engine.networks()[0].pools.iter().map(|p| p.free.available()).sum();
                 let want: u128 = words[0].parse().map_err(|_| "free N")?;
                 (free == want).then_some(()).ok_or(format!("{free} addresses are free"))?;
             }
             _ => {
-                let (to, payload) = replies.next().ok_or(format!("no answer; {}", told(outcome)))?;
+                let (to, payload) =
+                    replies.next().ok_or(format!("no answer; {}", told(outcome)))?;
                 reply(*to, payload, verb, &words)?;
             }
         }
@@ -48,9 +50,10 @@ fn silence(outcome: &Outcome, reason: Option<&str>) -> Result<(), String> {
         return Err(format!("answered: {}", shown(payload)));
     }
     let Some(wanted) = reason else { return Ok(()) };
-    let dropped = outcome.events.iter().any(
-        |e| matches!(e.kind, EventKind::Dropped(reason, _) if reason.as_str() == wanted),
-    );
+    let dropped = outcome
+        .events
+        .iter()
+        .any(|e| matches!(e.kind, EventKind::Dropped(reason, _) if reason.as_str() == wanted));
     dropped.then_some(()).ok_or_else(|| told(outcome))
 }
 

@@ -84,7 +84,8 @@ pub fn bytes(text: &str) -> Result<Vec<u8>, String> {
 }
 
 fn mac(text: &str) -> Result<Mac, String> {
-    let n: u8 = text.strip_prefix('c').and_then(|n| n.parse().ok()).ok_or(format!("who? {text}"))?;
+    let n: u8 =
+        text.strip_prefix('c').and_then(|n| n.parse().ok()).ok_or(format!("who? {text}"))?;
     Ok(Mac([2, 0, 0, 0, 0, n]))
 }
 
