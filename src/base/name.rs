@@ -64,9 +64,9 @@ impl std::error::Error for NameError {}
 /// left of it.
 ///
 /// Letters, digits and hyphens stay (RFC 1123 s2.1); control characters, NUL among them, vanish;
-/// each run of other bytes becomes one hyphen. No label starts or ends with a hyphen, is empty,
-/// or is over 63 bytes (the rest is cut off); labels that would take the whole over 253 bytes
-/// are left out.
+/// every other byte becomes a hyphen, unless one stands before it. No label starts or ends with
+/// a hyphen, is empty, or is over 63 bytes (the rest is cut off); the labels from the one on that
+/// would take the whole over 253 bytes are left out.
 pub fn clean_hostname(raw: &[u8]) -> Option<Box<str>> {
     let mut name = String::with_capacity(raw.len().min(NAME_MAX));
     for label in raw.split(|byte| *byte == b'.') {
@@ -88,25 +88,14 @@ pub fn clean_hostname(raw: &[u8]) -> Option<Box<str>> {
 
 fn clean_label(label: &[u8], out: &mut String) {
     let start = out.len();
-    let mut gap = false;
-    for byte in label {
-        if byte.is_ascii_control() {
-            continue;
+    for byte in label.iter().filter(|byte| !byte.is_ascii_control()) {
+        if out.len() == start + LABEL_MAX {
+            break;
         }
-        if *byte == b'-' && !gap && out.len() > start && out.len() < start + LABEL_MAX {
-            out.push('-');
-        } else if byte.is_ascii_alphanumeric() {
-            let want = 1 + usize::from(gap && out.len() > start);
-            if out.len() + want > start + LABEL_MAX {
-                break;
-            }
-            if want == 2 {
-                out.push('-');
-            }
-            gap = false;
+        if byte.is_ascii_alphanumeric() {
             out.push(char::from(byte.to_ascii_lowercase()));
-        } else if *byte != b'-' {
-            gap = !out.ends_with('-');
+        } else if out.len() > start && (*byte == b'-' || !out.ends_with('-')) {
+            out.push('-');
         }
     }
     while out.len() > start && out.ends_with('-') {
@@ -289,4 +278,164 @@ fn append_label(label: &[u8], name: &mut String) -> Result<(), NameError> {
         name.push(char::from(*byte));
     }
     if name.len() > NAME_MAX { Err(NameError::NameTooLong) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostnames_are_cleaned() {
+        let cases: &[(&[u8], Option<&str>)] = &[
+            (b"web1", Some("web1")),
+            (b"WEB1.Example.ORG", Some("web1.example.org")),
+            (b"web1\0", Some("web1")),
+            (b"web1\0\0\0", Some("web1")),
+            (b"my laptop", Some("my-laptop")),
+            (b"a__b", Some("a-b")),
+            (b"a--b", Some("a--b")),
+            (b"a-_-b", Some("a--b")),
+            (b"-web-", Some("web")),
+            (b"_web_", Some("web")),
+            (b"a.-.b", Some("a.b")),
+            (b"..a..b..", Some("a.b")),
+            ("jörg".as_bytes(), Some("j-rg")),
+            (b"evil\r\nname,with;stuff", Some("evilname-with-stuff")),
+            (b"../../etc/passwd", Some("etc-passwd")),
+            (b"", None),
+            (b"\0", None),
+            (b"---", None),
+            (b"...", None),
+            (b"_ _", None),
+            (b"\xff\xfe", None),
+        ];
+        for (raw, want) in cases {
+            assert_eq!(clean_hostname(raw).as_deref(), *want, "{}", raw.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn cleaned_labels_stop_at_63_bytes_and_names_at_253() {
+        assert_eq!(clean_hostname(&[b'a'; 64]).unwrap().len(), 63);
+        // The cut falls on a hyphen, which must not be the last byte.
+        let cut = [[b'a'; 62].as_slice(), b"-b"].concat();
+        assert_eq!(clean_hostname(&cut).unwrap().len(), 62);
+        let long = [[b'a'; 63]; 5].join(&b'.');
+        let name = clean_hostname(&long).unwrap();
+        assert_eq!(name.len(), 63 * 3 + 2, "the fourth label would make 255");
+        assert_eq!(clean_hostname(&[b'.'; 70_000]), None);
+    }
+
+    #[test]
+    fn cleaning_twice_changes_nothing() {
+        for raw in [b"A_b-.-c\0d".as_slice(), b"x-.y", &[b'-'; 80], &[0xc3; 300]] {
+            let once = clean_hostname(raw);
+            let twice = once.as_deref().and_then(|name| clean_hostname(name.as_bytes()));
+            assert_eq!(once, twice);
+        }
+    }
+
+    fn encoded(name: &str) -> Result<Vec<u8>, NameError> {
+        let mut out = Vec::new();
+        encode_name(name, &mut out).map(|()| out)
+    }
+
+    #[test]
+    fn names_encode_with_their_root() {
+        assert_eq!(encoded("a.bc").unwrap(), b"\x01a\x02bc\0");
+        assert_eq!(encoded("a.bc.").unwrap(), b"\x01a\x02bc\0");
+        assert_eq!(encoded("").unwrap(), b"\0");
+        assert_eq!(encoded(".").unwrap(), b"\0");
+        assert_eq!(encoded("a..b"), Err(NameError::EmptyLabel));
+        assert_eq!(encoded("a b"), Err(NameError::BadByte(b' ')));
+        assert_eq!(encoded(&"a".repeat(64)), Err(NameError::LabelTooLong(64)));
+        let longest = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(61)].join(".");
+        assert_eq!(encoded(&longest).unwrap().len(), WIRE_MAX);
+        assert_eq!(encoded(&format!("{longest}e")), Err(NameError::NameTooLong));
+    }
+
+    #[test]
+    fn a_failed_encoding_leaves_no_bytes() {
+        let mut out = b"before".to_vec();
+        assert!(encode_name("good.b d", &mut out).is_err());
+        assert!(encode_search_list(["good.example", "b d"], &mut out).is_err());
+        assert_eq!(out, b"before");
+    }
+
+    #[test]
+    fn search_lists_share_suffixes() {
+        // The example of RFC 3397 s2, as one list.
+        let mut out = b"before".to_vec();
+        encode_search_list(["eng.apple.com", "marketing.apple.com"], &mut out).unwrap();
+        assert_eq!(&out[6..], b"\x03eng\x05apple\x03com\0\x09marketing\xc0\x04");
+        assert_eq!(
+            decode_search_list(&out[6..]).unwrap(),
+            ["eng.apple.com", "marketing.apple.com"]
+        );
+    }
+
+    #[test]
+    fn search_lists_longer_than_a_pointer_reaches_stay_right() {
+        let label = |i: usize, c: &str| format!("{i:03}{}", c.repeat(60));
+        let names: Vec<String> =
+            (0..120).map(|i| [label(i, "a"), label(i, "b"), label(i, "c")].join(".")).collect();
+        let all = names.iter().chain(names.iter().rev()).map(String::as_str);
+        let twice = all.take(SEARCH_LIST_MAX);
+        let mut out = vec![];
+        encode_search_list(twice.clone(), &mut out).unwrap();
+        assert!(out.len() > 0x4000, "{} bytes", out.len());
+        assert_eq!(decode_search_list(&out).unwrap(), twice.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn compression_pointers_go_strictly_backwards() {
+        // Itself; forwards; a pair that would circle; into the run that holds the pointer.
+        for (data, at) in [
+            (b"\xc0\x00".as_slice(), 0),
+            (b"\xc0\x02\x01a\x00", 0),
+            (b"\xc0\x02\xc0\x00", 2),
+            (b"\x01a\xc0\x00", 0),
+            (b"\x01a\xc0\x02", 0),
+        ] {
+            assert_eq!(decode_name(data, at), Err(NameError::ForwardPointer), "{data:x?}");
+        }
+        assert_eq!(decode_name(b"\x01a\0\x01b\xc0\x00", 3), Ok(("b.a".into(), 7)));
+    }
+
+    #[test]
+    fn pointer_chains_are_bounded_by_the_name_length() {
+        // Each name is one label and a pointer to the one before it.
+        let mut data = b"\x01a\0".to_vec();
+        let mut last = 0u16;
+        for _ in 0..200 {
+            let at = data.len() as u16;
+            data.extend_from_slice(b"\x01b");
+            data.extend_from_slice(&(0xc000 | last).to_be_bytes());
+            last = at;
+        }
+        assert_eq!(decode_name(&data, usize::from(last)), Err(NameError::NameTooLong));
+    }
+
+    #[test]
+    fn damaged_names_are_errors() {
+        assert_eq!(decode_name(b"", 0), Err(NameError::Truncated));
+        assert_eq!(decode_name(b"\x03ab", 0), Err(NameError::Truncated));
+        assert_eq!(decode_name(b"\x01a", 0), Err(NameError::Truncated));
+        assert_eq!(decode_name(b"\xc0", 0), Err(NameError::Truncated));
+        assert_eq!(decode_name(b"\x40a", 0), Err(NameError::BadLength(0x40)));
+        assert_eq!(decode_name(b"\x01.\0", 0), Err(NameError::BadByte(b'.')));
+        assert_eq!(decode_name(b"\0", usize::MAX), Err(NameError::Truncated));
+        let long = [b"\x3f".as_slice(), &[b'a'; 63]].concat().repeat(5);
+        assert_eq!(decode_name(&long, 0), Err(NameError::NameTooLong));
+        assert_eq!(decode_search_list(&[0; 129]), Err(NameError::TooManyNames));
+    }
+
+    #[test]
+    fn uncompressed_names_may_lack_their_root() {
+        assert_eq!(decode_uncompressed(b"\x01a\x01b\0").unwrap(), "a.b");
+        assert_eq!(decode_uncompressed(b"\x01a\x01b").unwrap(), "a.b");
+        assert_eq!(decode_uncompressed(b"").unwrap(), "");
+        assert_eq!(decode_uncompressed(b"\x01a\xc0\x00"), Err(NameError::Pointer));
+        assert_eq!(decode_uncompressed(b"\x05a"), Err(NameError::Truncated));
+    }
 }

@@ -149,6 +149,17 @@ pub struct Verify {
     pub fresh: Span,
 }
 
+impl Verify {
+    /// What holds where nothing is configured.
+    pub const DEFAULT: Verify = Verify {
+        enabled: true,
+        ready: 64,
+        probes_per_s: 200,
+        wait: Span::from_ms(100),
+        fresh: Span::from_secs(300),
+    };
+}
+
 /// A subnet.
 #[derive(Clone, Debug)]
 pub struct Subnet {
@@ -347,6 +358,28 @@ impl Pattern {
         pattern[p..].iter().all(|c| *c == b'*')
     }
 
+    /// Whether some name matches both.
+    pub fn meets(&self, other: &Pattern) -> bool {
+        let (a, b) = (self.0.as_bytes(), other.0.as_bytes());
+        // `row[j]`: what is left of `a` and `b` from `j` on has a name in common.
+        let mut below = vec![false; b.len() + 1];
+        for i in (0..=a.len()).rev() {
+            let mut row = vec![false; b.len() + 1];
+            for j in (0..=b.len()).rev() {
+                let next = |v: &[bool]| v.get(j + 1).copied().unwrap_or(false);
+                row[j] = match (a.get(i), b.get(j)) {
+                    (None, None) => true,
+                    (Some(b'*'), _) => below[j] || next(&row),
+                    (_, Some(b'*')) => next(&row) || below[j],
+                    (Some(x), Some(y)) => (x == y || *x == b'?' || *y == b'?') && next(&below),
+                    _ => false,
+                };
+            }
+            below = row;
+        }
+        below[0]
+    }
+
     /// Whether it is a plain name, not a glob.
     pub fn is_literal(&self) -> bool {
         !self.0.contains(['*', '?'])
@@ -362,10 +395,27 @@ impl Pool {
     }
 }
 
+impl Policy {
+    /// The network that is served on the interface called `name`: the one that names it in full,
+    /// else the first in the file with a pattern for it.
+    pub fn network_on(&self, name: &str) -> Option<&Network> {
+        let find = |literal: bool| {
+            let claims = |p: &Pattern| p.is_literal() == literal && p.matches(name.as_bytes());
+            self.networks.iter().find(|n| n.interfaces.iter().any(claims))
+        };
+        find(true).or_else(|| find(false))
+    }
+}
+
 impl Network {
     /// The subnet whose prefix holds `addr`.
     pub fn subnet_of(&self, addr: Ipv4Addr) -> Option<&Subnet> {
         self.subnets.iter().find(|s| s.prefix.contains(addr))
+    }
+
+    /// Whether a subnet is on the link itself, and not one that only relays reach.
+    pub fn is_local(&self, prefix: Prefix4) -> bool {
+        !self.relays.iter().any(|r| r.range().overlaps(&prefix.range()))
     }
 
     /// Whether relays at `giaddr` are believed for this network.
@@ -391,6 +441,27 @@ mod tests {
         ];
         for (pattern, name, want) in cases {
             assert_eq!(Pattern(pattern.into()).matches(name.as_bytes()), want, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn patterns_meet_where_a_name_matches_both() {
+        let cases = [
+            ("br0", "br0", true),
+            ("br0", "br1", false),
+            ("br*", "br0", true),
+            ("br*", "*0", true),
+            ("br*", "vm*", false),
+            ("b?0", "br*", true),
+            ("*", "", true),
+            ("a*b", "a*c", false),
+            ("a*", "a", true),
+            ("ab", "a*bc", false),
+        ];
+        for (a, b, want) in cases {
+            let (a, b) = (Pattern(a.into()), Pattern(b.into()));
+            assert_eq!(a.meets(&b), want, "{a:?} {b:?}");
+            assert_eq!(b.meets(&a), want, "{b:?} {a:?}");
         }
     }
 }

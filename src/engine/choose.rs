@@ -6,6 +6,7 @@
 
 use std::net::Ipv4Addr;
 
+use crate::config::policy::HostId;
 use crate::lease::{Lease, QuarantineReason, State};
 
 use super::Engine;
@@ -62,7 +63,7 @@ impl Engine {
         }
         let lease = self.table.get(ctx.id(), addr.into());
         let holds = lease.is_some_and(|l| match l.state {
-            State::Leased => is_of(l, ctx),
+            State::Leased => is_of(l, ctx) || is_reserved_alike(l, ctx),
             State::Quarantined(QuarantineReason::InUse(mac)) => ctx.hw.mac() == Some(mac),
             _ => false,
         });
@@ -196,4 +197,15 @@ impl Engine {
             pool.free.is_proven(super::network::ordinal(addr), ctx.now, ctx.network.verify.fresh)
         })
     }
+}
+
+/// The holder of the client's reserved address has it by the same reservation: the same machine
+/// under another name, or what replaced it on the same port.
+fn is_reserved_alike(lease: &Lease, ctx: &Ctx<'_>) -> bool {
+    ctx.reservation.filter(|r| lease.resource == r.addr.into()).is_some_and(|r| match &r.host {
+        HostId::Hardware(hw) => lease.hw == *hw,
+        HostId::ClientId(id) => lease.client.option_61() == Some(id),
+        HostId::CircuitId(id) => lease.details.circuit_id.as_ref() == Some(id),
+        HostId::RemoteId(id) => lease.details.remote_id.as_ref() == Some(id),
+    })
 }

@@ -83,18 +83,16 @@ impl Engine {
     ) -> Result<(usize, Path), DropReason> {
         let on_link = self.links.get(&arrival.link).and_then(|up| self.net_index(up.network));
         let ciaddr = msg.ciaddr();
-        let serves = |net: usize| {
-            policy.networks.get(net).is_some_and(|n| subnet_index(n, ciaddr).is_some())
+        let serves = |net: usize, local: bool| {
+            let subnet = |n: &Network| n.subnet_of(ciaddr).map(|s| n.is_local(s.prefix));
+            policy.networks.get(net).and_then(subnet) == Some(local)
         };
         if !ciaddr.is_unspecified()
             && *arrival.src.ip() == ciaddr
             && !arrival.dst.is_broadcast()
-            && !on_link.is_some_and(serves)
+            && !on_link.is_some_and(|net| serves(net, true))
         {
-            let relayed = |net: &usize| {
-                serves(*net) && policy.networks.get(*net).is_some_and(|n| !n.relays.is_empty())
-            };
-            if let Some(net) = (0..policy.networks.len()).find(relayed) {
+            if let Some(net) = (0..policy.networks.len()).find(|net| serves(*net, false)) {
                 return Ok((net, Path::Routed));
             }
         }

@@ -142,7 +142,7 @@ impl Engine {
         let until = now + network.verify.wait;
         for (index, pool) in net.pools.iter_mut().enumerate() {
             pool.free.age(now, network.verify.fresh);
-            if !network.subnets.get(pool.subnet).is_some_and(|s| is_local(network, s.prefix)) {
+            if !network.subnets.get(pool.subnet).is_some_and(|s| network.is_local(s.prefix)) {
                 continue;
             }
             while pool.free.checked() < network.verify.ready {
@@ -260,9 +260,4 @@ impl Engine {
             }
         }
     }
-}
-
-/// Whether a subnet is on the link: subnets that relays reach are not probed.
-fn is_local(network: &Network, prefix: crate::base::Prefix4) -> bool {
-    !network.relays.iter().any(|r| r.range().overlaps(&prefix.range()))
 }

@@ -80,3 +80,59 @@ pub fn write_request(
         arp.set_target_proto_addr(target_ip);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Mac = Mac([0x52, 0x54, 0, 0, 0, 0xa]);
+    const B: Mac = Mac([0x52, 0x54, 0, 0, 0, 0xb]);
+    const TARGET: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
+
+    fn probe() -> Vec<u8> {
+        let mut out = Vec::new();
+        write_request(&mut out, A, Mac::BROADCAST, B, Ipv4Addr::UNSPECIFIED, TARGET);
+        out
+    }
+
+    #[test]
+    fn a_probe_is_written_as_rfc_5227_wants() {
+        let want = crate::base::addr::parse_hex(
+            "ffffffffffff 52540000000a 0806 0001 0800 06 04 0001 \
+             52540000000b 00000000 000000000000 0a000005",
+        );
+        assert_eq!(Some(probe()), want);
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let want = ArpFrame {
+            eth_src: A,
+            sender: B,
+            sender_ip: Ipv4Addr::UNSPECIFIED,
+            target: Mac::ZERO,
+            target_ip: TARGET,
+            is_reply: false,
+        };
+        assert_eq!(read(&probe()), Some(want));
+        let mut reply = probe();
+        reply[21] = 2;
+        assert_eq!(read(&reply), Some(ArpFrame { is_reply: true, ..want }));
+        // Ethernet pads to 60 bytes.
+        reply.resize(60, 0);
+        assert!(read(&reply).is_some());
+    }
+
+    #[test]
+    fn everything_else_is_none() {
+        for len in 0..probe().len() {
+            assert_eq!(read(&probe()[..len]), None, "cut to {len} bytes");
+        }
+        // Ethertype, hardware type, protocol type, both lengths, operation.
+        for at in [13, 15, 17, 18, 19, 21] {
+            let mut other = probe();
+            other[at] = 0x77;
+            assert_eq!(read(&other), None, "byte {at}");
+        }
+    }
+}

@@ -57,3 +57,36 @@ impl<'a> Fqdn<'a> {
         clean_hostname(decode_uncompressed(self.raw_name()).ok()?.as_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(data: &[u8]) -> Option<Box<str>> {
+        Fqdn::new(Cow::Borrowed(data)).unwrap().name()
+    }
+
+    #[test]
+    fn names_are_read_in_both_encodings() {
+        assert_eq!(name(b"\x05\0\0\x04Web1\x07example\0").as_deref(), Some("web1.example"));
+        assert_eq!(name(b"\x01\0\0Web1.example").as_deref(), Some("web1.example"));
+        // A partial name has no root label (RFC 4702 s2.3.1).
+        assert_eq!(name(b"\x05\0\0\x04web1").as_deref(), Some("web1"));
+        // The same bytes in the other encoding are not a name in this one.
+        assert_eq!(name(b"\x04\0\0web1.example"), None);
+    }
+
+    #[test]
+    fn an_empty_name_asks_for_one() {
+        assert_eq!(name(b"\x01\0\0"), None);
+        assert_eq!(name(b"\x05\0\0\0"), None);
+    }
+
+    #[test]
+    fn flags_and_result_codes_are_as_sent() {
+        let fqdn = Fqdn::new(Cow::Borrowed(b"\xf5\x01\x02a")).unwrap();
+        assert_eq!((fqdn.flags(), fqdn.rcode1(), fqdn.rcode2()), (0xf5, 1, 2));
+        assert_eq!(fqdn.raw_name(), b"a");
+        assert_eq!(Fqdn::new(Cow::Borrowed(b"\x01\0")), None);
+    }
+}

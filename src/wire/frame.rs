@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use pnet::packet::Packet;
 use pnet::packet::ethernet::{EtherType, EtherTypes, EthernetPacket, MutableEthernetPacket};
 use pnet::packet::ip::IpNextHeaderProtocols;
 use pnet::packet::ipv4::{self, Ipv4Packet, MutableIpv4Packet};
@@ -223,4 +222,197 @@ pub(super) fn mac(addr: MacAddr) -> Mac {
 
 pub(super) fn pnet_mac(mac: Mac) -> MacAddr {
     MacAddr::from(mac.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Mac = Mac([0x52, 0x54, 0, 0, 0, 0xa]);
+
+    fn frame(payload: &[u8]) -> Vec<u8> {
+        let src = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 67);
+        let dst = SocketAddrV4::new(Ipv4Addr::BROADCAST, 68);
+        let mut out = Vec::new();
+        write_udp4(&mut out, A, Mac::BROADCAST, src, dst, payload);
+        out
+    }
+
+    /// A frame with one change in its IP header, its checksum made right again.
+    fn with_ip(change: impl Fn(&mut MutableIpv4Packet<'_>)) -> Vec<u8> {
+        let mut frame = frame(b"hello");
+        let mut ip = MutableIpv4Packet::new(&mut frame[ETHERNET_LEN..]).unwrap();
+        change(&mut ip);
+        let sum = ipv4::checksum(&ip.to_immutable());
+        ip.set_checksum(sum);
+        frame
+    }
+
+    fn with_udp_length(len: u16) -> Vec<u8> {
+        let mut frame = frame(b"hello");
+        let mut udp = MutableUdpPacket::new(&mut frame[ETHERNET_LEN + IPV4_LEN..]).unwrap();
+        udp.set_length(len);
+        udp.set_checksum(0);
+        frame
+    }
+
+    #[test]
+    fn a_frame_is_written_to_the_byte() {
+        // Checksums worked out by hand from RFC 791 and RFC 768.
+        let want = crate::base::addr::parse_hex(
+            "ffffffffffff 52540000000a 0800 \
+             45 10 001e 0000 0000 40 11 70bf 0a000001 ffffffff \
+             0043 0044 000a 8ce9 6869",
+        );
+        assert_eq!(Some(frame(b"hi")), want);
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        for len in [0, 1, 2, 300, 301, 1472] {
+            let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
+            let frame = frame(&payload);
+            let read = read_udp4(&frame, true).unwrap();
+            assert_eq!(read.payload, payload);
+            assert_eq!((read.eth_src, read.eth_dst), (A, Mac::BROADCAST));
+            assert_eq!(read.src.to_string(), "10.0.0.1:67");
+            assert_eq!(read.dst.to_string(), "255.255.255.255:68");
+        }
+    }
+
+    #[test]
+    fn a_frame_is_appended_to_what_is_there() {
+        let mut out = b"before".to_vec();
+        let to = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
+        write_udp4(&mut out, A, A, to, to, b"x");
+        assert_eq!(&out[..6], b"before");
+        assert_eq!(read_udp4(&out[6..], true).unwrap().payload, b"x");
+    }
+
+    #[test]
+    fn padding_after_the_ip_packet_is_left_out() {
+        let mut padded = frame(b"hello");
+        padded.resize(60, 0xee);
+        assert_eq!(read_udp4(&padded, true).unwrap().payload, b"hello");
+    }
+
+    #[test]
+    fn every_cut_is_an_error() {
+        let whole = frame(b"hello");
+        for len in 0..whole.len() {
+            assert!(read_udp4(&whole[..len], true).is_err(), "cut to {len} bytes");
+        }
+    }
+
+    #[test]
+    fn vlan_tags_are_told_apart() {
+        for tag in [[0x81, 0x00], [0x88, 0xa8], [0x91, 0x00]] {
+            let mut tagged = frame(b"hello");
+            tagged.splice(12..12, [tag[0], tag[1], 0, 7]);
+            assert_eq!(read_udp4(&tagged, true), Err(FrameError::VlanTagged));
+        }
+    }
+
+    #[test]
+    fn other_protocols_are_named() {
+        let mut arp = frame(b"hello");
+        arp[13] = 6;
+        assert_eq!(read_udp4(&arp, true), Err(FrameError::NotIpv4(0x0806)));
+        assert_eq!(
+            read_udp4(&with_ip(|ip| ip.set_version(6)), true),
+            Err(FrameError::BadVersion(6))
+        );
+        let tcp = with_ip(|ip| ip.set_next_level_protocol(IpNextHeaderProtocols::Tcp));
+        assert_eq!(read_udp4(&tcp, true), Err(FrameError::NotUdp(6)));
+    }
+
+    #[test]
+    fn an_ip_length_that_disagrees_with_the_frame_is_an_error() {
+        for (words, bytes) in [(0, 0), (4, 16), (15, 60)] {
+            let bad = with_ip(|ip| ip.set_header_length(words));
+            assert_eq!(read_udp4(&bad, true), Err(FrameError::BadHeaderLength(bytes)));
+        }
+        for total in [0, 19, 34, 65535] {
+            let bad = with_ip(|ip| ip.set_total_length(total));
+            let want = FrameError::BadTotalLength { total: total.into(), held: 33 };
+            assert_eq!(read_udp4(&bad, true), Err(want));
+        }
+    }
+
+    #[test]
+    fn a_udp_length_that_disagrees_with_ip_is_an_error() {
+        for len in [0, 7, 14, 65535] {
+            let want = FrameError::BadUdpLength { udp: len.into(), held: 13 };
+            assert_eq!(read_udp4(&with_udp_length(len), true), Err(want));
+        }
+        // No room for a UDP header at all.
+        for total in [20, 27] {
+            let bad = with_ip(|ip| ip.set_total_length(total));
+            assert!(matches!(read_udp4(&bad, true), Err(FrameError::BadUdpLength { .. })));
+        }
+    }
+
+    #[test]
+    fn bytes_after_the_udp_length_are_left_out() {
+        assert_eq!(read_udp4(&with_udp_length(10), true).unwrap().payload, b"he");
+    }
+
+    #[test]
+    fn ip_options_are_skipped() {
+        let mut frame = frame(b"hello");
+        frame.splice(34..34, [1, 1, 1, 0]);
+        let mut ip = MutableIpv4Packet::new(&mut frame[ETHERNET_LEN..]).unwrap();
+        ip.set_header_length(6);
+        ip.set_total_length(37);
+        let sum = ipv4::checksum(&ip.to_immutable());
+        ip.set_checksum(sum);
+        assert_eq!(read_udp4(&frame, true).unwrap().payload, b"hello");
+    }
+
+    #[test]
+    fn fragments_are_not_read() {
+        for change in [
+            |ip: &mut MutableIpv4Packet<'_>| ip.set_flags(MORE_FRAGMENTS),
+            |ip: &mut MutableIpv4Packet<'_>| ip.set_fragment_offset(1),
+        ] {
+            assert_eq!(read_udp4(&with_ip(change), true), Err(FrameError::Fragment));
+        }
+        // "Don't fragment" is not a fragment.
+        assert!(read_udp4(&with_ip(|ip| ip.set_flags(0b010)), true).is_ok());
+    }
+
+    #[test]
+    fn checksums_are_checked() {
+        let mut bad = frame(b"hello");
+        bad[ETHERNET_LEN + 10] ^= 1;
+        assert_eq!(read_udp4(&bad, true), Err(FrameError::BadIpChecksum));
+        assert_eq!(read_udp4(&bad, false), Err(FrameError::BadIpChecksum));
+        let mut bad = frame(b"hello");
+        bad[ETHERNET_LEN + IPV4_LEN + UDP_LEN] ^= 1;
+        assert_eq!(read_udp4(&bad, true), Err(FrameError::BadUdpChecksum));
+    }
+
+    #[test]
+    fn a_udp_checksum_that_is_absent_or_not_ready_is_not_checked() {
+        let at = ETHERNET_LEN + IPV4_LEN + 6;
+        let mut none = frame(b"hello");
+        none[at..at + 2].fill(0);
+        assert_eq!(read_udp4(&none, true).unwrap().payload, b"hello");
+        // What the kernel leaves there for the network card to finish: the pseudo-header's sum.
+        let mut partial = frame(b"hello");
+        partial[at] ^= 0x55;
+        assert_eq!(read_udp4(&partial, true), Err(FrameError::BadUdpChecksum));
+        assert_eq!(read_udp4(&partial, false).unwrap().payload, b"hello");
+    }
+
+    #[test]
+    fn a_udp_checksum_of_zero_is_sent_as_all_ones() {
+        // Choose the payload so that the sum comes out as zero.
+        let at = ETHERNET_LEN + IPV4_LEN + 6;
+        let plain = frame(&[0, 0]);
+        let sum = [plain[at], plain[at + 1]];
+        let frame = frame(&sum);
+        assert_eq!(frame[at..at + 2], [0xff, 0xff]);
+        assert!(read_udp4(&frame, true).is_ok());
+    }
 }

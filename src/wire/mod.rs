@@ -2,7 +2,7 @@
 //!
 //! | you look for | it is in |
 //! | --- | --- |
-//! | where an option of a client is read | [`v4`]: `Message` and its getters; [`relay4`] and [`fqdn`] look inside options 82 and 81 |
+//! | where an option of a client is read | [`v4`]: `Message` and its getters; [`relay4`], [`fqdn`] and [`user_class`] look inside options 82, 81 and 77 |
 //! | where an option of a reply is written | [`v4_write`]: `write_reply` splits, overloads and drops |
 //! | an option's code, or the encoding of a value known only at run time | [`options`] |
 //! | Ethernet, IPv4 and UDP around a message | [`frame`] |
@@ -17,8 +17,10 @@ pub mod fqdn;
 pub mod frame;
 pub mod options;
 pub mod relay4;
+pub mod user_class;
 pub mod v4;
 pub mod v4_build;
+pub mod v4_kind;
 pub mod v4_write;
 
 pub use arp::ArpFrame;

@@ -167,3 +167,51 @@ pub fn fqdn_reply(
     }
     encode_name(name, out).inspect_err(|_| out.truncate(start))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(client: &[u8], server_updates: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        let client = Fqdn::new(client.into()).unwrap();
+        fqdn_reply(&client, server_updates, "web1.example", &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn the_name_goes_back_in_the_encoding_it_came_in() {
+        assert_eq!(reply(b"\x05\0\0\x01a", true), b"\x05\xff\xff\x04web1\x07example\0");
+        assert_eq!(reply(b"\x01\0\0a", true), b"\x01\xff\xffweb1.example");
+    }
+
+    #[test]
+    fn flags_follow_rfc_4702() {
+        let flags = |client, updates| reply(&[client, 0, 0], updates)[0];
+        use super::Fqdn as F;
+        assert_eq!(flags(F::S, true), F::S, "as the client wished");
+        assert_eq!(flags(0, true), F::S | F::O, "the server does more than was asked");
+        assert_eq!(flags(F::S, false), F::N | F::O, "the server does nothing");
+        assert_eq!(flags(F::N, false), F::N, "nor did the client wish it to");
+        assert_eq!(flags(F::N | F::E, true), F::S | F::O | F::E);
+        // Bits that are not defined are not echoed (RFC 4702 s2.1: MBZ).
+        assert_eq!(flags(0xf0 | F::S, true), F::S);
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_encoded_leaves_no_bytes() {
+        let mut out = b"before".to_vec();
+        let client = Fqdn::new(b"\x05\0\0".as_slice().into()).unwrap();
+        assert!(fqdn_reply(&client, true, &"a".repeat(64), &mut out).is_err());
+        assert_eq!(out, b"before");
+    }
+
+    #[test]
+    fn numbers_and_addresses_are_big_endian() {
+        assert_eq!((u32(0x0102_0304), u16(0x0102)), ([1, 2, 3, 4], [1, 2]));
+        let mut out = Vec::new();
+        addrs(&[Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2)], &mut out);
+        assert_eq!(out, [10, 0, 0, 1, 10, 0, 0, 2]);
+        assert_eq!(addr(Ipv4Addr::LOCALHOST), [127, 0, 0, 1]);
+    }
+}

@@ -89,3 +89,54 @@ impl<'b> Iterator for SubOptions<'b> {
         Some((*code, data))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(data: &[u8]) -> RelayInfo<'_> {
+        RelayInfo::new(Cow::Borrowed(data))
+    }
+
+    #[test]
+    fn sub_options_are_found_by_code() {
+        let data =
+            b"\x01\x03eth\x02\x02ab\x05\x04\x0a\x01\x02\x00\x0b\x04\x0a\x01\x02\x01\x06\x01s\x13\0";
+        let info = info(data);
+        assert_eq!(info.circuit_id(), Some(b"eth".as_slice()));
+        assert_eq!(info.remote_id(), Some(b"ab".as_slice()));
+        assert_eq!(info.link_selection(), Some(Ipv4Addr::new(10, 1, 2, 0)));
+        assert_eq!(info.server_id_override(), Some(Ipv4Addr::new(10, 1, 2, 1)));
+        assert_eq!(info.subscriber_id(), Some(b"s".as_slice()));
+        assert!(info.source_port());
+        assert!(!info.is_malformed());
+        assert_eq!(info.raw(), data);
+        assert_eq!(info.iter().count(), 6);
+    }
+
+    #[test]
+    fn absent_or_of_the_wrong_length_is_none() {
+        let info = info(b"\x05\x03\x0a\x01\x02\x0b\x00");
+        assert_eq!(info.link_selection(), None);
+        assert_eq!(info.server_id_override(), None);
+        assert_eq!(info.circuit_id(), None);
+        assert!(!info.source_port());
+        assert!(!info.is_malformed());
+    }
+
+    #[test]
+    fn the_first_of_two_counts() {
+        assert_eq!(info(b"\x01\x01a\x01\x01b").circuit_id(), Some(b"a".as_slice()));
+    }
+
+    #[test]
+    fn an_overrun_ends_the_iteration_and_is_told() {
+        for data in [b"\x01\x01a\x02\x09b".as_slice(), b"\x01\x01a\x02", b"\x01\x01a\xff\xff"] {
+            let info = info(data);
+            assert!(info.is_malformed());
+            assert_eq!(info.iter().count(), 1, "what stands before it is still shown");
+            assert_eq!(info.raw(), data);
+        }
+        assert!(!info(b"").is_malformed());
+    }
+}

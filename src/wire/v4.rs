@@ -13,6 +13,8 @@ use thiserror::Error;
 use super::fqdn::Fqdn;
 use super::options as opt;
 use super::relay4::RelayInfo;
+use super::user_class::UserClasses;
+pub use super::v4_kind::{Kind, MessageType};
 use crate::base::HwAddr;
 
 /// The fixed header without the magic cookie, in bytes (RFC 2131 s2).
@@ -57,91 +59,6 @@ pub enum WireError {
     /// More than [`PIECES_MAX`] options.
     #[error("more than {PIECES_MAX} options")]
     TooManyOptions,
-}
-
-/// DHCP message types (option 53; RFC 2132 s9.6, 3203, 4388, 6926, 7724).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum MessageType {
-    /// DHCPDISCOVER.
-    Discover = 1,
-    /// DHCPOFFER.
-    Offer = 2,
-    /// DHCPREQUEST.
-    Request = 3,
-    /// DHCPDECLINE.
-    Decline = 4,
-    /// DHCPACK.
-    Ack = 5,
-    /// DHCPNAK.
-    Nak = 6,
-    /// DHCPRELEASE.
-    Release = 7,
-    /// DHCPINFORM.
-    Inform = 8,
-    /// DHCPFORCERENEW (RFC 3203).
-    ForceRenew = 9,
-    /// DHCPLEASEQUERY (RFC 4388).
-    LeaseQuery = 10,
-    /// DHCPLEASEUNASSIGNED (RFC 4388).
-    LeaseUnassigned = 11,
-    /// DHCPLEASEUNKNOWN (RFC 4388).
-    LeaseUnknown = 12,
-    /// DHCPLEASEACTIVE (RFC 4388).
-    LeaseActive = 13,
-    /// DHCPBULKLEASEQUERY (RFC 6926).
-    BulkLeaseQuery = 14,
-    /// DHCPLEASEQUERYDONE (RFC 6926).
-    LeaseQueryDone = 15,
-    /// DHCPACTIVELEASEQUERY (RFC 7724).
-    ActiveLeaseQuery = 16,
-    /// DHCPLEASEQUERYSTATUS (RFC 7724).
-    LeaseQueryStatus = 17,
-    /// DHCPTLS (RFC 7724).
-    Tls = 18,
-}
-
-impl MessageType {
-    /// All of them, in the order of their numbers, which start at 1.
-    pub const ALL: [MessageType; 18] = {
-        use MessageType::*;
-        [
-            Discover,
-            Offer,
-            Request,
-            Decline,
-            Ack,
-            Nak,
-            Release,
-            Inform,
-            ForceRenew,
-            LeaseQuery,
-            LeaseUnassigned,
-            LeaseUnknown,
-            LeaseActive,
-            BulkLeaseQuery,
-            LeaseQueryDone,
-            ActiveLeaseQuery,
-            LeaseQueryStatus,
-            Tls,
-        ]
-    };
-
-    /// The type of that number.
-    pub fn from_byte(byte: u8) -> Option<MessageType> {
-        MessageType::ALL.get(usize::from(byte).checked_sub(1)?).copied()
-    }
-}
-
-/// What a message is, by option 53.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// No option 53: BOOTP (RFC 951, 1542).
-    Bootp,
-    /// A known DHCP message type.
-    Dhcp(MessageType),
-    /// A number that no RFC gives; 0 also where option 53 is not one byte long.
-    Unknown(u8),
 }
 
 /// One message, as a view of the bytes it came in.
@@ -530,43 +447,250 @@ impl<'a> Iterator for Options<'a> {
     }
 }
 
-/// Iterator over user classes, see [`Message::user_classes`].
-#[derive(Clone, Debug)]
-pub struct UserClasses<'a> {
-    data: Cow<'a, [u8]>,
-    at: usize,
-    framed: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Mac;
+    use crate::wire::v4_build::RequestV4;
 
-impl<'a> UserClasses<'a> {
-    fn new(data: Cow<'a, [u8]>) -> UserClasses<'a> {
-        let mut classes = UserClasses { data, at: 0, framed: true };
-        classes.by_ref().for_each(drop);
-        let framed = classes.at == classes.data.len();
-        UserClasses { at: 0, framed, ..classes }
+    const MAC: Mac = Mac([0x52, 0x54, 0, 1, 2, 3]);
+
+    fn discover() -> RequestV4 {
+        RequestV4::new(MessageType::Discover, MAC)
     }
 
-    fn slice(&self, start: usize, end: usize) -> Option<Cow<'a, [u8]>> {
-        match &self.data {
-            Cow::Borrowed(data) => data.get(start..end).map(Cow::Borrowed),
-            Cow::Owned(data) => data.get(start..end).map(|part| Cow::Owned(part.to_vec())),
+    fn with<T>(request: RequestV4, read: impl Fn(&Message<'_>) -> T) -> T {
+        let bytes = request.build();
+        read(&Message::parse(&bytes).unwrap())
+    }
+
+    #[test]
+    fn header_fields_are_where_rfc_2131_puts_them() {
+        let mut bytes: Vec<u8> = (0..=235).collect();
+        bytes[2] = 6;
+        let message = Message::parse(&bytes).unwrap();
+        assert_eq!((message.op(), message.htype(), message.hlen(), message.hops()), (0, 1, 6, 3));
+        assert_eq!(message.xid(), 0x0405_0607);
+        assert_eq!((message.secs(), message.flags()), (0x0809, 0x0a0b));
+        assert!(!message.is_broadcast());
+        assert_eq!(message.ciaddr(), Ipv4Addr::new(12, 13, 14, 15));
+        assert_eq!(message.yiaddr(), Ipv4Addr::new(16, 17, 18, 19));
+        assert_eq!(message.siaddr(), Ipv4Addr::new(20, 21, 22, 23));
+        assert_eq!(message.giaddr(), Ipv4Addr::new(24, 25, 26, 27));
+        assert_eq!(message.chaddr().as_slice(), &bytes[28..44]);
+        assert_eq!(message.hw(), HwAddr::new(1, &[28, 29, 30, 31, 32, 33]).unwrap());
+        assert_eq!(message.sname(), &bytes[44..108]);
+        assert_eq!(message.file(), &bytes[108..236]);
+        assert!(with(discover().flags(0x8000), |m| m.is_broadcast()));
+    }
+
+    #[test]
+    fn what_is_shorter_than_a_header_is_an_error() {
+        for len in [0, 1, 235] {
+            assert_eq!(Message::parse(&vec![1; len]).unwrap_err(), WireError::TooShort(len));
+        }
+        assert_eq!(Message::parse(&[0; 65_536]).unwrap_err(), WireError::TooLong(65_536));
+    }
+
+    #[test]
+    fn hardware_addresses_end_at_hlen() {
+        assert_eq!(with(discover(), |m| m.hw()), HwAddr::ethernet(MAC));
+        assert_eq!(with(discover().chaddr(32, 0, &[]), |m| m.hw()).bytes(), b"");
+        assert_eq!(with(discover().chaddr(1, 16, &[7; 16]), |m| m.hw()).bytes(), [7; 16]);
+        let bytes = discover().chaddr(1, 17, &[7; 16]).build();
+        assert_eq!(Message::parse(&bytes).unwrap_err(), WireError::BadHardwareLength(17));
+    }
+
+    #[test]
+    fn bootp_has_no_options() {
+        let mut bytes = RequestV4::bootp(MAC).build();
+        for len in [236, 239, 240, 300] {
+            let message = Message::parse(&bytes[..len]).unwrap();
+            assert_eq!(message.kind(), Kind::Bootp, "{len} bytes");
+            assert_eq!(message.options().count(), 0);
+        }
+        bytes[236..240].fill(0);
+        // Without the cookie, these are not options.
+        bytes[240..243].copy_from_slice(&[53, 1, 1]);
+        let message = Message::parse(&bytes).unwrap();
+        assert_eq!((message.kind(), message.options().count()), (Kind::Bootp, 0));
+        bytes[236..240].copy_from_slice(b"CMU\0");
+        let want = WireError::BadCookie(*b"CMU\0");
+        assert_eq!(Message::parse(&bytes).unwrap_err(), want);
+    }
+
+    #[test]
+    fn kinds_are_told_apart() {
+        assert_eq!(with(discover(), |m| m.kind()), Kind::Dhcp(MessageType::Discover));
+        let kind = |data: &[u8]| with(RequestV4::bootp(MAC).option(53, data), |m| m.kind());
+        assert_eq!(kind(&[18]), Kind::Dhcp(MessageType::Tls));
+        assert_eq!(kind(&[19]), Kind::Unknown(19));
+        assert_eq!(kind(&[0]), Kind::Unknown(0));
+        assert_eq!(kind(&[]), Kind::Unknown(0));
+        assert_eq!(kind(&[1, 1]), Kind::Unknown(0));
+    }
+
+    #[test]
+    fn one_piece_is_borrowed_and_several_are_joined() {
+        let bytes = discover().option(12, b"web").option(55, &[1, 3]).option(55, &[6]).build();
+        let message = Message::parse(&bytes).unwrap();
+        assert!(matches!(message.option(12), Some(Cow::Borrowed(b"web"))));
+        assert_eq!(message.parameter_list().as_deref(), Some([1, 3, 6].as_slice()));
+        assert_eq!(message.option(61), None);
+        assert!(message.has(12) && !message.has(61));
+        assert!(message.wants(6) && !message.wants(15));
+        let pieces: Vec<_> = message.options().collect();
+        let want: [(u8, &[u8]); 4] = [(53, &[1]), (12, b"web"), (55, &[1, 3]), (55, &[6])];
+        assert_eq!(pieces, want, "in wire order, unjoined");
+    }
+
+    #[test]
+    fn long_options_join_to_what_was_split() {
+        let long: Vec<u8> = (0..700).map(|i| i as u8).collect();
+        let bytes = discover().option(43, &long).option(12, b"x").option(43, b"more").build();
+        let message = Message::parse(&bytes).unwrap();
+        assert_eq!(message.option(43).unwrap()[..700], long);
+        assert_eq!(message.option(43).unwrap()[700..], *b"more");
+    }
+
+    #[test]
+    fn overloaded_fields_are_read_as_option_52_says() {
+        let request = |overload: u8| {
+            discover()
+                .option(55, &[1])
+                .option(52, &[overload])
+                .file(&[55, 1, 2, 12, 1, b'f', 255])
+                .sname(&[0, 55, 1, 3, 255, 12, 1, b's'])
+        };
+        let read = |overload| {
+            with(request(overload), |message| {
+                (message.parameter_list().unwrap().into_owned(), message.has(12))
+            })
+        };
+        assert_eq!(read(1), (vec![1, 2], true));
+        // What stands behind END is not read.
+        assert_eq!(read(2), (vec![1, 3], false));
+        // RFC 3396 s5: options, then file, then sname.
+        assert_eq!(read(3), (vec![1, 2, 3], true));
+        for absent in [0, 4, 255] {
+            assert_eq!(read(absent), (vec![1], false), "overload {absent}");
         }
     }
-}
 
-impl<'a> Iterator for UserClasses<'a> {
-    type Item = Cow<'a, [u8]>;
+    #[test]
+    fn an_overload_option_inside_an_overloaded_field_is_no_overload() {
+        let request = discover().option(52, &[1]).file(&[52, 1, 3, 255]).sname(&[12, 1, b's', 255]);
+        assert!(!with(request, |message| message.has(12)));
+        // Nor is one of the wrong length.
+        let request = discover().option(52, &[1, 1]).file(&[12, 1, b'f', 255]);
+        assert!(!with(request, |message| message.has(12)));
+    }
 
-    fn next(&mut self) -> Option<Cow<'a, [u8]>> {
-        let start = self.at;
-        let first = usize::from(*self.data.get(start)?);
-        if !self.framed {
-            self.at = self.data.len();
-            return self.slice(start, self.at);
+    #[test]
+    fn pads_are_skipped_and_a_missing_end_is_tolerated() {
+        let mut bytes = discover().raw(&[0, 0]).option(12, b"web").raw(&[0]).build_unpadded();
+        assert_eq!(bytes.pop(), Some(255));
+        let message = Message::parse(&bytes).unwrap();
+        assert_eq!(message.hostname().as_deref(), Some(b"web".as_slice()));
+        let request =
+            discover().option(52, &[1]).file(&[[12, 126].as_slice(), &[b'f'; 126]].concat());
+        assert_eq!(with(request, |message| message.hostname().unwrap().len()), 126);
+    }
+
+    #[test]
+    fn pieces_are_bounded() {
+        let mut request = discover();
+        for _ in 1..PIECES_MAX {
+            request = request.option(12, b"");
         }
-        // RFC 3004 s4: an instance has at least one byte.
-        let class = self.slice(start + 1, start + 1 + first).filter(|class| !class.is_empty())?;
-        self.at = start + 1 + first;
-        Some(class)
+        assert!(Message::parse(&request.build()).is_ok());
+        let bytes = request.option(12, b"").build();
+        assert_eq!(Message::parse(&bytes).unwrap_err(), WireError::TooManyOptions);
+    }
+
+    #[test]
+    fn options_at_the_far_end_of_the_largest_message_are_found() {
+        let pads = vec![0; MESSAGE_MAX - 240 - 3 - 3 - 1];
+        let bytes = discover().raw(&pads).option(12, b"z").build();
+        assert_eq!(bytes.len(), MESSAGE_MAX);
+        let message = Message::parse(&bytes).unwrap();
+        assert_eq!(message.hostname().as_deref(), Some(b"z".as_slice()));
+    }
+
+    #[test]
+    fn typed_options_are_none_when_absent_or_of_the_wrong_length() {
+        fn all_none(message: &Message<'_>) -> bool {
+            message.requested_ip().is_none()
+                && message.server_id().is_none()
+                && message.lease_time().is_none()
+                && message.max_message_size().is_none()
+                && message.subnet_selection().is_none()
+                && message.auto_configure().is_none()
+                && message.machine_uuid().is_none()
+                && message.fqdn().is_none()
+                && message.archs().next().is_none()
+                && !message.rapid_commit()
+        }
+        assert!(with(discover(), all_none));
+        let codes = [50, 54, 51, 57, 118, 116, 97, 81, 93];
+        for bad in [&[][..], &[0; 3], &[0; 5]] {
+            let request = codes.iter().fold(discover(), |request, code| match (code, bad.len()) {
+                // Flags and result codes are all that option 81 must have.
+                (81, 3..) => request,
+                _ => request.option(*code, bad),
+            });
+            assert!(with(request.option(80, b"x"), all_none), "{} bytes", bad.len());
+        }
+    }
+
+    #[test]
+    fn typed_options_are_read() {
+        let request = discover()
+            .addr(50, Ipv4Addr::new(10, 0, 0, 5))
+            .addr(54, Ipv4Addr::new(10, 0, 0, 1))
+            .addr(118, Ipv4Addr::new(10, 9, 0, 0))
+            .option(51, &[0xff; 4])
+            .option(57, &[5, 0xdc])
+            .option(80, &[])
+            .option(93, &[0, 7, 0, 16])
+            .option(97, &[[0].as_slice(), &[9; 16]].concat())
+            .option(116, &[1])
+            .option(61, &[1])
+            .option(81, b"\x01\0\0A.b")
+            .relay_info(b"\x01\x02ab");
+        let bytes = request.build();
+        let message = Message::parse(&bytes).unwrap();
+        assert_eq!(message.requested_ip(), Some(Ipv4Addr::new(10, 0, 0, 5)));
+        assert_eq!(message.server_id(), Some(Ipv4Addr::new(10, 0, 0, 1)));
+        assert_eq!(message.subnet_selection(), Some(Ipv4Addr::new(10, 9, 0, 0)));
+        assert_eq!(message.lease_time(), Some(u32::MAX));
+        assert_eq!(message.max_message_size(), Some(1500));
+        assert!(message.rapid_commit());
+        assert_eq!(message.archs().collect::<Vec<_>>(), [7, 16]);
+        assert_eq!(message.machine_uuid(), Some([9; 16]));
+        assert_eq!(message.auto_configure(), Some(1));
+        assert_eq!(message.client_id().as_deref(), Some([1].as_slice()));
+        assert_eq!(message.fqdn().unwrap().name().as_deref(), Some("a.b"));
+        assert_eq!(message.relay_info().unwrap().circuit_id(), Some(b"ab".as_slice()));
+        // A UUID of another type than 0 is none that is defined.
+        let other = discover().option(97, &[9; 17]);
+        assert_eq!(with(other, |m| m.machine_uuid()), None);
+    }
+
+    #[test]
+    fn ipxe_is_known_by_its_user_class_or_its_option() {
+        assert!(with(discover().option(77, b"iPXE"), |m| m.is_ipxe()));
+        assert!(with(discover().option(77, b"\x04iPXE"), |m| m.is_ipxe()));
+        assert!(with(discover().option(175, &[]), |m| m.is_ipxe()));
+        assert!(!with(discover().option(60, b"iPXE"), |m| m.is_ipxe()));
+    }
+
+    #[test]
+    fn errors_say_what_was_found_and_what_would_be_right() {
+        let bytes = discover().raw(&[12, 200, b'x']).build_unpadded();
+        let error = Message::parse(&bytes).unwrap_err();
+        assert_eq!(error.to_string(), "option 12 runs past the end of its field");
+        let text = WireError::BadCookie([1, 2, 3, 4]).to_string();
+        assert_eq!(text, "magic cookie [01, 02, 03, 04], want [63, 82, 53, 63]");
     }
 }

@@ -212,7 +212,7 @@ fn place(option: &OutOption<'_>, rooms: &mut [usize; 3]) -> Option<Shares> {
         shares[i] = Some(len as u16);
         return Some(shares);
     }
-    if !option.required && len <= 255 {
+    if len == 0 || (!option.required && len <= 255) {
         return None;
     }
     let mut left = *rooms;
@@ -305,5 +305,248 @@ pub(super) fn push_option(code: u8, data: &[u8], out: &mut Vec<u8>) {
     for piece in data.chunks(255) {
         out.extend_from_slice(&[code, piece.len() as u8]);
         out.extend_from_slice(piece);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::v4::{Kind, Message, MessageType};
+
+    const ACK: OutOption<'_> = OutOption { code: 53, data: &[5], required: true };
+
+    fn reply<'a>(options: &'a [OutOption<'a>]) -> ReplyV4<'a> {
+        ReplyV4 {
+            htype: 1,
+            hlen: 6,
+            hops: 0,
+            xid: 0x0102_0304,
+            secs: 0,
+            flags: 0x8000,
+            ciaddr: Ipv4Addr::new(10, 0, 0, 1),
+            yiaddr: Ipv4Addr::new(10, 0, 0, 2),
+            siaddr: Ipv4Addr::new(10, 0, 0, 3),
+            giaddr: Ipv4Addr::new(10, 0, 0, 4),
+            chaddr: [7; 16],
+            sname: b"",
+            file: b"",
+            options,
+            relay_info: None,
+        }
+    }
+
+    fn option(code: u8, data: &[u8]) -> OutOption<'_> {
+        OutOption { code, data, required: false }
+    }
+
+    fn required(code: u8, data: &[u8]) -> OutOption<'_> {
+        OutOption { code, data, required: true }
+    }
+
+    fn written(reply: &ReplyV4<'_>, limit: usize) -> (Vec<u8>, Dropped) {
+        let mut out = Vec::new();
+        let dropped = write_reply(reply, limit, &mut out);
+        assert!(out.len() <= limit.max(PAYLOAD_MIN), "{} of {limit} bytes", out.len());
+        (out, dropped)
+    }
+
+    #[test]
+    fn a_small_reply_is_written_to_the_byte() {
+        let options = [ACK, option(12, b"web")];
+        let (out, dropped) = written(
+            &ReplyV4 {
+                sname: b"boot",
+                file: b"a.efi",
+                relay_info: Some(b"\x01\x01x"),
+                ..reply(&options)
+            },
+            548,
+        );
+        assert!(dropped.is_empty());
+        let mut want = vec![2, 1, 6, 0, 1, 2, 3, 4, 0, 0, 0x80, 0];
+        want.extend_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2, 10, 0, 0, 3, 10, 0, 0, 4]);
+        want.extend_from_slice(&[7; 16]);
+        want.extend_from_slice(b"boot");
+        want.resize(108, 0);
+        want.extend_from_slice(b"a.efi");
+        want.resize(236, 0);
+        want.extend_from_slice(b"\x63\x82\x53\x63\x35\x01\x05\x0c\x03web\x52\x03\x01\x01x\xff");
+        want.resize(300, 0);
+        assert_eq!(out, want);
+    }
+
+    #[test]
+    fn replies_are_appended() {
+        let mut out = b"before".to_vec();
+        write_reply(&reply(&[ACK]), 548, &mut out);
+        assert_eq!((&out[..6], out.len()), (b"before".as_slice(), 306));
+        assert!(Message::parse(&out[6..]).is_ok());
+    }
+
+    #[test]
+    fn long_options_are_split_and_the_relay_information_too() {
+        let long: Vec<u8> = (0..600).map(|i| i as u8).collect();
+        let options = [ACK, option(121, &long), option(12, b"")];
+        let (out, dropped) =
+            written(&ReplyV4 { relay_info: Some(&long[..300]), ..reply(&options) }, 1472);
+        assert!(dropped.is_empty());
+        let message = Message::parse(&out).unwrap();
+        let pieces: Vec<_> = message.options().map(|(code, data)| (code, data.len())).collect();
+        let want = [(53, 1), (121, 255), (121, 255), (121, 90), (12, 0), (82, 255), (82, 45)];
+        assert_eq!(pieces, want);
+        assert_eq!(message.option(121).unwrap(), long);
+        assert_eq!(message.relay_info().unwrap().raw(), &long[..300]);
+    }
+
+    #[test]
+    fn an_empty_relay_information_is_echoed() {
+        let (out, _) = written(&ReplyV4 { relay_info: Some(b""), ..reply(&[ACK]) }, 548);
+        assert_eq!(out[240..246], [53, 1, 5, 82, 0, 255]);
+    }
+
+    #[test]
+    fn what_just_fits_is_not_overloaded() {
+        let data = [1; 200];
+        // Room for options in 548 bytes: 548 - 240 - END = 307 = 3 + 202 + 102.
+        for (last, overloaded) in [(100, false), (101, true)] {
+            let options = [ACK, option(43, &data), option(12, &data[..last])];
+            let (out, dropped) = written(&reply(&options), 548);
+            let message = Message::parse(&out).unwrap();
+            assert!(dropped.is_empty());
+            assert_eq!(message.has(52), overloaded);
+            assert_eq!(message.option(12).unwrap().len(), last);
+        }
+    }
+
+    #[test]
+    fn file_is_overloaded_before_sname() {
+        let data = [1; 120];
+        let options = [ACK, option(43, &data), option(12, &data), option(15, &data)];
+        let (out, dropped) = written(&reply(&options), 548);
+        assert!(dropped.is_empty());
+        assert_eq!(Message::parse(&out).unwrap().option(52).as_deref(), Some([1].as_slice()));
+        // sname takes what file cannot.
+        let options = [&options[..], &[option(66, &data[..60])]].concat();
+        let (out, dropped) = written(&reply(&options), 548);
+        assert!(dropped.is_empty());
+        let message = Message::parse(&out).unwrap();
+        assert_eq!(message.option(52).as_deref(), Some([3].as_slice()));
+        for option in &options {
+            assert_eq!(message.option(option.code).as_deref(), Some(option.data));
+        }
+    }
+
+    #[test]
+    fn fields_in_use_are_not_overloaded() {
+        let data = [1; 120];
+        let options = [
+            ACK,
+            option(43, &data),
+            option(12, &data),
+            option(66, &data[..50]),
+            option(15, &data[..60]),
+        ];
+        let (out, dropped) = written(&ReplyV4 { file: b"a.efi", ..reply(&options) }, 548);
+        let message = Message::parse(&out).unwrap();
+        assert_eq!(message.option(52).as_deref(), Some([2].as_slice()));
+        assert_eq!(&message.file()[..6], b"a.efi\0");
+        assert!(dropped.is_empty());
+        let (out, dropped) =
+            written(&ReplyV4 { file: b"a.efi", sname: b"boot", ..reply(&options) }, 548);
+        let message = Message::parse(&out).unwrap();
+        assert!(!message.has(52));
+        assert_eq!(dropped.codes().collect::<Vec<_>>(), [15]);
+        assert!(dropped.contains(15) && !dropped.contains(66) && !dropped.is_unsendable());
+    }
+
+    #[test]
+    fn required_options_are_kept_whatever_their_place() {
+        let data = [1; 250];
+        let options = [option(43, &data), option(60, &data), required(51, &[9; 4]), ACK];
+        let (out, dropped) = written(&reply(&options), 300);
+        let message = Message::parse(&out).unwrap();
+        assert_eq!(message.kind(), Kind::Dhcp(MessageType::Ack));
+        assert_eq!(message.lease_time(), Some(0x0909_0909));
+        assert_eq!(dropped.codes().collect::<Vec<_>>(), [43, 60]);
+    }
+
+    #[test]
+    fn long_required_options_spread_over_all_fields_in_joining_order() {
+        let long: Vec<u8> = (0..230).map(|i| i as u8).collect();
+        let (out, dropped) = written(&reply(&[ACK, required(121, &long)]), 300);
+        assert!(dropped.is_empty());
+        let message = Message::parse(&out).unwrap();
+        assert_eq!(message.option(52).as_deref(), Some([3].as_slice()));
+        assert_eq!(message.option(121).unwrap(), long);
+        assert!(message.options().filter(|(code, _)| *code == 121).count() == 3);
+    }
+
+    #[test]
+    fn short_options_are_dropped_rather_than_spread() {
+        let data = [1; 200];
+        let (out, dropped) = written(&reply(&[ACK, option(121, &data)]), 300);
+        assert_eq!(dropped.codes().collect::<Vec<_>>(), [121]);
+        assert!(!Message::parse(&out).unwrap().has(121));
+    }
+
+    #[test]
+    fn without_room_for_what_is_required_nothing_is_written() {
+        let data = [1; 255];
+        for (options, relay_info) in [
+            (vec![ACK, required(121, &data)], None),
+            (vec![ACK], Some(data.as_slice())),
+            (vec![ACK, required(12, &data[..200])], Some(&data[..40])),
+        ] {
+            let mut out = b"before".to_vec();
+            let reply = ReplyV4 { relay_info, ..reply(&options) };
+            let dropped = write_reply(&reply, 300, &mut out);
+            assert!(dropped.is_unsendable() && !dropped.is_empty());
+            assert_eq!(out, b"before");
+        }
+    }
+
+    #[test]
+    fn the_relay_information_is_last_before_end() {
+        let data = [1; 250];
+        let options = [ACK, option(43, &data), option(60, &data[..100])];
+        let (out, _) = written(&ReplyV4 { relay_info: Some(b"\x01\x01x"), ..reply(&options) }, 548);
+        let end = out.iter().rposition(|byte| *byte == 255).unwrap();
+        assert_eq!(out[end - 5..=end], *b"\x52\x03\x01\x01x\xff");
+    }
+
+    #[test]
+    fn an_empty_required_option_is_never_lost() {
+        // 59 bytes of room in 300; sname and file are taken.
+        for (len, fits) in [(52, true), (53, false)] {
+            let data = vec![1; len];
+            let options = [ACK, required(12, &data), required(80, b"")];
+            let (out, dropped) =
+                written(&ReplyV4 { file: b"f", sname: b"s", ..reply(&options) }, 300);
+            assert_eq!(dropped.is_unsendable(), !fits);
+            assert_eq!(!out.is_empty(), fits);
+        }
+    }
+
+    #[test]
+    fn a_limit_below_300_counts_as_300() {
+        for limit in [0, 299, 300] {
+            assert_eq!(written(&reply(&[ACK]), limit).0.len(), 300);
+        }
+        let data = [1; 70_000];
+        let (out, dropped) = written(&reply(&[ACK, option(43, &data[..60_000])]), usize::MAX);
+        assert!(dropped.is_empty());
+        assert_eq!(Message::parse(&out).unwrap().option(43).unwrap().len(), 60_000);
+        let (_, dropped) = written(&reply(&[ACK, option(43, &data)]), usize::MAX);
+        assert!(dropped.contains(43));
+    }
+
+    #[test]
+    fn data_that_fits_is_the_inverse_of_encoded_len() {
+        for room in 2..2000 {
+            let data = data_that_fits(room);
+            assert!(encoded_len(data) <= room, "{data} in {room}");
+            assert!(encoded_len(data + 1) > room, "{data} in {room}");
+        }
+        assert_eq!((data_that_fits(0), data_that_fits(1)), (0, 0));
     }
 }

@@ -18,7 +18,7 @@ use foreshadow::wire::{Kind, Message, MessageType, options as opt};
 
 /// One step. Numbers are taken modulo what there is.
 #[derive(Clone, Copy, Debug)]
-pub enum Op {
+pub(crate) enum Op {
     /// A client's message: who, message type, address, and a bit set of oddities.
     Send { client: u8, kind: u8, addr: u8, odd: u8 },
     /// Somebody says by ARP that it has an address.
@@ -54,13 +54,14 @@ const POLICIES: [&str; 2] = [
 
 struct Told {
     client: Mac,
+    id: Option<Vec<u8>>,
     until: Timestamp,
 }
 
 type Disk = BTreeMap<(NetworkId, Resource), Lease>;
 
 /// The engine, its disk, and what clients were told.
-pub struct Model {
+pub(crate) struct Model {
     engine: Engine,
     policies: Vec<Arc<Policy>>,
     current: usize,
@@ -69,12 +70,12 @@ pub struct Model {
     told: BTreeMap<Ipv4Addr, Told>,
     holding: bool,
     lost: bool,
-    held: Vec<(Seq, Vec<Change>, Vec<Vec<u8>>)>,
+    held: Vec<(Seq, Vec<Change>, Vec<Vec<u8>>, Timestamp)>,
     last: Seq,
 }
 
 /// Plays all operations; panics with the first fault.
-pub fn play(ops: &[Op]) {
+pub(crate) fn play(ops: &[Op]) {
     let mut model = Model::new();
     for (i, op) in ops.iter().enumerate() {
         model.step(*op);
@@ -127,11 +128,11 @@ impl Model {
             Op::Hold => self.holding = !self.lost,
             Op::Commit => self.commit_held(),
             Op::Lose => self.lose_held(),
-            Op::Repair => {
+            Op::Repair if self.lost => {
                 self.lost = false;
-                self.holding = false;
                 self.input(Input::StoreReady);
             }
+            Op::Repair => {}
             Op::Crash => self.crash(),
             Op::Reload => {
                 self.current = 1 - self.current;
@@ -151,8 +152,8 @@ impl Model {
     }
 
     fn commit_held(&mut self) {
-        for (seq, changes, replies) in std::mem::take(&mut self.held) {
-            self.durable(seq, changes, replies);
+        for (seq, changes, replies, decided) in std::mem::take(&mut self.held) {
+            self.durable(seq, changes, replies, decided);
         }
         self.holding = false;
     }
@@ -190,7 +191,7 @@ impl Model {
             packet = packet.addr(opt::SERVER_ID, addr(1));
         }
         if odd & 4 != 0 {
-            packet = packet.option(opt::CLIENT_ID, &[0, client % 6]);
+            packet = packet.option(opt::CLIENT_ID, &[0, client % 12]);
         }
         if odd & 8 != 0 {
             packet = packet.option(opt::RAPID_COMMIT, &[]);
@@ -245,8 +246,8 @@ impl Model {
         self.last = seq;
         match (self.lost, self.holding) {
             (true, _) => panic!("a change while the store is lost: {:?}", fx.changes),
-            (_, true) => self.held.push((seq, fx.changes, after)),
-            (_, false) => self.durable(seq, fx.changes, after),
+            (_, true) => self.held.push((seq, fx.changes, after, self.now)),
+            (_, false) => self.durable(seq, fx.changes, after, self.now),
         }
     }
 
@@ -255,7 +256,13 @@ impl Model {
         self.disk.get(&key).is_some_and(|l| l.state == State::Leased)
     }
 
-    fn durable(&mut self, seq: Seq, changes: Vec<Change>, replies: Vec<Vec<u8>>) {
+    fn durable(
+        &mut self,
+        seq: Seq,
+        changes: Vec<Change>,
+        replies: Vec<Vec<u8>>,
+        decided: Timestamp,
+    ) {
         for change in changes {
             match change {
                 Change::Put(l) => drop(self.disk.insert((l.network, l.resource), l)),
@@ -264,26 +271,27 @@ impl Model {
             }
         }
         for reply in replies {
-            self.acknowledged(&reply);
+            self.acknowledged(&reply, decided);
         }
         self.input(Input::Committed(seq));
     }
 
     /// An ACK left: its client is now the holder, and there must be no other.
-    fn acknowledged(&mut self, reply: &[u8]) {
+    fn acknowledged(&mut self, reply: &[u8], decided: Timestamp) {
         let msg = Message::parse(reply).expect("we write what we can read");
         assert_eq!(msg.kind(), Kind::Dhcp(MessageType::Ack));
         let client = msg.hw().mac().expect("Ethernet");
         let secs = msg.lease_time().expect("a lease time");
-        let until = Timestamp(self.now.0 + u64::from(secs) * 1000);
+        // RFC 2131 s4.4.1: the client counts from when it asked.
+        let until = Timestamp(decided.0 + u64::from(secs) * 1000);
         if let Some(other) = self.told.get(&msg.yiaddr()) {
             let over = other.until <= self.now || other.client == client;
-            // Two machines with one client identifier, the first of them silent on the wire:
-            // that is a changed NIC. Strict identity does not even ask.
-            let moved = msg.client_id().is_some();
-            assert!(over || moved, "{} is held by {} and {client}", msg.yiaddr(), other.client);
+            assert!(over, "{} is held by {} and {client}", msg.yiaddr(), other.client);
         }
-        self.told.insert(msg.yiaddr(), Told { client, until });
+        let id = msg.client_id().map(|id| id.to_vec());
+        // Who takes another address has given up the former.
+        self.told.retain(|_, t| (t.client, &t.id) != (client, &id));
+        self.told.insert(msg.yiaddr(), Told { client, id, until });
     }
 
     fn check(&self, at: usize, op: Op) {

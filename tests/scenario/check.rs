@@ -8,7 +8,7 @@ use foreshadow::wire::{Kind, Message, MessageType, options as opt};
 
 use super::world::{Outcome, addr, bytes, span};
 
-pub fn outcome(outcome: &Outcome, expected: &str, engine: &Engine) -> Result<(), String> {
+pub(crate) fn outcome(outcome: &Outcome, expected: &str, engine: &Engine) -> Result<(), String> {
     if expected.is_empty() {
         return Ok(());
     }

@@ -16,10 +16,10 @@ use super::check;
 
 /// What one step brought about.
 #[derive(Default)]
-pub struct Outcome {
-    pub replies: Vec<(Destination, Vec<u8>)>,
-    pub arps: Vec<ArpOut>,
-    pub events: Vec<Event>,
+pub(crate) struct Outcome {
+    pub(crate) replies: Vec<(Destination, Vec<u8>)>,
+    pub(crate) arps: Vec<ArpOut>,
+    pub(crate) events: Vec<Event>,
 }
 
 #[derive(PartialEq)]
@@ -29,7 +29,7 @@ enum StoreMode {
     Holds,
 }
 
-pub struct World {
+pub(crate) struct World {
     engine: Engine,
     policy: Arc<Policy>,
     start: Timestamp,
@@ -41,7 +41,7 @@ pub struct World {
     last: Seq,
 }
 
-pub fn play(text: &str) -> Result<(), String> {
+pub(crate) fn play(text: &str) -> Result<(), String> {
     let (toml, steps) = text.split_once("\n---\n").ok_or("no line `---`")?;
     let loaded = config::check(toml, "scenario").map_err(|f| f.render(false))?;
     let mut world = World::new(loaded.policy, steps)?;
@@ -56,12 +56,12 @@ pub fn play(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-pub fn addr(text: &str) -> Result<Ipv4Addr, String> {
+pub(crate) fn addr(text: &str) -> Result<Ipv4Addr, String> {
     let full = text.strip_prefix('.').map(|last| format!("10.0.0.{last}"));
     full.as_deref().unwrap_or(text).parse().map_err(|_| format!("no address: {text}"))
 }
 
-pub fn span(text: &str) -> Result<Span, String> {
+pub(crate) fn span(text: &str) -> Result<Span, String> {
     let at = text.find(|c: char| !c.is_ascii_digit()).ok_or(format!("no unit: {text}"))?;
     let (number, unit) = text.split_at(at);
     let number: u64 = number.parse().map_err(|_| format!("no time: {text}"))?;
@@ -76,7 +76,7 @@ pub fn span(text: &str) -> Result<Span, String> {
     Ok(Span(number * ms))
 }
 
-pub fn bytes(text: &str) -> Result<Vec<u8>, String> {
+pub(crate) fn bytes(text: &str) -> Result<Vec<u8>, String> {
     match text.strip_prefix("0x") {
         Some(hex) => foreshadow::base::addr::parse_hex(hex).ok_or(format!("no hex: {text}")),
         None => Ok(text.as_bytes().to_vec()),

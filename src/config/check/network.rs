@@ -1,0 +1,158 @@
+//! One network: its subnets, pools and reservations together.
+
+use std::net::Ipv4Addr;
+
+use crate::base::{NetworkId, Prefix4, Range4};
+use crate::config::fault::{Fault, FaultKind, Place, Sink};
+use crate::config::node::At;
+use crate::config::policy::{Identity, Network, Pool, Reservation, Settings, Subnet};
+use crate::config::raw::{RawNetwork, RawPool, RawReservation, RawSubnet};
+
+use super::lease::Times;
+use super::{pool, reservation};
+
+/// What pools and reservations inherit.
+struct Outer<'a> {
+    top: &'a Settings,
+    network: Settings,
+    times: Times,
+    /// Reserved addresses and the server's own, ascending.
+    taken: Vec<Ipv4Addr>,
+}
+
+/// Checks a network and builds it; `None` if a part without which there is none failed.
+pub(super) fn build(
+    raw: RawNetwork,
+    top: &Settings,
+    times: &Times,
+    sink: &Sink,
+) -> Option<Network> {
+    check_subnets(&raw.subnets, sink);
+    pool::check_overlaps(&raw.subnets, sink);
+    reservation::check(&raw, sink);
+    check_use(&raw, sink);
+    let mut taken: Vec<Ipv4Addr> =
+        reservation::all(&raw).filter_map(|(_, r)| Some(r.addr.as_ref()?.value)).collect();
+    taken.extend(raw.server_id.iter().map(|id| id.value));
+    taken.sort_unstable();
+    let mut network = raw.settings.settings;
+    let times = times.inner(&raw.settings.lease, &mut network.lease, sink);
+    let outer = Outer { top, network, times, taken };
+
+    let mut prefixes = Vec::new();
+    let (mut subnets, mut nested) = (Vec::new(), Vec::new());
+    for subnet in raw.subnets {
+        let (built, times, below) = build_subnet(subnet, &outer, sink);
+        let below = below.into_iter();
+        nested.extend(below.filter_map(|r| build_reservation(r, &times, sink)));
+        if let Some(subnet) = built {
+            prefixes.push((subnet.prefix, times));
+            subnets.push(subnet);
+        }
+    }
+    let direct = raw.reservations.into_iter().filter_map(|r| {
+        let home = r.addr.as_ref().and_then(|a| prefixes.iter().find(|(p, _)| p.contains(a.value)));
+        let times = home.map_or(&outer.times, |(_, times)| times);
+        build_reservation(r, times, sink)
+    });
+    let reservations = direct.chain(nested).collect();
+    let name = raw.name?.value;
+    Some(Network {
+        id: NetworkId::of(&name),
+        name,
+        interfaces: raw.interfaces.into_iter().map(|at| at.value).collect(),
+        trusted_ports: raw.trusted_ports,
+        trunk_ports: raw.trunk_ports,
+        relays: raw.relays.into_iter().map(|at| at.value).collect(),
+        authoritative: raw.authoritative,
+        identity: raw.identity.value,
+        server_id: raw.server_id.map(|at| at.value),
+        rapid_commit: raw.rapid_commit,
+        bootp: raw.bootp,
+        verify: raw.verify,
+        offer_hold: raw.offer_hold,
+        quarantine: raw.quarantine,
+        declines_max: raw.declines_max,
+        offers_max: raw.offers_max,
+        settings: outer.network,
+        subnets,
+        reservations,
+    })
+}
+
+/// Reports subnets of one network that share addresses.
+fn check_subnets(subnets: &[RawSubnet], sink: &Sink) {
+    let prefixes = subnets.iter().filter_map(|subnet| subnet.prefix.as_ref());
+    let mut ranges: Vec<(Range4, &Place)> =
+        prefixes.map(|at| (at.value.range(), &at.place)).collect();
+    let message = |range: &Range4, other: &Range4| {
+        format!("subnets of one network overlap: {range} and {other} share addresses")
+    };
+    super::overlaps(&mut ranges, message, sink);
+}
+
+/// Warns of a network that can do nothing, or not what it says.
+fn check_use(raw: &RawNetwork, sink: &Sink) {
+    let warn = |place: &Place, message: &str, expected: &str| {
+        let fault = Fault::new(FaultKind::Suspicious, place, message);
+        sink.push(fault.warning().expected(expected));
+    };
+    let pools = raw.subnets.iter().any(|subnet| !subnet.pools.is_empty());
+    if !pools && reservation::all(raw).next().is_none() {
+        warn(&raw.place, "this network has no address to give", "add pools or reservations");
+    }
+    let relayed = !raw.relays.is_empty() || !raw.trusted_ports.is_empty();
+    if raw.identity.value == Identity::CircuitId && !relayed {
+        let message = "clients are told apart by relay information, but none is believed here";
+        warn(&raw.identity.place, message, "add `relays` or `trusted_ports`");
+    }
+}
+
+fn build_subnet(
+    raw: RawSubnet,
+    outer: &Outer<'_>,
+    sink: &Sink,
+) -> (Option<Subnet>, Times, Vec<RawReservation>) {
+    let mut settings = raw.settings.settings;
+    let times = outer.times.inner(&raw.settings.lease, &mut settings.lease, sink);
+    let mut pools: Vec<Pool> = Vec::new();
+    if let Some(prefix) = &raw.prefix {
+        let build = |p| build_pool(p, prefix, &settings, &times, outer, sink);
+        pools = raw.pools.into_iter().filter_map(build).collect();
+        pools.sort_by_key(|pool| pool.range.first);
+    }
+    let subnet = raw.prefix.map(|prefix| Subnet { prefix: prefix.value, settings, pools });
+    (subnet, times, raw.reservations)
+}
+
+fn build_pool(
+    mut raw: RawPool,
+    prefix: &At<Prefix4>,
+    subnet: &Settings,
+    times: &Times,
+    outer: &Outer<'_>,
+    sink: &Sink,
+) -> Option<Pool> {
+    times.inner(&raw.settings.lease, &mut raw.settings.settings.lease, sink);
+    let range = pool::range(&raw, prefix, sink)?;
+    let own = &raw.settings.settings.options;
+    let routers = pool::routers([own, &subnet.options, &outer.network.options, &outer.top.options]);
+    if routers.is_empty() {
+        return Some(pool::build(raw, range, &outer.taken, sink));
+    }
+    let mut taken = outer.taken.clone();
+    taken.extend(routers);
+    taken.sort_unstable();
+    Some(pool::build(raw, range, &taken, sink))
+}
+
+fn build_reservation(raw: RawReservation, times: &Times, sink: &Sink) -> Option<Reservation> {
+    let mut settings = raw.settings.settings;
+    times.inner(&raw.settings.lease, &mut settings.lease, sink);
+    Some(Reservation {
+        host: raw.host?.value,
+        addr: raw.addr?.value,
+        hostname: raw.hostname,
+        settings,
+    })
+}

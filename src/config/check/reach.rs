@@ -1,0 +1,141 @@
+//! Who hears what: names, interfaces and relays of all networks side by side.
+
+use std::collections::BTreeMap;
+
+use crate::base::{NetworkId, Prefix4};
+use crate::config::fault::{Fault, FaultKind, Place, Sink};
+use crate::config::node::At;
+use crate::config::policy::Pattern;
+use crate::config::raw::{File, RawNetwork};
+
+/// Reports networks that cannot be told apart or that nothing reaches.
+pub(super) fn check(file: &File, sink: &Sink) {
+    if file.networks.is_empty() {
+        let fault = Fault::new(FaultKind::Suspicious, &file.place, "no network is served");
+        sink.push(fault.warning().expected("add a [[network]]"));
+    }
+    check_names(&file.networks, sink);
+    check_interfaces(file, sink);
+    check_reach(file, sink);
+    check_relays(&file.networks, sink);
+}
+
+fn check_names(networks: &[RawNetwork], sink: &Sink) {
+    let names: Vec<_> = networks.iter().filter_map(|network| network.name.as_ref()).collect();
+    super::duplicates(&names, |name| format!("two networks are called \"{name}\""), sink);
+    let mut ids: BTreeMap<NetworkId, &At<_>> = BTreeMap::new();
+    for name in names {
+        let other = ids.entry(NetworkId::of(&name.value)).or_insert(name);
+        if other.value != name.value {
+            let message = "two network names that the store cannot tell apart";
+            let fault = Fault::new(FaultKind::Conflict, &name.place, message);
+            sink.push(fault.related(&other.place, "the other").expected("another name"));
+        }
+    }
+}
+
+/// Reports interfaces that two networks claim.
+fn check_interfaces(file: &File, sink: &Sink) {
+    let claims: Vec<(usize, &At<Pattern>)> = file
+        .networks
+        .iter()
+        .enumerate()
+        .flat_map(|(i, network)| network.interfaces.iter().map(move |at| (i, at)))
+        .collect();
+    let mut first: BTreeMap<&str, (usize, &Place)> = BTreeMap::new();
+    for (network, at) in &claims {
+        let (owner, place) = *first.entry(&at.value.0).or_insert((*network, &at.place));
+        if owner != *network {
+            let message = format!("two networks claim the interface \"{}\"", at.value.0);
+            let fault = Fault::new(FaultKind::Conflict, &at.place, message);
+            sink.push(fault.related(place, "first here").expected("one network per interface"));
+        }
+    }
+    for (i, (network, at)) in claims.iter().enumerate() {
+        for (other_network, other) in claims.get(i + 1..).unwrap_or_default() {
+            if network != other_network && collide(&at.value, &other.value) {
+                report_collision(at, other, sink);
+            }
+        }
+    }
+    for at in &file.relay_interfaces {
+        if let Some((_, other)) = claims.iter().find(|(_, other)| at.value == other.value) {
+            let message = format!("\"{}\" serves a network already", at.value.0);
+            let fault = Fault::new(FaultKind::Suspicious, &at.place, message);
+            let expected = "leave it out: a network's interfaces hear relays too";
+            sink.push(fault.warning().related(&other.place, "here").expected(expected));
+        }
+    }
+}
+
+/// Whether some interface could belong to both, though they are not written the same.
+fn collide(a: &Pattern, b: &Pattern) -> bool {
+    a != b && !(a.is_literal() && b.is_literal()) && a.meets(b)
+}
+
+fn report_collision(first: &At<Pattern>, second: &At<Pattern>, sink: &Sink) {
+    let (a, b) = (&first.value, &second.value);
+    let message = format!("\"{}\" and \"{}\" of two networks match the same names", a.0, b.0);
+    let expected = if a.is_literal() || b.is_literal() {
+        "the network that names an interface in full has it"
+    } else {
+        "the first network in the file has such an interface"
+    };
+    let fault = Fault::new(FaultKind::Suspicious, &second.place, message).expected(expected);
+    sink.push(fault.warning().related(&first.place, "the other is here"));
+}
+
+/// Reports networks from which no packet ever comes.
+fn check_reach(file: &File, sink: &Sink) {
+    let listens = !file.relay_interfaces.is_empty()
+        || file.networks.iter().any(|network| !network.interfaces.is_empty());
+    for network in &file.networks {
+        if !network.reachable {
+            let message = "a network with neither interfaces nor relays";
+            let fault = Fault::new(FaultKind::MissingKey, &network.place, message);
+            sink.push(fault.expected("add interfaces = [\"br0\"] or relays = [\"10.1.0.0/16\"]"));
+        } else if let Some(relays) = network.relays.first().filter(|_| !listens) {
+            let message = "no interface hears these relays";
+            let fault = Fault::new(FaultKind::MissingKey, &relays.place, message);
+            sink.push(fault.expected("add relay_interfaces = [\"eth0\"] to [server]"));
+        }
+    }
+}
+
+/// Reports networks between which a relayed packet could not choose: the same relays believed,
+/// and overlapping subnets.
+fn check_relays(networks: &[RawNetwork], sink: &Sink) {
+    let relayed = networks.iter().enumerate().filter(|(_, n)| !n.relays.is_empty());
+    let mut subnets: Vec<(Prefix4, usize, &Place)> = relayed
+        .flat_map(|(i, network)| {
+            let prefixes = network.subnets.iter().filter_map(|subnet| subnet.prefix.as_ref());
+            prefixes.map(move |at| (at.value, i, &at.place))
+        })
+        .collect();
+    // Wider before narrower: prefixes are nested or apart, so a stack holds all that contain one.
+    subnets.sort_by_key(|(prefix, i, _)| (prefix.network(), prefix.len(), *i));
+    let mut around: Vec<(Prefix4, usize, &Place)> = Vec::new();
+    for (prefix, i, place) in subnets {
+        around.retain(|(outer, _, _)| outer.contains(prefix.network()));
+        for (_, j, other) in &around {
+            let (Some(one), Some(two)) = (networks.get(i), networks.get(*j)) else { continue };
+            if i != *j && share_relays(one, two) {
+                let (at, first) = if place.span.start < other.span.start {
+                    (*other, place)
+                } else {
+                    (place, *other)
+                };
+                let message = "two networks believe the same relays and serve the same addresses";
+                let fault = Fault::new(FaultKind::Conflict, at, message);
+                let expected = "tell their `relays` apart";
+                sink.push(fault.related(first, "the other is here").expected(expected));
+            }
+        }
+        around.push((prefix, i, place));
+    }
+}
+
+fn share_relays(a: &RawNetwork, b: &RawNetwork) -> bool {
+    let shared = |x: &Prefix4| b.relays.iter().any(|y| x.range().overlaps(&y.value.range()));
+    a.relays.iter().any(|x| shared(&x.value))
+}

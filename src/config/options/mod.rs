@@ -1,0 +1,11 @@
+//! Options as the file names them, encoded as they stand on the wire.
+
+mod define;
+pub(super) mod registry;
+mod set;
+pub(super) mod types;
+mod value;
+mod vendor;
+
+pub(super) use define::Definitions;
+pub(super) use set::read;

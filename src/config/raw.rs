@@ -1,0 +1,104 @@
+//! The file as it was read: every value understood by itself and with its place, nothing yet
+//! compared with anything else. `None` stands where a fault was reported already.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use crate::base::{Prefix4, Range4, Span};
+
+use super::fault::Place;
+use super::node::At;
+use super::policy::{
+    Bootp, ClassId, HostId, Identity, LogPolicy, Matcher, Pattern, ServerPolicy, Settings,
+    StorePolicy, Verify,
+};
+
+/// The whole file.
+pub(super) struct File {
+    pub(super) server: ServerPolicy,
+    pub(super) relay_interfaces: Vec<At<Pattern>>,
+    pub(super) log: LogPolicy,
+    pub(super) store: StorePolicy,
+    pub(super) settings: RawSettings,
+    pub(super) classes: Vec<RawClass>,
+    pub(super) networks: Vec<RawNetwork>,
+    /// The whole document, for faults that have no better place.
+    pub(super) place: Place,
+}
+
+/// Settings of one level; `settings.lease` is filled in by the check of lease times.
+#[derive(Default)]
+pub(super) struct RawSettings {
+    pub(super) settings: Settings,
+    pub(super) lease: RawLease,
+}
+
+/// Lease times as written at one level.
+#[derive(Clone, Default)]
+pub(super) struct RawLease {
+    pub(super) min: Option<At<Span>>,
+    pub(super) default: Option<At<Span>>,
+    pub(super) max: Option<At<Span>>,
+    pub(super) t1: Option<At<Span>>,
+    pub(super) t2: Option<At<Span>>,
+}
+
+/// `[[class]]`.
+pub(super) struct RawClass {
+    pub(super) name: Option<At<Arc<str>>>,
+    pub(super) matcher: Matcher,
+    pub(super) settings: RawSettings,
+}
+
+/// `[[network]]`.
+pub(super) struct RawNetwork {
+    pub(super) place: Place,
+    pub(super) name: Option<At<Arc<str>>>,
+    pub(super) interfaces: Vec<At<Pattern>>,
+    /// `interfaces` or `relays` is there, even if what it says is wrong.
+    pub(super) reachable: bool,
+    pub(super) relays: Vec<At<Prefix4>>,
+    pub(super) trusted_ports: Vec<Pattern>,
+    pub(super) trunk_ports: Vec<Pattern>,
+    pub(super) authoritative: bool,
+    pub(super) identity: At<Identity>,
+    pub(super) server_id: Option<At<Ipv4Addr>>,
+    pub(super) rapid_commit: bool,
+    pub(super) bootp: Bootp,
+    pub(super) verify: Verify,
+    pub(super) offer_hold: Span,
+    pub(super) quarantine: Span,
+    pub(super) declines_max: u32,
+    pub(super) offers_max: usize,
+    pub(super) settings: RawSettings,
+    pub(super) subnets: Vec<RawSubnet>,
+    /// Those below the network; those below a subnet are there.
+    pub(super) reservations: Vec<RawReservation>,
+}
+
+/// `[[network.subnet]]`.
+pub(super) struct RawSubnet {
+    pub(super) prefix: Option<At<Prefix4>>,
+    pub(super) pools: Vec<RawPool>,
+    pub(super) reservations: Vec<RawReservation>,
+    pub(super) settings: RawSettings,
+}
+
+/// `[[network.subnet.pool]]`, or one entry of `pools`.
+pub(super) struct RawPool {
+    pub(super) range: At<Range4>,
+    /// Written as a prefix, which leaves out the subnet's first and last address by itself.
+    pub(super) is_prefix: bool,
+    pub(super) exclude: Vec<At<Range4>>,
+    pub(super) allow: Vec<ClassId>,
+    pub(super) deny: Vec<ClassId>,
+    pub(super) settings: RawSettings,
+}
+
+/// `[[network.reservation]]`.
+pub(super) struct RawReservation {
+    pub(super) host: Option<At<HostId>>,
+    pub(super) addr: Option<At<Ipv4Addr>>,
+    pub(super) hostname: Option<Arc<str>>,
+    pub(super) settings: RawSettings,
+}

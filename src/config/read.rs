@@ -1,0 +1,232 @@
+//! From the parsed document to [`raw`](super::raw): each value understood, each fault of a single
+//! value reported.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::base::Span;
+use crate::base::addr::parse_hex;
+
+use super::fault::{Fault, FaultKind, Place};
+use super::node::{At, Node, Table, nearest};
+use super::options::{self, Definitions};
+use super::policy::{
+    ClassId, LeaseTimes, LogPolicy, Matcher, Pattern, ServerPolicy, Settings, StorePolicy,
+};
+use super::raw::{File, RawClass, RawLease, RawSettings};
+use super::schema;
+
+/// Longest path of a Unix socket (`sun_path` without its NUL).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+const PATH_BYTES_MAX: usize = 4095;
+/// sname without its NUL (RFC 2131 s2).
+const SERVER_NAME_BYTES_MAX: usize = 63;
+const BOOT_FILE_BYTES_MAX: usize = 1024;
+const CLASSES_MAX: usize = 1000;
+const MIB: u64 = 1 << 20;
+
+/// The longest finite time that fits the wire: one second below infinity (RFC 2131 s3.3).
+const LEASE_MAX: Span = Span::from_secs(u32::MAX as u64 - 1);
+const LEASE_MIN: Span = Span::from_secs(1);
+
+/// Reads the whole document.
+pub(super) fn file(root: &Table<'_>) -> File {
+    let defs = Definitions::read(root);
+    let (server, relay_interfaces) = server(root);
+    let classes = classes(root, &defs);
+    let names = ClassNames::of(&classes);
+    File {
+        server,
+        relay_interfaces,
+        log: log(root),
+        store: store(root),
+        settings: settings(root, &defs),
+        networks: super::read_network::networks(root, &defs, &names),
+        classes,
+        place: root.place.clone(),
+    }
+}
+
+fn server(root: &Table<'_>) -> (ServerPolicy, Vec<At<Pattern>>) {
+    let table = root.get("server").and_then(|n| n.table(&schema::SERVER));
+    let path = |key: &str, max: usize| -> Option<PathBuf> {
+        table.as_ref().and_then(|t| t.get(key)).and_then(|n| n.path(max))
+    };
+    let policy = ServerPolicy {
+        state_dir: path("state_dir", PATH_BYTES_MAX)
+            .unwrap_or_else(|| "/var/lib/foreshadow".into()),
+        control_socket: path("control_socket", SOCKET_PATH_BYTES_MAX)
+            .unwrap_or_else(|| "/run/foreshadow/control.sock".into()),
+        hosts_file: path("hosts_file", PATH_BYTES_MAX),
+    };
+    let interfaces = table.as_ref().and_then(|t| t.get("relay_interfaces"));
+    (policy, interfaces.map_or_else(Vec::new, |n| n.each(Node::interface)))
+}
+
+fn log(root: &Table<'_>) -> LogPolicy {
+    let table = root.get("log").and_then(|n| n.table(&schema::LOG));
+    let get = |key: &str| table.as_ref().and_then(|t| t.get(key));
+    LogPolicy {
+        json: get("format").and_then(|n| n.word(&[("text", false), ("json", true)])) == Some(true),
+        filter: get("level").and_then(|n| log_filter(&n)).unwrap_or("info").to_owned(),
+        bad_packets_per_s: number(get("bad_packets_per_s"), 0, 1_000_000, 5),
+    }
+}
+
+/// Levels, bare or by module: `info,foreshadow::engine=debug`.
+fn log_filter<'a>(node: &Node<'a>) -> Option<&'a str> {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    let text = node.text(255)?;
+    for part in text.split(',') {
+        let level = part.rsplit('=').next().unwrap_or_default().trim();
+        if !LEVELS.contains(&level) {
+            let near = nearest(level, LEVELS).map(|l| format!("did you mean \"{l}\"? "));
+            let help = near.unwrap_or_default() + "one of error, warn, info, debug, trace, off";
+            return node.bad(format!("no log level `{level}`"), help);
+        }
+    }
+    Some(text)
+}
+
+fn store(root: &Table<'_>) -> StorePolicy {
+    let table = root.get("store").and_then(|n| n.table(&schema::STORE));
+    let get = |key: &str| table.as_ref().and_then(|t| t.get(key));
+    let (often, seldom) = (Span::from_ms(100), Span::from_secs(3600));
+    StorePolicy {
+        journal_bytes: get("journal").and_then(|n| n.size(MIB, 4096 * MIB)).unwrap_or(16 * MIB),
+        checkpoint_every: duration(get("checkpoint"), often, seldom, Span::from_secs(1)),
+        cache_bytes: get("cache").and_then(|n| n.size(MIB, 65_536 * MIB)).unwrap_or(64 * MIB),
+    }
+}
+
+/// The number at `node`, or `default` without one.
+pub(super) fn number<T: TryFrom<i64>>(node: Option<Node<'_>>, min: i64, max: i64, default: T) -> T {
+    let read = node.and_then(|n| n.integer(min, max));
+    read.and_then(|n| T::try_from(n).ok()).unwrap_or(default)
+}
+
+/// The duration at `node`, or `default` without one.
+pub(super) fn duration(node: Option<Node<'_>>, min: Span, max: Span, default: Span) -> Span {
+    node.and_then(|n| n.duration(min, max)).unwrap_or(default)
+}
+
+/// The settings of one level.
+pub(super) fn settings(table: &Table<'_>, defs: &Definitions) -> RawSettings {
+    let get = |key: &str| table.get(key);
+    let settings = Settings {
+        options: get("options").map(|n| options::read(&n, defs)).unwrap_or_default(),
+        next_server: get("next_server").and_then(|n| n.unicast()),
+        server_name: get("server_name").and_then(|n| n.text(SERVER_NAME_BYTES_MAX)).map(Arc::from),
+        boot_file: get("boot_file").and_then(|n| n.text(BOOT_FILE_BYTES_MAX)).map(Arc::from),
+        lease: LeaseTimes::default(),
+        account: get("account").and_then(|n| n.name()),
+    };
+    RawSettings { settings, lease: get("lease").and_then(|n| lease(&n)).unwrap_or_default() }
+}
+
+fn lease(node: &Node<'_>) -> Option<RawLease> {
+    let table = node.table(&schema::LEASE)?;
+    let finite = |key: &str| {
+        let node = table.get(key)?;
+        Some(node.at(node.duration(LEASE_MIN, LEASE_MAX)?))
+    };
+    let maybe_infinite = |key: &str| {
+        let node = table.get(key)?;
+        Some(node.at(node.duration_or_infinite(LEASE_MIN, LEASE_MAX)?))
+    };
+    Some(RawLease {
+        min: finite("min"),
+        default: maybe_infinite("default"),
+        max: maybe_infinite("max"),
+        t1: finite("t1"),
+        t2: finite("t2"),
+    })
+}
+
+fn classes(root: &Table<'_>, defs: &Definitions) -> Vec<RawClass> {
+    let Some(node) = root.get("class") else { return Vec::new() };
+    let tables = node.tables(&schema::CLASS);
+    if tables.len() > CLASSES_MAX {
+        let message = format!("{} classes", tables.len());
+        let fault = Fault::new(FaultKind::Limit, &node.place, message);
+        node.push(fault.expected(format!("at most {CLASSES_MAX}")));
+    }
+    tables.iter().take(CLASSES_MAX).map(|table| class(table, defs)).collect()
+}
+
+fn class(table: &Table<'_>, defs: &Definitions) -> RawClass {
+    RawClass {
+        name: table.require("name").and_then(|n| Some(n.at(n.name()?))),
+        matcher: table.require("match").and_then(|n| matcher(&n)).unwrap_or_default(),
+        settings: settings(table, defs),
+    }
+}
+
+fn matcher(node: &Node<'_>) -> Option<Matcher> {
+    let before = node.sink().len();
+    let table = node.table(&schema::MATCH)?;
+    let list = |key: &str| table.get(key);
+    fn read<'a, T>(node: Option<Node<'a>>, one: impl FnMut(&Node<'a>) -> Option<T>) -> Vec<T> {
+        let Some(node) = node else { return Vec::new() };
+        if node.list().is_empty() {
+            node.bad::<()>("an empty list, which nothing matches", "at least one entry");
+        }
+        node.each(one).into_iter().map(|at| at.value).collect()
+    }
+    let lower = |n: &Node<'_>| n.glob().map(|p| Pattern(p.0.to_lowercase()));
+    let matcher = Matcher {
+        vendor_class: read(list("vendor_class"), Node::glob),
+        user_class: read(list("user_class"), Node::glob),
+        mac_prefix: read(list("mac"), mac_prefix),
+        hostname: read(list("hostname"), lower),
+        arch: read(list("arch"), |n| u16::try_from(n.integer(0, 65_535)?).ok()),
+        circuit_id: read(list("circuit_id"), Node::identifier),
+        remote_id: read(list("remote_id"), Node::identifier),
+        giaddr: read(list("giaddr"), Node::prefix_or_ip),
+    };
+    let empty = schema::MATCH.keys.iter().all(|key| table.get(key.name).is_none());
+    if empty && node.sink().len() == before {
+        node.bad::<()>("a match that says nothing", "at least one of its keys");
+    }
+    Some(matcher)
+}
+
+/// The leading bytes of a hardware address.
+fn mac_prefix(node: &Node<'_>) -> Option<Vec<u8>> {
+    let text = node.string("leading bytes of a hardware address in a string")?;
+    match parse_hex(text) {
+        Some(bytes) if (1..=16).contains(&bytes.len()) => Some(bytes),
+        _ => node.bad("not the beginning of a hardware address", "as in \"52:54:00\""),
+    }
+}
+
+/// Which classes there are, for `allow` and `deny`.
+pub(super) struct ClassNames {
+    names: Vec<Option<Arc<str>>>,
+}
+
+impl ClassNames {
+    fn of(classes: &[RawClass]) -> ClassNames {
+        ClassNames {
+            names: classes.iter().map(|c| c.name.as_ref().map(|n| n.value.clone())).collect(),
+        }
+    }
+
+    /// The class that `node` names.
+    pub(super) fn find(&self, node: &Node<'_>) -> Option<ClassId> {
+        let text = node.string("the name of a class")?;
+        let at = self.names.iter().position(|name| name.as_deref() == Some(text));
+        if let Some(at) = at {
+            return u16::try_from(at).ok().map(ClassId);
+        }
+        let known = || self.names.iter().flatten().map(|name| &**name);
+        let help = match nearest(text, known()) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => "the name of a [[class]] in this file".to_owned(),
+        };
+        let place: &Place = &node.place;
+        let fault = Fault::new(FaultKind::UnknownName, place, format!("no class \"{text}\""));
+        node.push(fault.expected(help));
+        None
+    }
+}
