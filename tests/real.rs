@@ -9,6 +9,7 @@ mod real {
     mod durable;
     mod firmware;
     mod identity;
+    mod lab;
     mod network;
     mod takeover;
 }

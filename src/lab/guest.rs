@@ -52,6 +52,8 @@ pub(super) struct Guest {
     pub(super) kind: Kind,
     /// The address it has now.
     pub(super) address: Option<String>,
+    /// How often it has renewed.
+    pub(super) renewals: usize,
     dir: PathBuf,
     actor: Option<Actor>,
     events: Tail,
@@ -74,7 +76,7 @@ impl Guest {
         }
         stage::plug_in(kind.name(), &format!("02:1a:b0:00:00:{:02x}", kind as u8 + 1))?;
         let events = Tail::of(dir.join("events"));
-        Ok(Guest { kind, address: None, dir, actor: None, events })
+        Ok(Guest { kind, address: None, renewals: 0, dir, actor: None, events })
     }
 
     /// Starts the client.
@@ -130,6 +132,7 @@ impl Guest {
             }
             _ => return None,
         };
+        self.renewals += usize::from(matches!(told, Told::Renewed(..)));
         self.address = match &told {
             Told::Bound(address, _) | Told::Renewed(address, _) => Some(address.clone()),
             Told::Gone => None,

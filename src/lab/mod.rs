@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 /// Checks that all is there, runs the lab inside its namespaces, and removes its directory.
 fn outside(args: &Args) -> anyhow::Result<()> {
     check_privilege()?;
-    check_programs()?;
+    check_programs(|program| find(program).is_some())?;
     let dir = PathBuf::from(format!("/var/tmp/foreshadow-lab-{}", std::process::id()));
     fs::create_dir(&dir).with_context(|| format!("make {}", dir.display()))?;
     let ended = enter(args, &dir).and_then(wait);
@@ -112,14 +112,13 @@ fn check_privilege() -> anyhow::Result<()> {
 }
 
 /// Names every program that is missing, and the packages to install, in one go.
-fn check_programs() -> anyhow::Result<()> {
-    let missing: Vec<_> = PROGRAMS.iter().filter(|(program, _)| find(program).is_none()).collect();
-    if missing.is_empty() {
-        return Ok(());
+fn check_programs(is_there: impl Fn(&str) -> bool) -> anyhow::Result<()> {
+    let missing = PROGRAMS.iter().filter(|(program, _)| !is_there(program));
+    let (names, packages): (Vec<_>, Vec<_>) = missing.copied().unzip();
+    if !names.is_empty() {
+        bail!("not installed: {}; apt-get install {}", names.join(", "), packages.join(" "));
     }
-    let names: Vec<_> = missing.iter().map(|(program, _)| *program).collect();
-    let packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
-    bail!("not installed: {}; apt-get install {}", names.join(", "), packages.join(" "));
+    Ok(())
 }
 
 /// Where a program is: in the search path, or where Debian keeps system programs.
@@ -137,5 +136,12 @@ mod tests {
     fn programs_are_found_outside_the_path_too() {
         assert!(find("ip").is_some());
         assert!(find("no-such-program-anywhere").is_none());
+    }
+
+    #[test]
+    fn missing_programs_are_named_with_their_packages() {
+        let error = check_programs(|program| !program.ends_with("dhcpc")).unwrap_err();
+        assert_eq!(error.to_string(), "not installed: udhcpc; apt-get install udhcpc");
+        assert!(check_programs(|_| true).is_ok());
     }
 }

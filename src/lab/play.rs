@@ -32,7 +32,6 @@ struct Lab {
     server: Option<Actor>,
     ready: bool,
     guests: Vec<Guest>,
-    renewals: usize,
 }
 
 /// Why a scene ended before it was complete.
@@ -65,7 +64,6 @@ pub(super) fn play(dir: &Path, length: Option<Duration>) -> anyhow::Result<()> {
         server: None,
         ready: false,
         guests: Vec::new(),
-        renewals: 0,
     };
     match lab.scenes(dir) {
         Ok(()) | Err(Cut::TheEnd) => lab.curtain(),
@@ -140,13 +138,16 @@ impl Lab {
         self.renew_all("every guest to renew")
     }
 
-    /// Waits until at least as many renewals as there are guests were told.
+    /// Waits until every guest has renewed once more.
     fn renew_all(&mut self, what: &str) -> Result<(), Cut> {
-        let goal = self.renewals + self.guests.len() - 1;
+        let counts = |lab: &Lab| lab.guests.iter().map(|g| g.renewals).collect::<Vec<_>>();
+        let before = counts(self);
         for guest in &self.guests {
             guest.renew()?;
         }
-        self.watch(what, Some(PATIENCE), |lab| lab.renewals >= goal)
+        self.watch(what, Some(PATIENCE), |lab| {
+            counts(lab).iter().zip(&before).all(|(now, before)| now > before)
+        })
     }
 
     fn crash(&mut self) -> Result<(), Cut> {
@@ -238,10 +239,7 @@ impl Lab {
         for (who, news) in told {
             let text = match news {
                 Told::Bound(address, lease) => format!("has {address} for {lease} s"),
-                Told::Renewed(address, lease) => {
-                    self.renewals += 1;
-                    format!("renewed {address} for {lease} s")
-                }
+                Told::Renewed(address, lease) => format!("renewed {address} for {lease} s"),
                 Told::Gone => "gave its address back".to_owned(),
             };
             print(&format!("            {who:<8} | {text}"));
