@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod import;
+pub mod lab;
 pub mod lease;
 pub mod net;
 pub mod store;

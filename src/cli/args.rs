@@ -46,7 +46,7 @@ pub enum Command {
     /// Copy the store, of a running server too
     Backup(Backup),
     /// Show a server and real clients at work in a private network namespace
-    Lab(Lab),
+    Lab(crate::lab::Args),
     /// Write shell completions to standard output
     Completions {
         /// The shell
@@ -221,14 +221,6 @@ pub struct Backup {
     /// Which server
     #[command(flatten)]
     pub target: Target,
-}
-
-/// `lab`: its own arguments, which `lab` reads.
-#[derive(Debug, clap::Args)]
-pub struct Lab {
-    /// Arguments of the lab
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
-    pub args: Vec<String>,
 }
 
 fn parse_address(text: &str) -> Result<Resource, String> {

@@ -44,8 +44,8 @@ pub(super) fn serve(_args: &args::Serve) -> Result<(), Failure> {
 }
 
 /// Runs the lab.
-pub(super) fn lab(_args: &args::Lab) -> Result<(), Failure> {
-    Err(missing("lab"))
+pub(super) fn lab(args: &crate::lab::Args) -> Result<(), Failure> {
+    Ok(crate::lab::run(args)?)
 }
 
 fn missing(what: impl std::fmt::Display) -> Failure {

@@ -1,0 +1,283 @@
+//! What the lab shows, scene by scene, inside its namespaces.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use super::guest::{Guest, Kind, Told};
+use super::stage::{self, Actor, Tail};
+
+const CONFIG: &str = include_str!("../../config/lab.toml");
+
+/// How long the lab waits for anything before it says that it failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks at what happened.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// The lab at work.
+struct Lab {
+    began: Instant,
+    ends: Option<Instant>,
+    over: Arc<AtomicBool>,
+    config: PathBuf,
+    log_path: PathBuf,
+    log: Tail,
+    server: Option<Actor>,
+    ready: bool,
+    guests: Vec<Guest>,
+}
+
+/// Why a scene ended before it was complete.
+enum Cut {
+    /// Ctrl-C, or the time is over.
+    TheEnd,
+    /// Something failed.
+    Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Cut {
+    fn from(error: anyhow::Error) -> Cut {
+        Cut::Failed(error)
+    }
+}
+
+/// Plays all scenes, then goes on watching, until the standard input ends or the time is over.
+pub(super) fn play(dir: &Path, length: Option<Duration>) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let config = dir.join("lab.toml");
+    fs::write(&config, CONFIG).with_context(|| format!("write {}", config.display()))?;
+    let log_path = dir.join("server.log");
+    let mut lab = Lab {
+        began,
+        ends: length.map(|length| began + length),
+        over: when_input_ends(),
+        config,
+        log: Tail::of(log_path.clone()),
+        log_path,
+        server: None,
+        ready: false,
+        guests: Vec::new(),
+    };
+    match lab.scenes(dir) {
+        Ok(()) | Err(Cut::TheEnd) => lab.curtain(),
+        Err(Cut::Failed(error)) => {
+            for guest in &lab.guests {
+                lab.say(&format!("last of {}:\n{}", guest.kind.name(), guest.last_words()));
+            }
+            Err(error)
+        }
+    }
+}
+
+/// A flag that is raised when the standard input ends: the outer process has closed it or died.
+fn when_input_ends() -> Arc<AtomicBool> {
+    let over = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&over);
+    thread::spawn(move || {
+        let mut bytes = [0; 64];
+        while io::stdin().read(&mut bytes).is_ok_and(|n| n > 0) {}
+        flag.store(true, Ordering::Relaxed);
+    });
+    over
+}
+
+impl Lab {
+    fn scenes(&mut self, dir: &Path) -> Result<(), Cut> {
+        self.build(dir)?;
+        self.arrivals()?;
+        self.renewals()?;
+        self.crash()?;
+        self.departure()?;
+        self.say("that was all; the guests go on renewing. Ctrl-C ends the lab");
+        self.watch("the end", None, |_| false)
+    }
+
+    fn build(&mut self, dir: &Path) -> Result<(), Cut> {
+        self.say(&format!(
+            "a network that only this lab sees: bridge {} with {}, and three guests on it",
+            stage::BRIDGE,
+            stage::BRIDGE_ADDRESS
+        ));
+        stage::build(dir)?;
+        for kind in Kind::ALL {
+            self.guests.push(Guest::new(kind, dir)?);
+        }
+        self.say("the server starts; from now on it probes the pool by ARP in the background, so");
+        self.say("that an OFFER has an address that is proven free and waits for nothing");
+        self.serve()
+    }
+
+    /// Starts the server and waits until it is ready.
+    fn serve(&mut self) -> Result<(), Cut> {
+        let own = std::env::current_exe().context("find this program")?;
+        let mut command = Command::new(own);
+        command.arg("serve").arg("--config").arg(&self.config);
+        self.ready = false;
+        self.server = Some(Actor::start(command, &self.log_path)?);
+        self.watch("the server to be ready", Some(PATIENCE), |lab| lab.ready)
+    }
+
+    fn arrivals(&mut self) -> Result<(), Cut> {
+        self.say("dhclient, udhcpc and dhcpcd ask for an address: DISCOVER, OFFER, REQUEST, ACK.");
+        self.say("each ACK leaves only after the journal that holds its lease is synced to disk");
+        for guest in &mut self.guests {
+            guest.start()?;
+        }
+        self.watch("every guest to have an address", Some(PATIENCE), Lab::all_bound)
+    }
+
+    fn renewals(&mut self) -> Result<(), Cut> {
+        self.say("T1 is 5 s here: the guests renew by unicast, and keep what they have");
+        self.renew_all("every guest to renew")
+    }
+
+    /// Waits until every guest has renewed once more.
+    fn renew_all(&mut self, what: &str) -> Result<(), Cut> {
+        let counts = |lab: &Lab| lab.guests.iter().map(|g| g.renewals).collect::<Vec<_>>();
+        let before = counts(self);
+        for guest in &self.guests {
+            guest.renew()?;
+        }
+        self.watch(what, Some(PATIENCE), |lab| {
+            counts(lab).iter().zip(&before).all(|(now, before)| now > before)
+        })
+    }
+
+    fn crash(&mut self) -> Result<(), Cut> {
+        let before = self.addresses();
+        self.say("now the server is killed as by a crash (kill -9), and started again:");
+        self.say("what it acknowledged is on the disk, so every guest keeps its address");
+        if let Some(server) = &mut self.server {
+            server.crash()?;
+        }
+        self.serve()?;
+        self.show_leases();
+        self.renew_all("every guest to renew at the new server")?;
+        let after = self.addresses();
+        if before != after {
+            bail_cut(format!("addresses changed at the restart: {before:?}, then {after:?}"))?;
+        }
+        self.say("same addresses as before the crash");
+        Ok(())
+    }
+
+    fn departure(&mut self) -> Result<(), Cut> {
+        self.say("udhcpc gives its address back; it is free, and remembered for it");
+        let is_udhcpc = |guest: &&Guest| guest.kind == Kind::Udhcpc;
+        if let Some(guest) = self.guests.iter().find(is_udhcpc) {
+            guest.release()?;
+        }
+        self.watch("the release", Some(PATIENCE), |lab| {
+            lab.guests.iter().find(is_udhcpc).is_none_or(|guest| guest.address.is_none())
+        })?;
+        self.show_leases();
+        Ok(())
+    }
+
+    /// The end: every guest gives back what it has.
+    fn curtain(&mut self) -> anyhow::Result<()> {
+        self.say("the end: the guests give their addresses back");
+        for guest in &self.guests {
+            guest.release()?;
+        }
+        self.ends = None;
+        self.over = Arc::default();
+        let released = |lab: &Lab| lab.guests.iter().all(|guest| guest.address.is_none());
+        if self.server.is_some() {
+            // A guest that was cut short in the middle of something may not answer any more.
+            let _ = self.watch("the releases", Some(Duration::from_secs(5)), released);
+        }
+        self.say("nothing is left behind: namespaces, processes and files go with the lab");
+        Ok(())
+    }
+
+    /// Tells what happens until `done`, the end of the lab, or the end of `patience`.
+    fn watch(
+        &mut self,
+        what: &str,
+        patience: Option<Duration>,
+        done: impl Fn(&Lab) -> bool,
+    ) -> Result<(), Cut> {
+        let deadline = patience.map(|patience| Instant::now() + patience);
+        loop {
+            self.tell();
+            if done(self) {
+                return Ok(());
+            }
+            if self.over.load(Ordering::Relaxed) || self.ends.is_some_and(|e| e <= Instant::now()) {
+                return Err(Cut::TheEnd);
+            }
+            if let Some(status) = self.server.as_mut().map(Actor::ended).transpose()?.flatten() {
+                bail_cut(format!("the server ended ({status})"))?;
+            }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                bail_cut(format!("waited in vain for {what}"))?;
+            }
+            thread::sleep(GLANCE);
+        }
+    }
+
+    /// Prints what is new: the server's own log, and what the guests' clients report.
+    fn tell(&mut self) {
+        for line in self.log.lines() {
+            self.ready |= line.contains("ready");
+            print(&format!("            server   | {line}"));
+        }
+        let mut told = Vec::new();
+        for guest in &mut self.guests {
+            for news in guest.news() {
+                told.push((guest.kind.name(), news));
+            }
+        }
+        for (who, news) in told {
+            let text = match news {
+                Told::Bound(address, lease) => format!("has {address} for {lease} s"),
+                Told::Renewed(address, lease) => format!("renewed {address} for {lease} s"),
+                Told::Gone => "gave its address back".to_owned(),
+            };
+            print(&format!("            {who:<8} | {text}"));
+        }
+    }
+
+    fn all_bound(&self) -> bool {
+        self.guests.iter().all(|guest| guest.address.is_some())
+    }
+
+    fn addresses(&self) -> Vec<Option<String>> {
+        self.guests.iter().map(|guest| guest.address.clone()).collect()
+    }
+
+    /// The table that an operator sees.
+    fn show_leases(&self) {
+        let Ok(own) = std::env::current_exe() else { return };
+        let mut command = Command::new(own);
+        command.args(["leases", "list", "--config"]).arg(&self.config);
+        if let Ok(done) = command.output() {
+            self.say("foreshadow leases list:");
+            for line in String::from_utf8_lossy(&done.stdout).lines() {
+                print(&format!("            {line}"));
+            }
+        }
+    }
+
+    fn say(&self, text: &str) {
+        print(&format!("[{:>6.1} s]  {text}", self.began.elapsed().as_secs_f32()));
+    }
+}
+
+fn bail_cut(why: String) -> Result<(), Cut> {
+    let fail = || -> anyhow::Result<()> { bail!(why) };
+    Ok(fail()?)
+}
+
+/// Writes a line; who watches may have gone, and the lab ends all the same.
+fn print(line: &str) {
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}

@@ -1,0 +1,15 @@
+//! The server among real components: clients, relays, other servers, virtual machines and disks,
+//! each test in network namespaces of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+mod real {
+    mod clients;
+    mod durable;
+    mod firmware;
+    mod identity;
+    mod lab;
+    mod network;
+    mod takeover;
+}

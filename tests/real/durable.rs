@@ -1,0 +1,192 @@
+//! What was acknowledged is on the disk: crashes, syncs, full disks, reloads.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::common::crowd::Crowd;
+use crate::common::dhcp::{self, Message};
+use crate::common::link::{Raw, mac};
+use crate::common::server::{Server, Setup, calm_lan};
+use crate::common::world::{Host, World};
+use crate::common::{PATIENCE, require, wait_until};
+
+/// A network of fifty thousand addresses.
+fn wide_lan() -> String {
+    calm_lan()
+        .replace("10.77.1.0/24", "10.77.0.0/16")
+        .replace("10.77.1.100-10.77.1.199", "10.77.8.0-10.77.207.255")
+}
+
+fn wide_world(name: &str) -> (World, Host) {
+    let world = World::new(name);
+    let server_host = world.host("server");
+    server_host.bridge("br0", Some("10.77.1.1/16"));
+    (world, server_host)
+}
+
+/// The server is killed three times in the midst of a crowd: every client that had its ACK gets
+/// the same address again from the next server, and no address is given to anyone else.
+#[test]
+fn acknowledged_leases_survive_kill_9() {
+    let (world, server_host) = wide_world("kill");
+    let mut server = Server::start(&world, &server_host, &wide_lan());
+    let host = world.client("crowd", &server_host, "br0");
+    let mut crowd = Crowd::on(&host, 0);
+    for round in 1..=3 {
+        crowd.lease(1000, |acked| {
+            if acked >= round * 300 {
+                server.kill9();
+            }
+            acked < round * 300
+        });
+        crowd.settle();
+        server.start_again();
+    }
+    assert!(crowd.acked.len() >= 900);
+    assert_eq!(crowd.come_back(), Vec::<std::net::Ipv4Addr>::new(), "lost");
+    let mut others = Crowd::on(&host, 1_000_000);
+    others.lease(500, |_| true);
+    let twice: Vec<_> = others.acked.keys().filter(|a| crowd.acked.contains_key(a)).collect();
+    assert!(twice.is_empty(), "given twice: {twice:?}");
+    let held: BTreeSet<String> = server
+        .leases()
+        .iter()
+        .filter(|lease| lease["state"] == "leased")
+        .filter_map(|lease| lease["address"].as_str().map(str::to_owned))
+        .collect();
+    let missing = |addr: &&std::net::Ipv4Addr| !held.contains(&addr.to_string());
+    assert_eq!(crowd.acked.keys().chain(others.acked.keys()).find(missing), None);
+}
+
+/// The system calls of an exchange: the journal's data sync returns after the REQUEST came and
+/// before the ACK is handed to the kernel.
+#[test]
+fn the_sync_comes_before_the_ack() {
+    require("strace", "strace");
+    let (world, server_host) = World::with_bridge("strace");
+    let server = Server::start(&world, &server_host, &calm_lan());
+    let trace = world.dir().join("trace");
+    let pid = server.proc.pid().to_string();
+    let calls = "trace=fdatasync,fsync,sendmsg,sendmmsg,sendto,write,recvmsg,recvmmsg,recvfrom";
+    let path = trace.to_str().unwrap();
+    let argv =
+        ["strace", "-f", "-y", "-xx", "-s", "2000", "-e", calls, "-o", path, "-p", pid.as_str()];
+    let mut strace = world.spawn(&server_host, "strace", &argv);
+    strace.wait_line("attached");
+    let host = world.client("client", &server_host, "br0");
+    let got = Raw::on(&host).lease(mac(1));
+    strace.stop();
+
+    let text = fs::read_to_string(&trace).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let find = |from: usize, like: &dyn Fn(&str) -> bool| {
+        lines.iter().skip(from).position(|line| like(line)).map(|at| at + from)
+    };
+    let is = |kind: u8, call: &'static str| {
+        let bytes = hex_of(kind);
+        move |line: &str| line.contains(call) && line.contains(&bytes)
+    };
+    let came = find(0, &is(dhcp::REQUEST, "recv")).expect("the REQUEST in the trace");
+    let sent = find(came, &is(dhcp::ACK, "send")).expect("the ACK in the trace");
+    let synced = find(came, &|line| line.contains("fdatasync") && line.ends_with("= 0"))
+        .unwrap_or_else(|| panic!("no data sync after the REQUEST for {}", got.addr));
+    assert!(synced < sent, "ACK at line {sent}, sync at line {synced} of {path}");
+    let begun = lines[came..=synced].iter().any(|l| l.contains("fdatasync(") && is_journal(l));
+    assert!(begun, "the sync is not of the journal: {}", lines[synced]);
+}
+
+/// How `strace -xx` writes the option that holds a message type.
+fn hex_of(kind: u8) -> String {
+    format!("\\x35\\x01\\x{kind:02x}")
+}
+
+/// Whether a line of `strace -y` is about a file of the journal; `-xx` spells paths in hex too.
+fn is_journal(line: &str) -> bool {
+    let hex: String = b"journal".iter().map(|b| format!("\\x{b:02x}")).collect();
+    line.contains("journal") || line.contains(&hex)
+}
+
+/// Reloads in the midst of a crowd lose no packet: nobody has to send twice, nobody hears a NAK,
+/// and the new policy is in the next answers. A bad file leaves the policy as it was.
+#[test]
+fn reload_under_load_loses_nothing() {
+    let (world, server_host) = wide_world("reload");
+    let mut server = Server::start(&world, &server_host, &wide_lan());
+    let host = world.client("crowd", &server_host, "br0");
+    let mut crowd = Crowd::on(&host, 0);
+    let with_dns = |last: usize| wide_lan().replace("10.77.1.54", &format!("10.77.1.{last}"));
+    crowd.lease(1000, |acked| {
+        if acked % 50 == 0 {
+            server.write_config(&with_dns(acked / 50));
+            server.hang_up();
+        }
+        true
+    });
+    assert_eq!((crowd.resent, crowd.naks), (0, 0));
+    let mut raw = Raw::on(&host);
+    let mut second_dns = || {
+        let (xid, me) = (raw.xid(), mac(9_999_999));
+        let discover = Message::request(dhcp::DISCOVER, xid, me).with(55, &[6]);
+        raw.ask(&discover).and_then(|seen| seen.message.option(6)).map(|dns| dns[7])
+    };
+    wait_until("the last policy", PATIENCE, || second_dns() == Some(20));
+
+    server.write_config(&with_dns(99).replace("prefix =", "prefixx ="));
+    server.hang_up();
+    server.proc.wait_line("prefixx");
+    assert_eq!(second_dns(), Some(20));
+    assert_eq!(crowd.come_back(), Vec::<std::net::Ipv4Addr>::new());
+}
+
+/// The disk fills up under a crowd: no address is acknowledged that is not on the disk, the
+/// server lives on, and when there is room again service resumes by itself.
+#[test]
+fn a_full_disk_makes_no_false_promise() {
+    let (world, server_host) = wide_world("full");
+    let disk = world.dir().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let disk = disk.to_str().unwrap();
+    // The file system lives in the mount namespace of this process; the server joins it.
+    let line = format!("mount -t tmpfs -o size=12M tmpfs {disk} && echo mounted; exec sleep 600");
+    let mut holder = world.spawn(&server_host, "disk", &["sh", "-c", &line]);
+    holder.wait_line("mounted");
+    let body = format!("[store]\njournal_bytes = 65536\n{}", wide_lan());
+    let setup = Setup { state: Some(disk), mounts_of: Some(holder.pid()), ..Setup::default() };
+    let mut server = Server::start_with(&world, &server_host, &body, setup);
+    let host = world.client("crowd", &server_host, "br0");
+    let mut crowd = Crowd::on(&host, 0);
+    crowd.lease(100, |_| true);
+
+    let filler = format!("/proc/{}/root{disk}/filler", holder.pid());
+    fill(Path::new(&filler));
+    // Journals have room of their own for a while: the crowd goes on until they have none.
+    wait_until("the disk to be full for the server too", PATIENCE * 2, || {
+        let before = crowd.acked.len();
+        crowd.insist(Duration::from_secs(1));
+        crowd.acked.len() == before
+    });
+    crowd.settle();
+    let full = crowd.acked.len();
+    assert!(server.proc.ended().is_none(), "the server ended");
+
+    fs::remove_file(&filler).unwrap();
+    wait_until("service resumes", PATIENCE * 2, || {
+        crowd.insist(Duration::from_millis(500));
+        crowd.acked.len() > full
+    });
+    crowd.settle();
+    server.kill9();
+    server.start_again();
+    assert_eq!(crowd.come_back(), Vec::<std::net::Ipv4Addr>::new(), "lost");
+}
+
+/// Writes until there is no room.
+fn fill(path: &Path) {
+    let mut file = fs::File::create(path).unwrap();
+    for size in [65536, 4096, 512, 1] {
+        while file.write_all(&vec![b'x'; size]).is_ok() {}
+    }
+}
