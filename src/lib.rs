@@ -2,6 +2,7 @@
 pub mod api;
 pub mod base;
 pub mod config;
+pub mod daemon;
 pub mod engine;
 pub mod import;
 pub mod lease;
