@@ -58,7 +58,8 @@ fn network(name: &str, prefix: &str) -> Network {
     }
 }
 
-fn policy() -> Arc<Policy> {
+/// A policy of two networks without pools.
+pub(crate) fn policy() -> Arc<Policy> {
     Arc::new(Policy {
         server: ServerPolicy {
             state_dir: "/nonexistent".into(),
