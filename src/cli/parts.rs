@@ -1,12 +1,12 @@
 //! Where the command line meets the parts that do the work.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::base::Timestamp;
-use crate::config::Policy;
-use crate::store::{Contents, Store};
+use crate::config::{self, Fault, Policy};
+use crate::store::{self, Contents, DiskStore, Store, StoreError, StoreOptions};
 
 use super::args;
 use super::exit::{Exit, Failure};
@@ -14,22 +14,57 @@ use super::exit::{Exit, Failure};
 /// A configuration that passed every check, and what is odd about it.
 pub(super) struct Loaded {
     pub(super) policy: Arc<Policy>,
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Fault>,
+    /// The warnings, drawn at their lines.
+    pub(super) drawn: String,
 }
 
-/// Reads and checks a configuration file.
-pub(super) fn load(path: &Path, _colour: bool) -> Result<Loaded, Failure> {
-    Err(missing(format!("configuration reader (for {})", path.display())))
+/// Reads and checks a configuration file; interfaces that are not there now are warnings.
+pub(super) fn load(path: &Path, colour: bool) -> Result<Loaded, Failure> {
+    let loaded = config::load(path).map_err(|faults| Failure {
+        exit: Exit::Config,
+        error: anyhow::anyhow!("{}", faults.render(colour)),
+        drawn: true,
+    })?;
+    let mut warnings = loaded.warnings.clone();
+    warnings.extend(loaded.check_links(&interfaces()));
+    let drawn = loaded.render(&warnings, colour);
+    Ok(Loaded { policy: Arc::new(loaded.policy), warnings, drawn })
+}
+
+/// The names of the interfaces that are there now.
+fn interfaces() -> Vec<String> {
+    let entries = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// What the store of a stopped server holds, from a copy.
-pub(super) fn open_copy(_policy: &Policy) -> Result<Contents, Failure> {
-    Err(missing("store"))
+pub(super) fn open_copy(policy: &Policy) -> Result<Contents, Failure> {
+    let (contents, _) = store::open_copy(&store_dir(policy), false)?;
+    Ok(contents)
 }
 
 /// The store of a stopped server, locked against its start.
-pub(super) fn open_store(_policy: &Policy) -> Result<(Box<dyn Store>, Contents), Failure> {
-    Err(missing("store"))
+pub(super) fn open_store(policy: &Policy) -> Result<(Box<dyn Store>, Contents), Failure> {
+    let options = StoreOptions::from(&policy.store);
+    let (store, contents, _) = DiskStore::open(&store_dir(policy), &options, false)?;
+    Ok((Box::new(store), contents))
+}
+
+/// Where the store lives.
+pub(super) fn store_dir(policy: &Policy) -> PathBuf {
+    policy.server.state_dir.join("store")
+}
+
+/// Damage and newer versions have an exit code of their own.
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        let exit = match error {
+            StoreError::Damaged { .. } | StoreError::Newer { .. } => Exit::Store,
+            _ => Exit::Failed,
+        };
+        Failure::new(exit, error)
+    }
 }
 
 /// The wall clock.
