@@ -188,10 +188,7 @@ pub fn arp() -> Program {
 /// On a UDP socket, where offset 0 is the UDP header: what a relay forwarded. The rest came by
 /// the packet socket.
 pub fn relayed() -> Program {
-    Assembler::default()
-        .load_word(UDP_PAYLOAD + GIADDR)
-        .if_equal(0, To::Drop, To::Keep)
-        .finish()
+    Assembler::default().load_word(UDP_PAYLOAD + GIADDR).if_equal(0, To::Drop, To::Keep).finish()
 }
 
 /// Nothing at all: for a socket that is only there to hold its port or to send.

@@ -164,9 +164,8 @@ pub(super) fn sendmmsg(
     let fd = socket.as_fd().as_raw_fd();
     // SAFETY: the first `count` headers point to a name (or none) and one slice, which live until
     // the call returns.
-    let sent = retry(|| unsafe {
-        libc::sendmmsg(fd, msgs.as_mut_ptr(), count as _, libc::MSG_DONTWAIT)
-    })?;
+    let sent =
+        retry(|| unsafe { libc::sendmmsg(fd, msgs.as_mut_ptr(), count as _, libc::MSG_DONTWAIT) })?;
     Ok(sent as usize)
 }
 
