@@ -1,5 +1,6 @@
 //! Links, addresses and forwarding entries followed by netlink, each test in a network namespace
 //! of its own.
+#![allow(clippy::unwrap_used)] // A panic is how a test fails.
 
 mod net_rig;
 

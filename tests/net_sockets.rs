@@ -1,4 +1,5 @@
 //! Packet and UDP sockets on real interfaces, each test in a network namespace of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
 
 mod net_rig;
 

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use super::sys::{self, BATCH};
 
 /// Packets back to back in one buffer that is used again and again.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Outbox {
     bytes: Vec<u8>,
     /// Where each packet ends.

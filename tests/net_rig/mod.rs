@@ -1,5 +1,6 @@
 //! A network namespace for each test, and frames to send in it.
 #![allow(dead_code)] // Each test file uses a part.
+#![allow(clippy::expect_used)] // A panic is how a test fails.
 
 use std::net::Ipv4Addr;
 use std::process::Command;
