@@ -1,12 +1,14 @@
 //! Where the command line meets the parts that do the work.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::base::Timestamp;
+use crate::daemon::serve::{self, Serve};
 use crate::config::{self, Fault, Policy};
-use crate::store::{self, Contents, DiskStore, Store, StoreError, StoreOptions};
+use crate::store::{self, Contents, DiskStore, Store, StoreError};
+
 
 use super::args;
 use super::exit::{Exit, Failure};
@@ -40,20 +42,15 @@ fn interfaces() -> Vec<String> {
 
 /// What the store of a stopped server holds, from a copy.
 pub(super) fn open_copy(policy: &Policy) -> Result<Contents, Failure> {
-    let (contents, _) = store::open_copy(&store_dir(policy), false)?;
+    let (contents, _) = store::open_copy(&serve::store_dir(policy), false)?;
     Ok(contents)
 }
 
 /// The store of a stopped server, locked against its start.
 pub(super) fn open_store(policy: &Policy) -> Result<(Box<dyn Store>, Contents), Failure> {
-    let options = StoreOptions::from(&policy.store);
-    let (store, contents, _) = DiskStore::open(&store_dir(policy), &options, false)?;
+    let options = serve::store_options(policy);
+    let (store, contents, _) = DiskStore::open(&serve::store_dir(policy), &options, false)?;
     Ok((Box::new(store), contents))
-}
-
-/// Where the store lives.
-pub(super) fn store_dir(policy: &Policy) -> PathBuf {
-    policy.server.state_dir.join("store")
 }
 
 /// Damage and newer versions have an exit code of their own.
@@ -74,15 +71,19 @@ pub(super) fn now() -> Timestamp {
 }
 
 /// Runs the server until it is told to stop.
-pub(super) fn serve(_args: &args::Serve) -> Result<(), Failure> {
-    Err(missing("server"))
+pub(super) fn serve(args: &args::Serve, colour: bool) -> Result<(), Failure> {
+    let loaded = load(&args.config, colour)?;
+    let serve =
+        Serve { config: args.config.clone(), observe: args.observe, recover: args.recover };
+    serve::run(&serve, loaded.policy, &loaded.drawn).map_err(|error| {
+        match error.downcast::<StoreError>() {
+            Ok(error) => error.into(),
+            Err(error) => Failure::new(Exit::Failed, error),
+        }
+    })
 }
 
 /// Runs the lab.
 pub(super) fn lab(args: &crate::lab::Args) -> Result<(), Failure> {
     Ok(crate::lab::run(args)?)
-}
-
-fn missing(what: impl std::fmt::Display) -> Failure {
-    Failure::says(Exit::Failed, format!("this build has no {what}"))
 }

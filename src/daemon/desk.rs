@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::api::command::{Command, Desk, Post, Refusal, Reply};
-use crate::api::leases::rfc3339;
+use crate::api::leases::time_text;
 use crate::api::view::{NetworkView, StatusView, StoreView};
 use crate::base::{NetworkId, Resource, Timestamp};
 use crate::config::Policy;
@@ -79,7 +79,7 @@ impl Desk for AtBench<'_, '_> {
                 Mode::Serve => "serving".into(),
                 Mode::Observe => "observing".into(),
             },
-            started: Some(rfc3339(self.started)),
+            started: Some(time_text(self.started)),
             bindings: engine.leases().len() as u64,
             offers: engine.offers().iter().count() as u64,
             networks: nets.map(|(net, network)| self.network(net, &network.name)).collect(),

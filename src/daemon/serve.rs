@@ -1,8 +1,8 @@
 //! From a checked configuration to a running server, and to its orderly end.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -15,13 +15,12 @@ use crate::api::server::{Hub, Server};
 use crate::base::Timestamp;
 use crate::config::{self, Policy};
 use crate::engine::Engine;
-use crate::engine::effects::Event;
 use crate::net::Mode;
 use crate::store::{Contents, DiskStore, Recovery, Store, StoreOptions};
 
 use super::clock::Clock;
 use super::desk::Counter;
-use super::driver::{Driver, DriverHandle, Setup};
+use super::driver::{Driver, DriverHandle, Setup, Told};
 use super::hosts::Hosts;
 use super::log::{EventLog, Log};
 use super::notify::Notify;
@@ -44,11 +43,8 @@ pub struct Serve {
     pub recover: bool,
 }
 
-/// What reaches the thread that tells people.
-enum Told {
-    Events(Vec<Event>),
-    Policy(Arc<Policy>),
-}
+/// A policy that the thread that tells people has yet to hear of.
+type NewPolicy = Arc<Mutex<Option<Arc<Policy>>>>;
 
 /// Runs the server until a signal ends it.
 pub fn run(serve: &Serve, policy: Arc<Policy>, warnings: &str) -> anyhow::Result<()> {
@@ -141,13 +137,21 @@ impl Running {
             Some(path) if !serve.observe => Some(Hosts::start(path, contents.leases.iter())?),
             _ => None,
         };
-        let (told, teller) = start_teller(&policy, serve.observe, hosts, clock.reader())?;
+        let new_policy = NewPolicy::default();
+        let teller = Teller {
+            log: EventLog::new(&policy, serve.observe),
+            hosts,
+            new_policy: new_policy.clone(),
+            now: Box::new(clock.reader()),
+        };
+        let (events, heard) = mpsc::sync_channel(EVENTS_MAX);
+        let teller =
+            std::thread::Builder::new().name("teller".into()).spawn(move || teller.run(&heard))?;
         let mut machine = Engine::new(policy.clone(), contents.leases, contents.seq);
         let mode = if serve.observe { Mode::Observe } else { Mode::Serve };
         if serve.observe {
             machine.observe();
         }
-        let events = forward(told.clone())?;
         let driver = Driver::start(Setup {
             machine,
             policy: policy.clone(),
@@ -160,13 +164,13 @@ impl Running {
         })
         .map_err(|error| anyhow::anyhow!("{}", privilege::explain("sockets", &error)))?;
         let post: Arc<dyn Post> = Arc::new(Counter::new(driver.jobs(), started));
-        let reloader = Arc::new(reloader(serve, &policy, post.clone(), log, told));
+        let reloader = Arc::new(reloader(serve, &policy, post.clone(), log, new_policy));
         let socket = &policy.server.control_socket;
         if let Some(parent) = socket.parent() {
             std::fs::create_dir_all(parent)
                 .with_context(|| format!("control_socket {}", socket.display()))?;
         }
-        let hub = Hub { post, reload: reloader.clone(), now: Box::new(now), own: Peer::own() };
+        let hub = Hub { post, reload: reloader.clone(), now: Box::new(now), own: Peer::own()? };
         let control = Server::start(socket, hub)?;
         Ok(Running { control, reloader, driver, teller })
     }
@@ -219,7 +223,7 @@ fn reloader(
     policy: &Arc<Policy>,
     post: Arc<dyn Post>,
     log: Log,
-    told: SyncSender<Told>,
+    new_policy: NewPolicy,
 ) -> Reloader {
     let load: Box<Load> = Box::new(|path| {
         let loaded = config::load(path).map_err(|faults| faults.render(false))?;
@@ -230,43 +234,37 @@ fn reloader(
         if let Err(error) = log.set_policy(&policy.log) {
             tracing::error!("{error}");
         }
-        let _ = told.send(Told::Policy(policy.clone()));
+        *new_policy.lock().unwrap_or_else(PoisonError::into_inner) = Some(policy.clone());
     });
     Reloader::new(serve.config.clone(), policy.clone(), post, load, follow)
 }
 
-/// The thread that writes the log and keeps the hosts file.
-fn start_teller(
-    policy: &Policy,
-    observing: bool,
+/// Writes the log and feeds the hosts file, on a thread that packets do not wait for.
+struct Teller {
+    log: EventLog,
     hosts: Option<Hosts>,
-    now: impl Fn() -> Timestamp + Send + 'static,
-) -> anyhow::Result<(SyncSender<Told>, std::thread::JoinHandle<()>)> {
-    let (told, heard) = mpsc::sync_channel(EVENTS_MAX);
-    let log = EventLog::new(policy, observing);
-    let thread = std::thread::Builder::new()
-        .name("teller".into())
-        .spawn(move || tell_events(&heard, log, hosts.as_ref(), now))?;
-    Ok((told, thread))
+    new_policy: NewPolicy,
+    now: Box<dyn Fn() -> Timestamp + Send>,
 }
 
-fn tell_events(
-    heard: &Receiver<Told>,
-    mut log: EventLog,
-    hosts: Option<&Hosts>,
-    now: impl Fn() -> Timestamp,
-) {
-    loop {
-        match heard.recv_timeout(WATCH) {
-            Ok(Told::Events(events)) => {
-                for event in &events {
-                    log.event(event, Duration::from_millis(now().since(event.at).0));
-                    hosts.iter().for_each(|hosts| hosts.event(event));
-                }
+impl Teller {
+    fn run(mut self, heard: &Receiver<Told>) {
+        loop {
+            let told = heard.recv_timeout(WATCH);
+            let changed = self.new_policy.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(policy) = changed {
+                self.log.set_policy(&policy);
             }
-            Ok(Told::Policy(policy)) => log.set_policy(&policy),
-            Err(RecvTimeoutError::Timeout) => log.tick(now()),
-            Err(RecvTimeoutError::Disconnected) => return,
+            match told {
+                Ok(Told { events, took }) => {
+                    for event in &events {
+                        self.log.event(event, took);
+                        self.hosts.iter().for_each(|hosts| hosts.event(event));
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.log.tick((self.now)()),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
         }
     }
 }
