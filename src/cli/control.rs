@@ -39,6 +39,7 @@ pub(super) fn status(args: &args::Status, out: &mut Output) -> Result<(), Failur
         "FREE",
         "PROVEN",
         "QUARANTINED",
+        "IN USE",
     ]);
     for network in &status.networks {
         let interfaces = match network.interfaces.as_slice() {

@@ -37,6 +37,12 @@ impl Output {
         let _ = writeln!(io::stderr(), "{}", Safe(&text.to_string()));
     }
 
+    /// Text that is laid out already, to standard error.
+    pub(super) fn drawn(&mut self, text: &str) {
+        let _ = self.out.flush();
+        let _ = writeln!(io::stderr(), "{}", text.trim_end());
+    }
+
     /// The last line of a command that failed.
     pub(super) fn complain(&mut self, failure: &Failure) {
         let _ = self.out.flush();

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::base::Timestamp;
-use crate::daemon::serve::{self, Serve};
 use crate::config::{self, Fault, Policy};
+use crate::daemon::serve::{self, Serve};
 use crate::store::{self, Contents, DiskStore, Store, StoreError};
-
 
 use super::args;
 use super::exit::{Exit, Failure};
@@ -16,7 +15,6 @@ use super::exit::{Exit, Failure};
 /// A configuration that passed every check, and what is odd about it.
 pub(super) struct Loaded {
     pub(super) policy: Arc<Policy>,
-    pub(super) warnings: Vec<Fault>,
     /// The warnings, drawn at their lines.
     pub(super) drawn: String,
 }
@@ -28,10 +26,15 @@ pub(super) fn load(path: &Path, colour: bool) -> Result<Loaded, Failure> {
         error: anyhow::anyhow!("{}", faults.render(colour)),
         drawn: true,
     })?;
+    let drawn = loaded.render(&all_warnings(&loaded), colour);
+    Ok(Loaded { policy: Arc::new(loaded.policy), drawn })
+}
+
+/// What is odd about a file, and which of its interfaces are not there now.
+pub(super) fn all_warnings(loaded: &config::Loaded) -> Vec<Fault> {
     let mut warnings = loaded.warnings.clone();
     warnings.extend(loaded.check_links(&interfaces()));
-    let drawn = loaded.render(&warnings, colour);
-    Ok(Loaded { policy: Arc::new(loaded.policy), warnings, drawn })
+    warnings
 }
 
 /// The names of the interfaces that are there now.
@@ -73,8 +76,7 @@ pub(super) fn now() -> Timestamp {
 /// Runs the server until it is told to stop.
 pub(super) fn serve(args: &args::Serve, colour: bool) -> Result<(), Failure> {
     let loaded = load(&args.config, colour)?;
-    let serve =
-        Serve { config: args.config.clone(), observe: args.observe, recover: args.recover };
+    let serve = Serve { config: args.config.clone(), observe: args.observe, recover: args.recover };
     serve::run(&serve, loaded.policy, &loaded.drawn).map_err(|error| {
         match error.downcast::<StoreError>() {
             Ok(error) => error.into(),

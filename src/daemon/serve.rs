@@ -90,8 +90,7 @@ fn open_store(serve: &Serve, policy: &Policy) -> anyhow::Result<Opened> {
     let dir = &policy.server.state_dir;
     std::fs::create_dir_all(dir).with_context(|| format!("state_dir {}", dir.display()))?;
     let options = store_options(policy);
-    let (store, contents, recovery) =
-        DiskStore::open(&store_dir(policy), &options, serve.recover)?;
+    let (store, contents, recovery) = DiskStore::open(&store_dir(policy), &options, serve.recover)?;
     tell(&recovery, contents.leases.len());
     Ok((Some(Box::new(store)), contents))
 }
