@@ -10,8 +10,8 @@ use crate::config::raw::{File, RawNetwork};
 
 /// Reports networks that cannot be told apart or that nothing reaches.
 pub(super) fn check(file: &File, sink: &Sink) {
-    if file.networks.is_empty() {
-        let fault = Fault::new(FaultKind::Suspicious, &file.place, "no network is served");
+    if !file.has_networks {
+        let fault = Fault::unplaced(FaultKind::Suspicious, "", "no network is served");
         sink.push(fault.warning().expected("add a [[network]]"));
     }
     check_names(&file.networks, sink);

@@ -155,7 +155,7 @@ pub(in crate::config) static DHCP4: &[Row] = &[
     one(116, "auto-configure", Unit::Bool),
     list(117, "name-service-search", U16),
     no(118, "subnet-selection", RELAY),
-    list(119, "domain-search", Unit::Domain),
+    list(119, "domain-search", Unit::SearchDomain),
     list(120, "sip-servers", Unit::SipServer),
     list(121, "classless-static-routes", Unit::Route),
     one(122, "cablelabs-client-configuration", Unit::Suboptions),

@@ -28,6 +28,8 @@ pub(in crate::config) enum Unit {
     LongText,
     /// A DNS name (RFC 1035 s3.1).
     Domain,
+    /// A DNS name, compressed against the names before it (RFC 3397).
+    SearchDomain,
     Hex,
     /// Destination descriptor and router (RFC 3442).
     Route,
@@ -73,7 +75,7 @@ impl Unit {
             Unit::Seconds => "\"30m\" or seconds".into(),
             Unit::Bool => "true or false".into(),
             Unit::Text | Unit::LongText => "\"text\"".into(),
-            Unit::Domain => "\"example.net\"".into(),
+            Unit::Domain | Unit::SearchDomain => "\"example.net\"".into(),
             Unit::Hex => "{ hex = \"de ad\" }".into(),
             Unit::Route => "{ to = \"10.1.0.0/16\", via = \"10.0.0.1\" }".into(),
             Unit::SipServer => "\"10.0.0.1\" or \"sip.example.net\"".into(),

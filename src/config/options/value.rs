@@ -25,7 +25,6 @@ pub(super) fn encode(node: &Node<'_>, ty: Type, out: &mut Vec<u8>) -> Option<()>
         return node.bad("an empty list", "at least one value");
     }
     match ty.unit {
-        Unit::Domain => domains(&items, out),
         Unit::SipServer => sip_servers(&items, out),
         one => all(&items, |item| unit(item, one, out)),
     }
@@ -55,6 +54,7 @@ fn unit(node: &Node<'_>, unit: Unit, out: &mut Vec<u8>) -> Option<()> {
             out.extend(text.bytes());
         }
         Unit::Domain => encode::domain(out, &labels(node)?),
+        Unit::SearchDomain => encode::compressed_domain(out, &labels(node)?),
         Unit::Hex => out.extend(hex(node)?),
         Unit::Route => route(node, out)?,
         Unit::PcpServer => pcp_server(node, out)?,
@@ -105,14 +105,6 @@ fn labels<'a>(node: &Node<'a>) -> Option<Vec<&'a [u8]>> {
         Ok(labels) => Some(labels),
         Err(why) => node.bad(format!("not a domain name: {why}"), "as in \"example.net\""),
     }
-}
-
-/// Names of a list, compressed against each other (RFC 3397).
-fn domains(items: &[Node<'_>], out: &mut Vec<u8>) -> Option<()> {
-    all(items, |item| {
-        encode::compressed_domain(out, &labels(item)?);
-        Some(())
-    })
 }
 
 fn ip_pair(node: &Node<'_>, out: &mut Vec<u8>) -> Option<()> {
