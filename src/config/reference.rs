@@ -91,8 +91,11 @@ fn table<'a>(out: &mut String, rows: impl Iterator<Item = &'a Row>) {
     out.push_str("| code | name | value |\n| --- | --- | --- |\n");
     for row in rows {
         let form = row.ty.form();
-        let form =
-            if row.ty.list || form.starts_with(['"', '{', '[']) { words(&form) } else { form };
+        let form = match form.split_once(" or ") {
+            Some((first, rest)) if first.starts_with('"') => format!("`{first}` or {rest}"),
+            _ if form.starts_with(['"', '{', '[']) => format!("`{form}`"),
+            _ => form,
+        };
         let _ = writeln!(out, "| {} | `{}` | {form} |", row.code, row.name);
     }
 }

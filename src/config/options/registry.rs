@@ -48,9 +48,9 @@ const QUERY: &str = "it belongs to lease queries";
 #[rustfmt::skip]
 pub(in crate::config) static DHCP4: &[Row] = &[
     no(0, "pad", "it is part of the packet's framing"),
-    one(1, "subnet-mask", Unit::Ip),
+    one(1, "subnet-mask", Unit::Mask),
     one(2, "time-offset", Unit::signed(4)),
-    list(3, "routers", Unit::Ip),
+    list(3, "routers", Unit::Host),
     list(4, "time-servers", Unit::Ip),
     list(5, "name-servers", Unit::Ip),
     list(6, "domain-name-servers", Unit::Ip),
@@ -93,7 +93,7 @@ pub(in crate::config) static DHCP4: &[Row] = &[
     one(43, "vendor-encapsulated-options", Unit::Suboptions),
     list(44, "netbios-name-servers", Unit::Ip),
     list(45, "netbios-dd-server", Unit::Ip),
-    one(46, "netbios-node-type", U8),
+    one(46, "netbios-node-type", Unit::NodeType),
     one(47, "netbios-scope", Unit::Text),
     list(48, "font-servers", Unit::Ip),
     list(49, "x-display-manager", Unit::Ip),

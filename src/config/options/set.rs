@@ -153,9 +153,6 @@ pub(super) fn encode(
         Form::Plain => {
             let ty = plain_type(wrapped, known, place)?;
             value::encode(node, ty, &mut data)?;
-            if space == Space::Dhcp4 {
-                value::check_meaning(node, known.code, &data)?;
-            }
         }
     }
     if data.len() > OPTION_BYTES_MAX {

@@ -12,6 +12,12 @@ pub(in crate::config) struct Type {
 pub(in crate::config) enum Unit {
     Ip,
     Ip6,
+    /// The address of one host.
+    Host,
+    /// Ones, then zeros (RFC 2132 s3.3).
+    Mask,
+    /// B, P, M or H node (RFC 2132 s8.7).
+    NodeType,
     /// Two addresses: an address and a mask, or a destination and a router (RFC 2132 s4.3, s5.8).
     IpPair,
     /// A big-endian integer of `bytes` bytes within `min..=max`.
@@ -68,7 +74,9 @@ impl Unit {
     /// The value as it is written.
     fn form(self) -> String {
         match self {
-            Unit::Ip => "\"10.0.0.1\"".into(),
+            Unit::Mask => "\"255.255.255.0\"".into(),
+            Unit::NodeType => "1, 2, 4 or 8".into(),
+            Unit::Ip | Unit::Host => "\"10.0.0.1\"".into(),
             Unit::Ip6 => "\"2001:db8::1\"".into(),
             Unit::IpPair => "[\"10.1.0.0\", \"10.0.0.1\"]".into(),
             Unit::Int { min, max, .. } => format!("{min} to {max}"),
@@ -78,7 +86,7 @@ impl Unit {
             Unit::Domain | Unit::SearchDomain => "\"example.net\"".into(),
             Unit::Hex => "{ hex = \"de ad\" }".into(),
             Unit::Route => "{ to = \"10.1.0.0/16\", via = \"10.0.0.1\" }".into(),
-            Unit::SipServer => "\"10.0.0.1\" or \"sip.example.net\"".into(),
+            Unit::SipServer => "\"sip.example.net\"".into(),
             Unit::PcpServer => "[\"10.0.0.1\"]".into(),
             Unit::SlpAgents => "{ mandatory = false, addresses = [\"10.0.0.1\"] }".into(),
             Unit::SlpScope => "{ mandatory = false, scope = \"text\" }".into(),

@@ -6,7 +6,6 @@ use crate::base::Span;
 use crate::config::encode;
 use crate::config::fault::FaultKind;
 use crate::config::node::Node;
-use crate::config::scalar::is_unicast;
 
 use super::types::{Type, Unit};
 
@@ -39,6 +38,9 @@ fn all<'a>(items: &[Node<'a>], mut read: impl FnMut(&Node<'a>) -> Option<()>) ->
 fn unit(node: &Node<'_>, unit: Unit, out: &mut Vec<u8>) -> Option<()> {
     match unit {
         Unit::Ip => out.extend(node.ip()?.octets()),
+        Unit::Host => out.extend(node.unicast()?.octets()),
+        Unit::Mask => out.extend(mask(node)?.octets()),
+        Unit::NodeType => out.push(node_type(node)?),
         Unit::Ip6 => out.extend(ip6(node)?.octets()),
         Unit::IpPair => ip_pair(node, out)?,
         Unit::Int { bytes, min, max } => int(node.integer(min, max)?, bytes, out),
@@ -84,6 +86,21 @@ fn flag(node: &Node<'_>) -> Option<bool> {
         (_, Some(n @ (0 | 1))) => Some(n == 1),
         (_, Some(_)) => node.bad("number out of range", "true, false, 1 or 0"),
         _ => node.wrong_type("true or false"),
+    }
+}
+
+fn mask(node: &Node<'_>) -> Option<Ipv4Addr> {
+    let mask = node.ip()?;
+    if mask.to_bits().leading_ones() + mask.to_bits().trailing_zeros() == 32 {
+        return Some(mask);
+    }
+    node.bad("not a subnet mask", "as in \"255.255.255.0\"")
+}
+
+fn node_type(node: &Node<'_>) -> Option<u8> {
+    match node.integer(1, 8)? {
+        n @ (1 | 2 | 4 | 8) => Some(n as u8),
+        _ => node.bad("no such node type", "1, 2, 4 or 8"),
     }
 }
 
@@ -228,31 +245,6 @@ fn sixrd(node: &Node<'_>, out: &mut Vec<u8>) -> Option<()> {
     out.extend(addr.octets());
     match addresses(&relays, out)? {
         0 => relays.bad("an empty list", "at least one border relay"),
-        _ => Some(()),
-    }
-}
-
-/// What a value of this option must be beyond its type.
-pub(super) fn check_meaning(node: &Node<'_>, code: u8, data: &[u8]) -> Option<()> {
-    match code {
-        // RFC 2132 s8.7: B, P, M or H node.
-        46 if !matches!(data, [1 | 2 | 4 | 8]) => node.bad("no such node type", "1, 2, 4 or 8"),
-        // RFC 2132 s3.5: routers are hosts.
-        3 => {
-            let router = |bytes: &[u8]| <[u8; 4]>::try_from(bytes).map(Ipv4Addr::from);
-            if data.chunks(4).filter_map(|b| router(b).ok()).all(is_unicast) {
-                return Some(());
-            }
-            node.bad("a router that is not the address of one host", "unicast addresses")
-        }
-        // RFC 2132 s3.3: a subnet mask is ones, then zeros.
-        1 => {
-            let mask = data.try_into().map(u32::from_be_bytes).unwrap_or(0);
-            if mask.leading_ones() + mask.trailing_zeros() == 32 {
-                return Some(());
-            }
-            node.bad("not a subnet mask", "as in \"255.255.255.0\"")
-        }
         _ => Some(()),
     }
 }
