@@ -209,7 +209,9 @@ impl<'a> Node<'a> {
             let hw = hw.and_then(|(htype, bytes)| HwAddr::new(htype, &bytes));
             return hw.or_else(|| self.bad("not a hardware address", expected));
         }
-        let Ok(mac) = text.parse::<Mac>() else {
+        let digits = |b: u8| b.is_ascii_hexdigit() || matches!(b, b':' | b'-');
+        let mac = text.parse::<Mac>().ok().filter(|_| text.bytes().all(digits));
+        let Some(mac) = mac else {
             return self.bad("not a hardware address", expected);
         };
         if mac.is_group() {
