@@ -1,5 +1,6 @@
 //! Bytes of option values that are more than integers and addresses. Plain ones are written where
-//! they are read (`options::value`); splitting of long options (RFC 3396) is the sender's.
+//! they are read (`options::value`); splitting of long options (RFC 3396) is the sender's. dhcproto
+//! knows half of the options and splits what it encodes, so it judges these bytes in tests instead.
 
 use std::net::Ipv4Addr;
 

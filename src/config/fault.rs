@@ -173,6 +173,11 @@ impl Fault {
         self.span.as_ref().map(|span| source.line_of(span.start))
     }
 
+    /// Whether it points at some text, and not only at a place between two characters.
+    pub(super) fn has_text(&self) -> bool {
+        self.span.as_ref().is_some_and(|span| !span.is_empty())
+    }
+
     pub(super) fn at(mut self, place: &Place) -> Fault {
         self.span = Some(place.span.clone());
         self
@@ -347,7 +352,11 @@ pub struct Faults {
 impl Faults {
     /// In the order of the file, errors and warnings; at most [`FAULTS_MAX`].
     pub(super) fn new(source: Source, mut list: Vec<Fault>) -> Faults {
-        list.sort_by_key(|f| f.span.as_ref().map_or((0, 0), |s| (s.start, s.end)));
+        // What is about no line comes last. A contradiction that several levels inherit is met
+        // at each of them, and told once.
+        let place = |f: &Fault| f.span.as_ref().map_or((usize::MAX, 0), |s| (s.start, s.end));
+        list.sort_by(|a, b| place(a).cmp(&place(b)).then_with(|| a.message.cmp(&b.message)));
+        list.dedup_by(|a, b| a.span == b.span && a.key == b.key && a.message == b.message);
         let more = list.len().saturating_sub(FAULTS_MAX);
         list.truncate(FAULTS_MAX);
         list.iter_mut().for_each(|fault| source.locate(fault));
@@ -398,7 +407,7 @@ impl Faults {
     }
 }
 
-/// One line per fault: `lan.toml:3:9: message (key); expected`.
+/// One line per fault.
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, fault) in self.list.iter().enumerate() {
@@ -413,16 +422,23 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// `lan.toml:3:9: message (key); expected`.
+/// `lan.toml:3:9: key: message, found "x"; expected`.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
         if self.line > 0 {
             write!(f, ":{}:{}", self.line, self.column)?;
         }
-        write!(f, ": {}", self.message)?;
+        f.write_str(": ")?;
         if !self.key.is_empty() {
-            write!(f, " ({})", self.key)?;
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)?;
+        if matches!(self.kind, FaultKind::BadValue | FaultKind::WrongType) {
+            write!(f, ", found {}", self.found)?;
+        }
+        if let Some(related) = &self.related {
+            write!(f, " ({} at line {})", related.message, related.line)?;
         }
         if !self.expected.is_empty() {
             write!(f, "; {}", self.expected)?;

@@ -2,7 +2,7 @@
 //! frozen as a [`policy`].
 //!
 //! The way of a file: [`load`] reads it, [`check()`] parses it with the position of every value;
-//! [`node`] walks the tables against the list of known keys in [`schema`]; [`scalar`] and
+//! [`node`] walks the tables against the list of known keys in [`schema`] and [`keys`]; [`scalar`] and
 //! [`options`] understand single values; [`check`](mod@check) compares them with each other. Every
 //! fault goes to one sink and none ends the run, so that one run shows all of them.
 //!
@@ -12,6 +12,7 @@
 mod check;
 mod encode;
 mod fault;
+mod keys;
 mod links;
 mod node;
 mod options;
@@ -19,6 +20,7 @@ pub mod policy;
 mod raw;
 mod read;
 mod read_network;
+pub mod reference;
 mod scalar;
 mod schema;
 mod syntax;

@@ -167,7 +167,8 @@ impl<'a> Node<'a> {
         Some(table)
     }
 
-    /// Name, place of the name, and value of each entry of a table whose keys are free.
+    /// Name, place of the name, and value of each entry of a table whose keys are free, in the
+    /// order of the file.
     pub(super) fn entries(&self, want: &str) -> Option<Vec<(&'a str, Place, Node<'a>)>> {
         let Some(entries) = self.value.as_table() else { return self.wrong_type(want) };
         let entry = |(key, value): (&'a toml::Spanned<toml::de::DeString<'a>>, _)| {
@@ -180,7 +181,10 @@ impl<'a> Node<'a> {
             };
             (&**key.get_ref(), Place { span: key.span(), key: path }, node)
         };
-        Some(entries.iter().map(entry).collect())
+        let mut found: Vec<_> = entries.iter().map(entry).collect();
+        // The parser's tables are in the order of their keys; faults speak of first and second.
+        found.sort_by_key(|(_, place, _)| place.span.start);
+        Some(found)
     }
 
     /// Whether it is a table with this key.
@@ -199,10 +203,6 @@ impl<'a> Table<'a> {
 
     pub(super) fn push(&self, fault: Fault) {
         self.sink.push(fault);
-    }
-
-    pub(super) fn sink(&self) -> &'a Sink {
-        self.sink
     }
 
     /// The value of `key`, which must be one of the section's.

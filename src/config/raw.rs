@@ -22,8 +22,8 @@ pub(super) struct File {
     pub(super) settings: RawSettings,
     pub(super) classes: Vec<RawClass>,
     pub(super) networks: Vec<RawNetwork>,
-    /// The whole document, for faults that have no better place.
-    pub(super) place: Place,
+    /// Networks are written, even if what they say is wrong.
+    pub(super) has_networks: bool,
 }
 
 /// Settings of one level; `settings.lease` is filled in by the check of lease times.
@@ -79,6 +79,8 @@ pub(super) struct RawNetwork {
 /// `[[network.subnet]]`.
 pub(super) struct RawSubnet {
     pub(super) prefix: Option<At<Prefix4>>,
+    /// Pools are written, even if what they say is wrong.
+    pub(super) has_pools: bool,
     pub(super) pools: Vec<RawPool>,
     pub(super) reservations: Vec<RawReservation>,
     pub(super) settings: RawSettings,

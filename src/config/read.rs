@@ -22,6 +22,7 @@ const PATH_BYTES_MAX: usize = 4095;
 /// sname without its NUL (RFC 2131 s2).
 const SERVER_NAME_BYTES_MAX: usize = 63;
 const BOOT_FILE_BYTES_MAX: usize = 1024;
+const ACCOUNT_BYTES_MAX: usize = 64;
 const CLASSES_MAX: usize = 1000;
 const MIB: u64 = 1 << 20;
 
@@ -43,7 +44,7 @@ pub(super) fn file(root: &Table<'_>) -> File {
         settings: settings(root, &defs),
         networks: super::read_network::networks(root, &defs, &names),
         classes,
-        place: root.place.clone(),
+        has_networks: root.get("network").is_some(),
     }
 }
 
@@ -119,7 +120,7 @@ pub(super) fn settings(table: &Table<'_>, defs: &Definitions) -> RawSettings {
         server_name: get("server_name").and_then(|n| n.text(SERVER_NAME_BYTES_MAX)).map(Arc::from),
         boot_file: get("boot_file").and_then(|n| n.text(BOOT_FILE_BYTES_MAX)).map(Arc::from),
         lease: LeaseTimes::default(),
-        account: get("account").and_then(|n| n.name()),
+        account: get("account").and_then(|n| n.text(ACCOUNT_BYTES_MAX)).map(Arc::from),
     };
     RawSettings { settings, lease: get("lease").and_then(|n| lease(&n)).unwrap_or_default() }
 }

@@ -117,6 +117,7 @@ fn subnet(table: &Table<'_>, defs: &Definitions, classes: &ClassNames) -> RawSub
     );
     RawSubnet {
         prefix: table.require("prefix").and_then(|n| Some(n.at(n.prefix()?))),
+        has_pools: ["pools", "pool"].iter().any(|key| table.get(key).is_some()),
         pools,
         reservations: tables(table.get("reservation"), &schema::RESERVATION, |t| {
             reservation(t, defs)

@@ -10,7 +10,7 @@ use super::fault::FaultKind;
 use super::node::{Node, nearest};
 use super::policy::{Bytes, Pattern};
 
-/// Longest name of a network, class or account, in bytes.
+/// Longest name of a network or class, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 /// Longest interface name (IFNAMSIZ without its NUL).
 const INTERFACE_BYTES_MAX: usize = 15;
@@ -160,7 +160,7 @@ impl<'a> Node<'a> {
         Some(text)
     }
 
-    /// The name of a network, class or account.
+    /// The name of a network or class.
     pub(super) fn name(&self) -> Option<Arc<str>> {
         let text = self.text(NAME_BYTES_MAX)?;
         if text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | ':')) {
@@ -205,12 +205,13 @@ impl<'a> Node<'a> {
         let text = self.string("a hardware address in a string")?;
         if let Some((htype, bytes)) = text.split_once('/') {
             let bytes = parse_hex(bytes).filter(|b| !b.is_empty());
-            return match (htype.parse(), bytes.and_then(|b| Some((b.len(), b)))) {
-                (Ok(htype), Some((1..=16, bytes))) => HwAddr::new(htype, &bytes),
-                _ => self.bad("not a hardware address", expected),
-            };
+            let hw = htype.parse().ok().zip(bytes);
+            let hw = hw.and_then(|(htype, bytes)| HwAddr::new(htype, &bytes));
+            return hw.or_else(|| self.bad("not a hardware address", expected));
         }
-        let Ok(mac) = text.parse::<Mac>() else {
+        let digits = |b: u8| b.is_ascii_hexdigit() || matches!(b, b':' | b'-');
+        let mac = text.parse::<Mac>().ok().filter(|_| text.bytes().all(digits));
+        let Some(mac) = mac else {
             return self.bad("not a hardware address", expected);
         };
         if mac.is_group() {

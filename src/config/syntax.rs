@@ -5,6 +5,8 @@ use toml::de::DeTable;
 
 use super::fault::{Fault, FaultKind, Place, Source};
 
+const UNCLOSED: &str = "a list that is not closed";
+
 /// Parses as far as it goes; the faults are empty if the tree is whole.
 pub(super) fn parse<'a>(text: &'a str, source: &Source) -> (Spanned<DeTable<'a>>, Vec<Fault>) {
     let (document, errors) = DeTable::parse_recoverable(text);
@@ -26,7 +28,7 @@ pub(super) fn parse<'a>(text: &'a str, source: &Source) -> (Spanned<DeTable<'a>>
         if let Some(at) = found.iter().position(|(_, fault)| begins(fault)) {
             found.truncate(at + 1);
             if let Some((_, fault)) = found.last_mut() {
-                fault.message = "a list that is not closed".to_owned();
+                fault.message = UNCLOSED.to_owned();
                 fault.expected = "`]` after its last element".to_owned();
             }
         }
@@ -45,10 +47,11 @@ pub(super) fn with_values(
 ) -> Vec<Fault> {
     let lines: Vec<usize> = broken.iter().filter_map(|f| f.line_in(source)).collect();
     let single = |fault: &Fault| matches!(fault.kind, FaultKind::BadValue | FaultKind::WrongType);
-    let unclosed = broken.iter().any(|f| f.message == "a list that is not closed");
+    let unclosed = broken.iter().any(|f| f.message == UNCLOSED);
     if !unclosed {
         let apart = |f: &Fault| f.line_in(source).is_some_and(|line| !lines.contains(&line));
-        broken.extend(found.into_iter().filter(|f| single(f) && apart(f)));
+        // The parser stands in a value of no text for one that it could not read.
+        broken.extend(found.into_iter().filter(|f| f.has_text() && single(f) && apart(f)));
     }
     broken
 }

@@ -113,12 +113,11 @@ impl Times {
 
 /// Reports `low > high` if both were said.
 fn not_above(low: (&Time, &str), high: (&Time, &str), sink: &Sink) {
+    let (Some(low_at), Some(high_at)) = (&low.0.said, &high.0.said) else { return };
     if low.0.span > high.0.span {
-        if let (Some(low_at), Some(high_at)) = (&low.0.said, &high.0.said) {
-            let message =
-                format!("lease {} {} is longer than {} {}", low.1, low.0.span, high.1, high.0.span);
-            report(message, "min <= default <= max", low_at, high_at, sink);
-        }
+        let message =
+            format!("lease {} {} is longer than {} {}", low.1, low.0.span, high.1, high.0.span);
+        report(message, "min <= default <= max", low_at, high_at, sink);
     }
 }
 

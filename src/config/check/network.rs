@@ -50,8 +50,9 @@ pub(super) fn build(
             subnets.push(subnet);
         }
     }
+    prefixes.sort_by_key(|(prefix, _)| *prefix);
     let direct = raw.reservations.into_iter().filter_map(|r| {
-        let home = r.addr.as_ref().and_then(|a| prefixes.iter().find(|(p, _)| p.contains(a.value)));
+        let home = r.addr.as_ref().and_then(|a| reservation::home(&prefixes, a.value));
         let times = home.map_or(&outer.times, |(_, times)| times);
         build_reservation(r, times, sink)
     });
@@ -97,7 +98,7 @@ fn check_use(raw: &RawNetwork, sink: &Sink) {
         let fault = Fault::new(FaultKind::Suspicious, place, message);
         sink.push(fault.warning().expected(expected));
     };
-    let pools = raw.subnets.iter().any(|subnet| !subnet.pools.is_empty());
+    let pools = raw.subnets.iter().any(|subnet| subnet.has_pools);
     if !pools && reservation::all(raw).next().is_none() {
         warn(&raw.place, "this network has no address to give", "add pools or reservations");
     }

@@ -26,7 +26,7 @@ pub(super) fn range(pool: &RawPool, prefix: &At<Prefix4>, sink: &Sink) -> Option
     if !(subnet.contains(range.first) && subnet.contains(range.last)) {
         let message = format!("the pool is not inside its subnet {subnet}");
         let fault = Fault::new(FaultKind::Outside, place, message);
-        let expected = format!("addresses from {}", subnet.range());
+        let expected = format!("addresses within {}", subnet.range());
         sink.push(fault.related(&prefix.place, "the subnet").expected(expected));
         return None;
     }
@@ -80,7 +80,7 @@ pub(super) fn build(raw: RawPool, range: Range4, taken: &[Ipv4Addr], sink: &Sink
             raw.range.value.contains(at.value.first) && raw.range.value.contains(at.value.last);
         if !inside {
             let fault = Fault::new(FaultKind::Outside, &at.place, "excluded outside its pool");
-            let expected = format!("addresses from {}", raw.range.value);
+            let expected = format!("addresses within {}", raw.range.value);
             sink.push(fault.related(&raw.range.place, "the pool").expected(expected));
             continue;
         }

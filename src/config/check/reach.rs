@@ -10,8 +10,8 @@ use crate::config::raw::{File, RawNetwork};
 
 /// Reports networks that cannot be told apart or that nothing reaches.
 pub(super) fn check(file: &File, sink: &Sink) {
-    if file.networks.is_empty() {
-        let fault = Fault::new(FaultKind::Suspicious, &file.place, "no network is served");
+    if !file.has_networks {
+        let fault = Fault::unplaced(FaultKind::Suspicious, "", "no network is served");
         sink.push(fault.warning().expected("add a [[network]]"));
     }
     check_names(&file.networks, sink);
@@ -51,10 +51,14 @@ fn check_interfaces(file: &File, sink: &Sink) {
             sink.push(fault.related(place, "first here").expected("one network per interface"));
         }
     }
-    for (i, (network, at)) in claims.iter().enumerate() {
-        for (other_network, other) in claims.get(i + 1..).unwrap_or_default() {
-            if network != other_network && collide(&at.value, &other.value) {
-                report_collision(at, other, sink);
+    // Names in full meet only if they are equal, which was seen above.
+    let globs = claims.iter().filter(|(_, at)| !at.value.is_literal());
+    for (network, glob) in globs {
+        for (other_network, other) in &claims {
+            let (first, second) = in_order(glob, other);
+            let once = other.value.is_literal() || std::ptr::eq(first, *glob);
+            if once && network != other_network && collide(&glob.value, &other.value) {
+                report_collision(first, second, sink);
             }
         }
     }
@@ -68,9 +72,14 @@ fn check_interfaces(file: &File, sink: &Sink) {
     }
 }
 
+/// The two as the file has them.
+fn in_order<'a>(a: &'a At<Pattern>, b: &'a At<Pattern>) -> (&'a At<Pattern>, &'a At<Pattern>) {
+    if a.place.span.start <= b.place.span.start { (a, b) } else { (b, a) }
+}
+
 /// Whether some interface could belong to both, though they are not written the same.
 fn collide(a: &Pattern, b: &Pattern) -> bool {
-    a != b && !(a.is_literal() && b.is_literal()) && a.meets(b)
+    a != b && a.meets(b)
 }
 
 fn report_collision(first: &At<Pattern>, second: &At<Pattern>, sink: &Sink) {

@@ -1,6 +1,8 @@
 //! Options as the file names them, encoded as they stand on the wire.
 
 mod define;
+#[cfg(test)]
+mod oracle;
 pub(super) mod registry;
 mod set;
 pub(super) mod types;

@@ -49,7 +49,25 @@ pub(in crate::config) fn read(node: &Node<'_>, defs: &Definitions) -> OptionSet 
     }
     let mut entries: Vec<PolicyOption> = entries.into_iter().map(|(option, _)| option).collect();
     entries.sort_by_key(|option| option.code);
-    OptionSet { entries }
+    let set = OptionSet { entries };
+    warn_of_lost_router(node, &set);
+    set
+}
+
+/// RFC 3442: a client that takes classless routes ignores routers, so the default route must be
+/// among them.
+fn warn_of_lost_router(node: &Node<'_>, set: &OptionSet) {
+    let (Some(routes), Some(_)) = (set.get(121), set.get(3)) else { return };
+    let mut rest = &*routes.data;
+    while let Some((len, tail)) = rest.split_first() {
+        if *len == 0 {
+            return;
+        }
+        rest = tail.get(usize::from(len.div_ceil(8)) + 4..).unwrap_or_default();
+    }
+    let message = "clients that take classless-static-routes ignore routers";
+    let expected = "add the default route to them: { to = \"0.0.0.0/0\", via = \"..\" }";
+    node.push(node.fault(FaultKind::Suspicious, message).expected(expected).warning());
 }
 
 /// Takes the wrapping table off, if there is one.
@@ -71,6 +89,12 @@ pub(super) fn unwrap<'a>(node: &Node<'a>, always_allowed: bool) -> Option<Wrappe
                 Some(flag) => always = flag,
                 None => failed = true,
             },
+            "always" => {
+                let message = "`always` within an option";
+                let fault = Fault::new(FaultKind::UnknownKey, &place, message);
+                node.push(fault.expected("say it beside `suboptions`, for the whole option"));
+                failed = true;
+            }
             "type" => match entry.word(&WORDS) {
                 Some(unit) => word = Some(unit),
                 None => failed = true,
@@ -129,9 +153,6 @@ pub(super) fn encode(
         Form::Plain => {
             let ty = plain_type(wrapped, known, place)?;
             value::encode(node, ty, &mut data)?;
-            if space == Space::Dhcp4 {
-                value::check_meaning(node, known.code, &data)?;
-            }
         }
     }
     if data.len() > OPTION_BYTES_MAX {

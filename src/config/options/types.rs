@@ -12,6 +12,12 @@ pub(in crate::config) struct Type {
 pub(in crate::config) enum Unit {
     Ip,
     Ip6,
+    /// The address of one host.
+    Host,
+    /// Ones, then zeros (RFC 2132 s3.3).
+    Mask,
+    /// B, P, M or H node (RFC 2132 s8.7).
+    NodeType,
     /// Two addresses: an address and a mask, or a destination and a router (RFC 2132 s4.3, s5.8).
     IpPair,
     /// A big-endian integer of `bytes` bytes within `min..=max`.
@@ -28,6 +34,8 @@ pub(in crate::config) enum Unit {
     LongText,
     /// A DNS name (RFC 1035 s3.1).
     Domain,
+    /// A DNS name, compressed against the names before it (RFC 3397).
+    SearchDomain,
     Hex,
     /// Destination descriptor and router (RFC 3442).
     Route,
@@ -66,17 +74,19 @@ impl Unit {
     /// The value as it is written.
     fn form(self) -> String {
         match self {
-            Unit::Ip => "\"10.0.0.1\"".into(),
+            Unit::Mask => "\"255.255.255.0\"".into(),
+            Unit::NodeType => "1, 2, 4 or 8".into(),
+            Unit::Ip | Unit::Host => "\"10.0.0.1\"".into(),
             Unit::Ip6 => "\"2001:db8::1\"".into(),
             Unit::IpPair => "[\"10.1.0.0\", \"10.0.0.1\"]".into(),
             Unit::Int { min, max, .. } => format!("{min} to {max}"),
             Unit::Seconds => "\"30m\" or seconds".into(),
             Unit::Bool => "true or false".into(),
             Unit::Text | Unit::LongText => "\"text\"".into(),
-            Unit::Domain => "\"example.net\"".into(),
+            Unit::Domain | Unit::SearchDomain => "\"example.net\"".into(),
             Unit::Hex => "{ hex = \"de ad\" }".into(),
             Unit::Route => "{ to = \"10.1.0.0/16\", via = \"10.0.0.1\" }".into(),
-            Unit::SipServer => "\"10.0.0.1\" or \"sip.example.net\"".into(),
+            Unit::SipServer => "\"sip.example.net\"".into(),
             Unit::PcpServer => "[\"10.0.0.1\"]".into(),
             Unit::SlpAgents => "{ mandatory = false, addresses = [\"10.0.0.1\"] }".into(),
             Unit::SlpScope => "{ mandatory = false, scope = \"text\" }".into(),

@@ -6,7 +6,6 @@ use crate::base::Span;
 use crate::config::encode;
 use crate::config::fault::FaultKind;
 use crate::config::node::Node;
-use crate::config::scalar::is_unicast;
 
 use super::types::{Type, Unit};
 
@@ -25,7 +24,6 @@ pub(super) fn encode(node: &Node<'_>, ty: Type, out: &mut Vec<u8>) -> Option<()>
         return node.bad("an empty list", "at least one value");
     }
     match ty.unit {
-        Unit::Domain => domains(&items, out),
         Unit::SipServer => sip_servers(&items, out),
         one => all(&items, |item| unit(item, one, out)),
     }
@@ -40,6 +38,9 @@ fn all<'a>(items: &[Node<'a>], mut read: impl FnMut(&Node<'a>) -> Option<()>) ->
 fn unit(node: &Node<'_>, unit: Unit, out: &mut Vec<u8>) -> Option<()> {
     match unit {
         Unit::Ip => out.extend(node.ip()?.octets()),
+        Unit::Host => out.extend(node.unicast()?.octets()),
+        Unit::Mask => out.extend(mask(node)?.octets()),
+        Unit::NodeType => out.push(node_type(node)?),
         Unit::Ip6 => out.extend(ip6(node)?.octets()),
         Unit::IpPair => ip_pair(node, out)?,
         Unit::Int { bytes, min, max } => int(node.integer(min, max)?, bytes, out),
@@ -55,6 +56,7 @@ fn unit(node: &Node<'_>, unit: Unit, out: &mut Vec<u8>) -> Option<()> {
             out.extend(text.bytes());
         }
         Unit::Domain => encode::domain(out, &labels(node)?),
+        Unit::SearchDomain => encode::compressed_domain(out, &labels(node)?),
         Unit::Hex => out.extend(hex(node)?),
         Unit::Route => route(node, out)?,
         Unit::PcpServer => pcp_server(node, out)?,
@@ -87,6 +89,21 @@ fn flag(node: &Node<'_>) -> Option<bool> {
     }
 }
 
+fn mask(node: &Node<'_>) -> Option<Ipv4Addr> {
+    let mask = node.ip()?;
+    if mask.to_bits().leading_ones() + mask.to_bits().trailing_zeros() == 32 {
+        return Some(mask);
+    }
+    node.bad("not a subnet mask", "as in \"255.255.255.0\"")
+}
+
+fn node_type(node: &Node<'_>) -> Option<u8> {
+    match node.integer(1, 8)? {
+        n @ (1 | 2 | 4 | 8) => Some(n as u8),
+        _ => node.bad("no such node type", "1, 2, 4 or 8"),
+    }
+}
+
 fn ip6(node: &Node<'_>) -> Option<Ipv6Addr> {
     let text = node.string("an IPv6 address in a string")?;
     text.parse().ok().or_else(|| node.bad("not an IPv6 address", "as in \"2001:db8::1\""))
@@ -105,14 +122,6 @@ fn labels<'a>(node: &Node<'a>) -> Option<Vec<&'a [u8]>> {
         Ok(labels) => Some(labels),
         Err(why) => node.bad(format!("not a domain name: {why}"), "as in \"example.net\""),
     }
-}
-
-/// Names of a list, compressed against each other (RFC 3397).
-fn domains(items: &[Node<'_>], out: &mut Vec<u8>) -> Option<()> {
-    all(items, |item| {
-        encode::compressed_domain(out, &labels(item)?);
-        Some(())
-    })
 }
 
 fn ip_pair(node: &Node<'_>, out: &mut Vec<u8>) -> Option<()> {
@@ -236,31 +245,6 @@ fn sixrd(node: &Node<'_>, out: &mut Vec<u8>) -> Option<()> {
     out.extend(addr.octets());
     match addresses(&relays, out)? {
         0 => relays.bad("an empty list", "at least one border relay"),
-        _ => Some(()),
-    }
-}
-
-/// What a value of this option must be beyond its type.
-pub(super) fn check_meaning(node: &Node<'_>, code: u8, data: &[u8]) -> Option<()> {
-    match code {
-        // RFC 2132 s8.7: B, P, M or H node.
-        46 if !matches!(data, [1 | 2 | 4 | 8]) => node.bad("no such node type", "1, 2, 4 or 8"),
-        // RFC 2132 s3.5: routers are hosts.
-        3 => {
-            let router = |bytes: &[u8]| <[u8; 4]>::try_from(bytes).map(Ipv4Addr::from);
-            if data.chunks(4).filter_map(|b| router(b).ok()).all(is_unicast) {
-                return Some(());
-            }
-            node.bad("a router that is not the address of one host", "unicast addresses")
-        }
-        // RFC 2132 s3.3: a subnet mask is ones, then zeros.
-        1 => {
-            let mask = data.try_into().map(u32::from_be_bytes).unwrap_or(0);
-            if mask.leading_ones() + mask.trailing_zeros() == 32 {
-                return Some(());
-            }
-            node.bad("not a subnet mask", "as in \"255.255.255.0\"")
-        }
         _ => Some(()),
     }
 }
