@@ -85,7 +85,7 @@ fn compare_option(ours: &Message<'_>, theirs: &DhcpOption) {
         O::ClientMachineIdentifier(data) => {
             assert_eq!(ours.machine_uuid().unwrap()[..], data[1..]);
         }
-        O::DisableSLAAC(value) => assert_eq!(ours.auto_configure(), Some(value.clone() as u8)),
+        O::DisableSLAAC(value) => assert_eq!(ours.auto_configure(), Some(*value as u8)),
         O::SubnetSelection(addr) => assert_eq!(ours.subnet_selection(), Some(*addr)),
         O::DomainSearch(names) => {
             let names: Vec<String> =

@@ -343,7 +343,7 @@ impl<'a> Message<'a> {
 
     /// Option 93: architectures (RFC 4578 s2.1). None where its length is odd.
     pub fn archs(&self) -> impl Iterator<Item = u16> + use<'a> {
-        let data = self.option(opt::CLIENT_ARCH).filter(|data| data.len() % 2 == 0);
+        let data = self.option(opt::CLIENT_ARCH).filter(|data| data.len().is_multiple_of(2));
         let data = data.unwrap_or_default();
         (0..data.len() / 2).filter_map(move |i| {
             let pair = data.get(2 * i..2 * i + 2)?;

@@ -23,7 +23,7 @@ pub(crate) fn read_everything(m: &Message<'_>) {
     let wanted = m.parameter_list().unwrap_or_default();
     assert!(wanted.iter().all(|code| m.wants(*code)));
     let archs = m.option(93).unwrap_or_default();
-    assert_eq!(m.archs().count(), if archs.len() % 2 == 0 { archs.len() / 2 } else { 0 });
+    assert_eq!(m.archs().count(), if archs.len().is_multiple_of(2) { archs.len() / 2 } else { 0 });
     let classes: usize = m.user_classes().map(|class| class.len()).sum();
     assert!(classes <= m.user_class().unwrap_or_default().len());
     if let Some(name) = m.hostname() {
