@@ -9,8 +9,9 @@
 //! machine cannot take another's name by asking for it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -178,7 +179,10 @@ impl HostsFile {
         unready.push(file_name);
         unready.push(".new");
         let unready = self.path.with_file_name(unready);
-        let mut out = BufWriter::new(File::create(&unready)?);
+        let file = File::create(&unready)?;
+        // Whatever the umask: a DNS server runs as somebody else.
+        file.set_permissions(Permissions::from_mode(0o644))?;
+        let mut out = BufWriter::new(file);
         self.render(&mut out)?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?;
         std::fs::rename(&unready, &self.path)

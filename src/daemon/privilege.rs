@@ -28,8 +28,11 @@ pub fn drop_privileges() -> io::Result<()> {
     let kept = held.permitted & (NEEDED | USEFUL);
     set_no_new_privs(true)?;
     clear_ambient_capability_set()?;
-    let none = CapabilitySet::empty();
-    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: none })?;
+    // The unit grants no more than is kept, and forbids the system call.
+    if held.permitted != kept {
+        let inheritable = CapabilitySet::empty();
+        set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable })?;
+    }
     Ok(())
 }
 
