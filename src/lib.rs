@@ -4,6 +4,7 @@ pub mod api;
 pub mod base;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod engine;
 pub mod import;
 pub mod lab;

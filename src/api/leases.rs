@@ -90,7 +90,7 @@ impl LeaseView {
         };
         LeaseView {
             network: Some(network_text(lease.network, policy)),
-            resource: lease.resource.to_string(),
+            address: lease.resource.to_string(),
             state: lease.state.to_string(),
             client: Some(lease.client.to_string()),
             hardware: (!lease.hw.bytes().is_empty()).then(|| lease.hw.to_string()),
@@ -110,9 +110,10 @@ impl LeaseView {
     /// The binding that an import asks for, on the network that it belongs to by `policy`.
     /// On error: what does not fit, and what would.
     pub fn to_lease(&self, policy: &Policy, now: Timestamp) -> Result<Lease, String> {
-        let resource: Resource = self.resource.parse().map_err(|()| {
-            format!("resource is `{}`, want an address or a prefix", self.resource)
-        })?;
+        let resource: Resource = self
+            .address
+            .parse()
+            .map_err(|()| format!("address is `{}`, want an address or a prefix", self.address))?;
         let network = self.place(resource, policy)?;
         let hw = match &self.hardware {
             Some(text) => parse_hardware(text)
@@ -244,7 +245,7 @@ impl ImportPlan {
         for given in given {
             match given.to_lease(policy, now) {
                 Ok(lease) => leases.push(lease),
-                Err(reason) => view.refused.push(RefusedView { resource: given.resource, reason }),
+                Err(reason) => view.refused.push(RefusedView { address: given.address, reason }),
             }
         }
         let resources = leases.iter().map(|lease: &Lease| lease.resource).collect();
@@ -268,7 +269,7 @@ impl ImportPlan {
                 self.view.imported += 1;
             } else {
                 let reason = "held by another client, or by this one for longer".into();
-                self.view.refused.push(RefusedView { resource: resource.to_string(), reason });
+                self.view.refused.push(RefusedView { address: resource.to_string(), reason });
             }
         }
         self.view

@@ -36,4 +36,4 @@ mod routes;
 pub use command::{Command, Desk, Post, Refusal, Reload};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -49,9 +49,10 @@ impl Stopped {
 
     /// Answers one command; what it changes is durable when this returns.
     pub fn ask<T>(&mut self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Refusal> {
-        let (reply, mut answer) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
         self.run(command(reply));
-        answer.try_recv().map_err(|_| Refusal::Unavailable("no answer".into()))
+        // A backup is answered by another thread.
+        answer.blocking_recv().map_err(|_| Refusal::Unavailable("no answer".into()))
     }
 
     /// Answers one command through its own channel; see [`Stopped::ask`].

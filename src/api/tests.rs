@@ -58,7 +58,8 @@ fn network(name: &str, prefix: &str) -> Network {
     }
 }
 
-fn policy() -> Arc<Policy> {
+/// A policy of two networks without pools.
+pub(crate) fn policy() -> Arc<Policy> {
     Arc::new(Policy {
         server: ServerPolicy {
             state_dir: "/nonexistent".into(),
@@ -245,7 +246,7 @@ fn every_lease_is_on_exactly_one_page() {
     let mut client = bench.client();
     while let Some(at) = from {
         let page: LeasesView = client.get(&format!("/v1/leases?from={at}")).unwrap();
-        page.leases.iter().for_each(|l| assert!(seen.insert(l.resource.clone())));
+        page.leases.iter().for_each(|l| assert!(seen.insert(l.address.clone())));
         (from, pages) = (page.next, pages + 1);
     }
     assert_eq!((seen.len(), pages), (2500, 3));
@@ -270,7 +271,7 @@ fn one_lease_shows_all_that_is_known() {
     let shown = bench.get("/v1/leases/10.0.0.4").unwrap();
     let want = LeaseView {
         network: Some("vms".into()),
-        resource: "10.0.0.4".into(),
+        address: "10.0.0.4".into(),
         state: "leased".into(),
         client: Some("hw:01:52:54:00:00:00:03".into()),
         hardware: Some("52:54:00:00:00:03".into()),
@@ -302,8 +303,8 @@ fn a_release_is_answered_once_it_is_durable() {
 #[test]
 fn an_import_takes_what_fits_and_names_the_rest() {
     let bench = Bench::new(1, false);
-    let give = |resource: &str, client: &str| LeaseView {
-        resource: resource.into(),
+    let give = |address: &str, client: &str| LeaseView {
+        address: address.into(),
         client: Some(client.into()),
         until: Some("2030-01-01T00:00:00Z".into()),
         ..LeaseView::default()

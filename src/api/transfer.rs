@@ -91,7 +91,7 @@ impl Writer {
 /// The fields of [`LeaseView`], in its order.
 const COLUMNS: [&str; 15] = [
     "network",
-    "resource",
+    "address",
     "state",
     "client",
     "hardware",
@@ -137,14 +137,14 @@ mod tests {
     #[test]
     fn text_with_separators_and_newlines_survives() {
         let nasty = LeaseView {
-            resource: "10.0.0.5".into(),
+            address: "10.0.0.5".into(),
             state: "leased".into(),
             hostname: Some("a,b\";\r\nc\t\u{0}'=1+1".into()),
             account: Some("\n\n\"\"".into()),
             until: Some("never".into()),
             ..LeaseView::default()
         };
-        let plain = LeaseView { resource: "10.0.0.6".into(), ..nasty.clone() };
+        let plain = LeaseView { address: "10.0.0.6".into(), ..nasty.clone() };
         for format in [Format::Csv, Format::Json] {
             let text = written(format, &[nasty.clone(), plain.clone()]);
             assert_eq!(read(format, text.as_bytes()).unwrap(), [nasty.clone(), plain.clone()]);
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_few_columns_are_enough() {
-        let text = "until,resource,hardware\nnever,10.0.0.5,52:54:00:00:00:01\n";
+        let text = "until,address,hardware\nnever,10.0.0.5,52:54:00:00:00:01\n";
         let read = read(Format::Csv, text.as_bytes()).unwrap();
         assert_eq!(read[0].hardware.as_deref(), Some("52:54:00:00:00:01"));
         assert_eq!(read[0].client, None);
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_bad_record_is_named_by_its_line() {
-        let text = "resource,until,boot_stage\n10.0.0.5,never,false\n10.0.0.6,never,perhaps\n";
+        let text = "address,until,boot_stage\n10.0.0.5,never,false\n10.0.0.6,never,perhaps\n";
         let error = read(Format::Csv, text.as_bytes()).unwrap_err();
         assert!(error.contains("line: 3"), "{error}");
     }

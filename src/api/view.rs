@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// A binding. On the way out all that is known is set; an import needs only `resource`, `until`
+/// A binding. On the way out all that is known is set; an import needs only `address`, `until`
 /// and one of `client` and `hardware`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -15,7 +15,7 @@ pub struct LeaseView {
     /// An import without one goes by subnet.
     pub network: Option<String>,
     /// The address or prefix.
-    pub resource: String,
+    pub address: String,
     /// `leased` (also what an empty text means), `expired`, `released`, `declined`, `in-use` or
     /// `quarantined`.
     pub state: String,
@@ -79,7 +79,7 @@ pub struct ImportView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedView {
     /// The address or prefix, as it was given.
-    pub resource: String,
+    pub address: String,
     /// Why.
     pub reason: String,
 }

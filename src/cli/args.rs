@@ -2,8 +2,14 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
+
+use crate::api::leases::STATES;
+use crate::api::transfer::Format;
+use crate::base::Resource;
+use crate::import::Source;
 
 /// Where the configuration is unless the command says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/foreshadow/foreshadow.toml";
@@ -28,6 +34,17 @@ pub enum Command {
     Serve(Serve),
     /// Check a configuration file, and show every fault at its line
     Check(Check),
+    /// Show, end, save and restore leases
+    #[command(subcommand)]
+    Leases(Leases),
+    /// Take over the leases of another DHCP server
+    Import(Import),
+    /// Show what the running server is doing
+    Status(Status),
+    /// Have the running server read its configuration again
+    Reload(Reload),
+    /// Copy the store, of a running server too
+    Backup(Backup),
     /// Show a server and real clients at work in a private network namespace
     Lab(crate::lab::Args),
     /// Write shell completions to standard output
@@ -65,6 +82,149 @@ pub struct Check {
     /// Print the faults and warnings as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Which server is meant.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Target {
+    /// The server's configuration file, which names its control socket and its store
+    #[arg(long, short, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    pub config: PathBuf,
+    /// The server's control socket; with this the store of a stopped server is not looked at
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+}
+
+/// `leases`.
+#[derive(Debug, Subcommand)]
+pub enum Leases {
+    /// List leases
+    List {
+        /// Only of this network
+        #[arg(long, value_name = "NAME")]
+        network: Option<String>,
+        /// Only in this state
+        #[arg(long, value_parser = PossibleValuesParser::new(STATES))]
+        state: Option<String>,
+        /// Only of this account
+        #[arg(long, value_name = "NAME")]
+        account: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Which server
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Show all that is known about one address
+    Show {
+        /// The address
+        #[arg(value_parser = parse_address)]
+        address: Resource,
+        /// On this network
+        #[arg(long, value_name = "NAME")]
+        network: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Which server
+        #[command(flatten)]
+        target: Target,
+    },
+    /// End a lease or a quarantine, so that the address is free
+    Release {
+        /// The address
+        #[arg(value_parser = parse_address)]
+        address: Resource,
+        /// On this network; needed only where several have such an address
+        #[arg(long, value_name = "NAME")]
+        network: Option<String>,
+        /// Which server
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Write every lease, as CSV or JSON
+    Export {
+        /// csv or json; by the file's name if not given
+        #[arg(long)]
+        format: Option<Format>,
+        /// Where to; standard output if not given
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Which server
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Read leases that were exported, and take them over
+    Import {
+        /// CSV or JSON; `-` is standard input
+        file: PathBuf,
+        /// Say what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Print the outcome as JSON
+        #[arg(long)]
+        json: bool,
+        /// Which server
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// `import`.
+#[derive(Debug, clap::Args)]
+pub struct Import {
+    /// Whose lease file it is: dnsmasq, isc or kea
+    #[arg(long, alias = "format", value_name = "SERVER")]
+    pub from: Source,
+    /// The lease file; of several the later ones count (Kea: FILE.completed FILE.2 FILE.1 FILE)
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The network that they belong to; by their subnet if not given
+    #[arg(long, value_name = "NAME")]
+    pub network: Option<String>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Which server
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `status`.
+#[derive(Debug, clap::Args)]
+pub struct Status {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Which server
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `reload`.
+#[derive(Debug, clap::Args)]
+pub struct Reload {
+    /// Which server
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `backup`.
+#[derive(Debug, clap::Args)]
+pub struct Backup {
+    /// A directory that does not exist yet, and that the server may create
+    pub directory: PathBuf,
+    /// Which server
+    #[command(flatten)]
+    pub target: Target,
+}
+
+fn parse_address(text: &str) -> Result<Resource, String> {
+    text.parse().map_err(|()| "want an address".to_owned())
 }
 
 #[cfg(test)]

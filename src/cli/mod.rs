@@ -8,9 +8,14 @@ pub mod args;
 pub mod exit;
 
 mod check;
+mod control;
+mod import;
+mod leases;
 mod manual;
 mod output;
 mod parts;
+mod source;
+mod table;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -47,6 +52,11 @@ fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
     match args.command {
         Command::Serve(args) => parts::serve(&args),
         Command::Check(args) => check::check(&args, out),
+        Command::Leases(args) => leases::leases(args, out),
+        Command::Import(args) => import::import(&args, out),
+        Command::Status(args) => control::status(&args, out),
+        Command::Reload(args) => control::reload(&args, out),
+        Command::Backup(args) => control::backup(&args, out),
         Command::Lab(args) => parts::lab(&args),
         Command::Completions { shell } => manual::completions(shell, out),
         Command::Man { dir } => manual::pages(&dir, out),

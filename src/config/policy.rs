@@ -415,7 +415,8 @@ impl Network {
 
     /// Whether a subnet is on the link itself, and not one that only relays reach.
     pub fn is_local(&self, prefix: Prefix4) -> bool {
-        !self.relays.iter().any(|r| r.range().overlaps(&prefix.range()))
+        let relayed = self.relays.iter().any(|r| r.range().overlaps(&prefix.range()));
+        !relayed && !self.interfaces.is_empty()
     }
 
     /// Whether relays at `giaddr` are believed for this network.

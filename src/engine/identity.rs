@@ -1,7 +1,6 @@
 //! Who a client is: its key, its reservation, and whether it is a clone or a stage of a boot.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use crate::base::{ClientKey, HwAddr, Mac};
 use crate::config::policy::{HostId, Identity, Network, Reservation};
@@ -11,6 +10,7 @@ use crate::wire::{Message, RelayInfo};
 use super::Engine;
 use super::context::{Ctx, Proof};
 use super::network::Net;
+use super::settings::Chain;
 
 /// The outcome of asking who a client is.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub enum Identified {
 
 impl Engine {
     /// The key of a client, by the network's identity mode.
-    pub(super) fn identify(&self, ctx: &Ctx<'_>, account: Option<&Arc<str>>) -> Identified {
+    pub(super) fn identify(&self, ctx: &Ctx<'_>) -> Identified {
         let (hw, relay) = (&ctx.hw, ctx.relay.as_ref());
         let by_hw = || Identified::Known(ClientKey::hardware(hw));
         let id = ctx.msg.client_id().filter(|id| !id.is_empty());
@@ -50,7 +50,7 @@ impl Engine {
             }
             Identity::CloneSafe => match id {
                 // An identifier that spells the hardware address says nothing more.
-                Some(id) if !spells(&id, hw) => self.identify_clone_safe(ctx, &id, account),
+                Some(id) if !spells(&id, hw) => self.identify_clone_safe(ctx, &id),
                 _ => by_hw(),
             },
         }
@@ -58,12 +58,7 @@ impl Engine {
 
     /// Cloned images share their identifier: the same one from other hardware is a changed NIC
     /// if the old hardware is silent and of the same account, and a clone if it lives.
-    fn identify_clone_safe(
-        &self,
-        ctx: &Ctx<'_>,
-        id: &[u8],
-        account: Option<&Arc<str>>,
-    ) -> Identified {
+    fn identify_clone_safe(&self, ctx: &Ctx<'_>, id: &[u8]) -> Identified {
         let (network, hw) = (ctx.network, &ctx.hw);
         let own = ClientKey::clone_of(id, hw);
         let is_clone = self.offers.of_client(network.id, &own).is_some()
@@ -90,12 +85,16 @@ impl Engine {
             Some(Proof { answer: Some(who), .. }) if Some(who) == hw.mac() => {
                 Identified::Known(key)
             }
-            Some(Proof { answer: None, .. }) if holder.details.account.as_ref() == account => {
+            Some(Proof { answer: None, .. }) if is_of_account(holder, ctx) => {
                 Identified::Known(key)
             }
             Some(_) => Identified::CloneOf(own, Box::new(holder.clone())),
         }
     }
+}
+
+fn is_of_account(holder: &Lease, ctx: &Ctx<'_>) -> bool {
+    holder.details.account.as_ref() == Chain::of(ctx, None).account()
 }
 
 /// The reservation of a client: by client identifier, hardware, circuit id, remote id.

@@ -50,6 +50,7 @@ pub struct Engine {
     dirty: bool,
     store_ok: bool,
     clock_trusted: bool,
+    observing: bool,
 }
 
 impl Engine {
@@ -67,6 +68,7 @@ impl Engine {
             dirty: false,
             store_ok: true,
             clock_trusted: true,
+            observing: false,
             policy,
         };
         engine.build_networks();
@@ -114,6 +116,11 @@ impl Engine {
     pub fn set_policy(&mut self, policy: Arc<Policy>) {
         self.policy = policy;
         self.build_networks();
+    }
+
+    /// Tells of every answer of other servers, those of this host included.
+    pub fn observe(&mut self) {
+        self.observing = true;
     }
 
     /// The policy in force.
@@ -234,7 +241,9 @@ impl Engine {
     }
 
     fn link_up(&mut self, up: LinkUp) {
+        let network = up.network;
         let before = self.links.insert(up.link, up);
+        self.wake_verifier(network);
         self.own_addresses_changed(before);
     }
 

@@ -24,8 +24,8 @@ impl Engine {
     ) {
         let Some(network) = self.links.get(&arrival.link).map(|up| up.network) else { return };
         let server = msg.server_id().unwrap_or(*arrival.src.ip());
-        if self.is_our_id(&self.policy, server, Ipv4Addr::UNSPECIFIED) || self.is_own(server.into())
-        {
+        // Our own answers are not heard by our sockets; an observer listens to its own host too.
+        if !self.observing && self.is_our_id(&self.policy, Ipv4Addr::UNSPECIFIED, server) {
             return;
         }
         if let Kind::Dhcp(kind) = msg.kind() {

@@ -98,8 +98,7 @@ impl Engine {
         request: Request,
         fx: &mut Effects,
     ) -> Result<bool, DropReason> {
-        let account = settings::Chain::of(ctx, None).account().cloned();
-        match self.identify(ctx, account.as_ref()) {
+        match self.identify(ctx) {
             Identified::Known(key) => ctx.client = key,
             Identified::CloneOf(key, holder) => {
                 ctx.client = key;
@@ -145,7 +144,9 @@ impl Engine {
                 return self.wait(ctx, addr, Mac::BROADCAST, fx);
             }
             Err(reason) => {
-                self.say(ctx.now, Some(ctx.id()), EventKind::Exhausted(ctx.hw), fx);
+                if reason == DropReason::Exhausted {
+                    self.say(ctx.now, Some(ctx.id()), EventKind::Exhausted(ctx.hw), fx);
+                }
                 return self.decline_to_configure(ctx, reason, fx);
             }
         };

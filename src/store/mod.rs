@@ -27,6 +27,7 @@ pub mod disk;
 pub mod disk_store;
 mod journal;
 mod layout;
+pub mod mem;
 pub mod record;
 pub mod recovery;
 mod worker;

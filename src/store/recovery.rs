@@ -280,3 +280,190 @@ fn salvage(bytes: &[u8]) -> Blocks {
 fn block_of(slot: &[u8]) -> &[u8] {
     slot.split_last().map_or(slot, |(_, block)| block)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::journal::{Buffer, Journal};
+
+    const SALT: u32 = 0x1234_5678;
+    const BATCHES: u64 = 5;
+
+    /// Two journals in a directory of their own.
+    struct Pair([PathBuf; 2]);
+
+    impl Pair {
+        fn new(name: &str) -> Pair {
+            let dir = std::env::temp_dir().join(format!("fs-tail-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&dir).unwrap();
+            let pair = Pair(["a", "b"].map(|side| dir.join(side)));
+            pair.0.iter().for_each(|path| std::fs::write(path, []).unwrap());
+            pair
+        }
+
+        fn tail(&self, from: u64) -> Tail {
+            let nowhere = Path::new("/nonexistent");
+            let (journals, salt) = (&self.0, SALT);
+            let files = Files { checkpoint: nowhere, untouched: nowhere, journals, salt };
+            files.tail(from, &|_| from).unwrap()
+        }
+
+        /// Writes batches `seqs` from the start of journal `side`.
+        fn write(&self, side: usize, generation: u64, seqs: impl Iterator<Item = u64>) {
+            let disk = Disk::default();
+            let mut journal = Journal::open(&self.0[side], SALT).unwrap();
+            journal.start(&disk, generation, 4096).unwrap();
+            for seq in seqs {
+                let mut buffer = Buffer::default();
+                buffer.clear();
+                facts(seq).iter().for_each(|(_, record)| buffer.push(record));
+                journal.append(&disk, seq - 1, seq, &mut buffer).unwrap();
+            }
+        }
+    }
+
+    impl Drop for Pair {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(self.0[0].parent().unwrap());
+        }
+    }
+
+    /// A batch: one fact that each batch overwrites, and some of its own. Batch 3 is long.
+    fn facts(seq: u64) -> Vec<(Box<[u8]>, Box<[u8]>)> {
+        let own = if seq == 3 { 40 } else { 2 };
+        let names = (0..own).map(|i| format!("{seq}-{i}")).chain(["last".to_owned()]);
+        let fact = |name: String| {
+            let change = Change::Meta(name.into(), seq.to_le_bytes().as_slice().into());
+            let mut record = Vec::new();
+            record::encode(&change, &mut record).unwrap();
+            (block::slot(&change), record.into())
+        };
+        names.map(fact).collect()
+    }
+
+    fn all_facts(seqs: impl Iterator<Item = u64>) -> Changes {
+        seqs.flat_map(facts).collect()
+    }
+
+    /// Whole batches from the first on, or damage that is told.
+    fn assert_honest(tail: &Tail, case: &str) {
+        if tail.damage.is_empty() {
+            assert!(tail.changes == all_facts(1..=tail.seq), "{case}: not a prefix");
+        }
+        let known = all_facts(1..=BATCHES);
+        let invented = tail.changes.iter().find(|(slot, record)| {
+            known.get(*slot).is_none_or(|k| k != *record && slot[..] != *b"mlast\0")
+        });
+        assert!(invented.is_none(), "{case}: invented {invented:?}");
+    }
+
+    fn used_bytes(path: &Path) -> usize {
+        let bytes = std::fs::read(path).unwrap();
+        bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1
+    }
+
+    #[test]
+    fn every_truncation_leaves_a_prefix() {
+        let pair = Pair::new("cut");
+        pair.write(0, 1, 1..=BATCHES);
+        let bytes = std::fs::read(&pair.0[0]).unwrap();
+        let mut ends = vec![0];
+        for length in 0..=used_bytes(&pair.0[0]) {
+            std::fs::write(&pair.0[0], &bytes[..length]).unwrap();
+            let tail = pair.tail(0);
+            assert!(tail.damage.is_empty(), "{length}: {:?}", tail.damage);
+            assert_honest(&tail, &format!("cut at {length}"));
+            ends.push(tail.seq);
+        }
+        ends.dedup();
+        assert_eq!(ends, (0..=BATCHES).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn every_flipped_byte_is_a_prefix_or_damage() {
+        let pair = Pair::new("flip");
+        pair.write(0, 1, 1..=BATCHES);
+        let mut bytes = std::fs::read(&pair.0[0]).unwrap();
+        bytes.truncate(used_bytes(&pair.0[0]));
+        let (mut torn, mut damaged) = (0, 0);
+        for at in 0..bytes.len() {
+            bytes[at] ^= 0x40;
+            std::fs::write(&pair.0[0], &bytes).unwrap();
+            bytes[at] ^= 0x40;
+            let tail = pair.tail(0);
+            assert_honest(&tail, &format!("flip at {at}"));
+            torn += u32::from(tail.damage.is_empty() && tail.seq < BATCHES);
+            damaged += u32::from(!tail.damage.is_empty());
+            if let Some(StoreError::Damaged { offset, last_good, path, .. }) = tail.damage.first() {
+                assert!(*offset <= at as u64 && *path == pair.0[0] && *last_good < BATCHES);
+            }
+        }
+        assert!(torn > 100 && damaged > 500, "torn {torn}, damaged {damaged}");
+    }
+
+    #[test]
+    fn the_chain_goes_on_in_the_other_journal() {
+        let pair = Pair::new("chain");
+        pair.write(0, 1, 1..=2);
+        pair.write(1, 2, 3..=BATCHES);
+        let tail = pair.tail(0);
+        assert_eq!((tail.seq, tail.generation, tail.replayed), (BATCHES, 2, BATCHES));
+        assert!(tail.damage.is_empty() && tail.changes == all_facts(1..=BATCHES));
+        assert_eq!(pair.tail(3).changes, all_facts(4..=BATCHES));
+    }
+
+    #[test]
+    fn what_an_earlier_turn_left_is_ignored() {
+        let pair = Pair::new("stale");
+        pair.write(0, 1, 1..=3);
+        pair.write(1, 2, 4..=4);
+        pair.write(0, 3, 5..=5);
+        let tail = pair.tail(4);
+        assert_eq!((tail.seq, tail.replayed, tail.generation), (5, 1, 3));
+        assert!(tail.damage.is_empty() && tail.changes == all_facts(5..=5));
+        // The checkpoint lost what it had, and the first batch is gone: that is no normal tail.
+        assert!(!pair.tail(0).damage.is_empty());
+    }
+
+    #[test]
+    fn a_hole_of_zeros_is_no_batch() {
+        let pair = Pair::new("hole");
+        pair.write(0, 1, 1..=BATCHES);
+        let mut bytes = std::fs::read(&pair.0[0]).unwrap();
+        bytes[512..1024].fill(0);
+        std::fs::write(&pair.0[0], &bytes).unwrap();
+        let tail = pair.tail(0);
+        assert_eq!(tail.damage.len(), 1);
+        let message = tail.damage[0].to_string();
+        assert!(
+            message.contains("byte 512") && message.contains("last good batch is 1"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_batch_inside_another_one_is_text() {
+        let outer = Pair::new("outer");
+        let inner = Pair::new("inner");
+        inner.write(0, 9, 2..=2);
+        let forged = std::fs::read(&inner.0[0]).unwrap()[..512].to_vec();
+        let disk = Disk::default();
+        let mut journal = Journal::open(&outer.0[0], SALT ^ 1).unwrap();
+        journal.start(&disk, 1, 4096).unwrap();
+        let mut buffer = Buffer::default();
+        buffer.clear();
+        let value = [&vec![0; 512 - 48][..], &forged].concat();
+        let mut record = Vec::new();
+        record::encode(&Change::Meta("a".into(), value.into()), &mut record).unwrap();
+        buffer.push(&record);
+        journal.append(&disk, 0, 1, &mut buffer).unwrap();
+        let mut bytes = std::fs::read(&outer.0[0]).unwrap();
+        bytes[3] ^= 1;
+        std::fs::write(&outer.0[0], &bytes).unwrap();
+        let scan = Scan::of(&outer.0[0], SALT ^ 1).unwrap();
+        assert!(scan.batches.is_empty());
+        // With the same salt it would have been read: what guards is that nobody knows the salt.
+        let known = Scan::of(&outer.0[0], SALT).unwrap();
+        assert_eq!(known.batches.iter().map(|b| b.seq).collect::<Vec<_>>(), [2]);
+    }
+}

@@ -31,6 +31,7 @@ enum StoreMode {
 
 pub(crate) struct World {
     engine: Engine,
+    policies: Vec<Arc<Policy>>,
     policy: Arc<Policy>,
     start: Timestamp,
     now: Timestamp,
@@ -43,8 +44,12 @@ pub(crate) struct World {
 
 pub(crate) fn play(text: &str) -> Result<(), String> {
     let (toml, steps) = text.split_once("\n---\n").ok_or("no line `---`")?;
-    let loaded = config::check(toml, "scenario").map_err(|f| f.render(false))?;
-    let mut world = World::new(loaded.policy, steps)?;
+    let mut policies = Vec::new();
+    for toml in toml.split("\n===\n") {
+        let loaded = config::check(toml, "scenario").map_err(|f| f.render(false))?;
+        policies.push(Arc::new(loaded.policy));
+    }
+    let mut world = World::new(policies, steps)?;
     for line in steps.lines() {
         let line = line.split(" #").next().unwrap_or_default().trim();
         if line.is_empty() || line.starts_with('#') || line.starts_with("link ") {
@@ -90,8 +95,8 @@ fn mac(text: &str) -> Result<Mac, String> {
 }
 
 impl World {
-    fn new(policy: Policy, steps: &str) -> Result<World, String> {
-        let policy = Arc::new(policy);
+    fn new(policies: Vec<Arc<Policy>>, steps: &str) -> Result<World, String> {
+        let policy = policies[0].clone();
         let start = Timestamp(1_700_000_000_000);
         let mut world = World {
             engine: Engine::new(policy.clone(), Vec::new(), Seq(0)),
@@ -103,6 +108,7 @@ impl World {
             links: Vec::new(),
             last: Seq(0),
             policy,
+            policies,
         };
         let given: Vec<&str> = steps.lines().filter_map(|l| l.strip_prefix("link ")).collect();
         let first = world.policy.networks.first().map(|n| n.name.to_string()).unwrap_or_default();
@@ -205,6 +211,18 @@ impl World {
                 let (sender, ip) = (mac(who)?, addr(ip)?);
                 let seen = ArpSeen { sender, sender_ip: ip, target_ip: ip, is_reply: true };
                 self.input(Input::Arp(LinkId(1), seen), outcome);
+            }
+            ["policy", number] => {
+                let at = number.parse::<usize>().map_err(|_| "policy N")?;
+                self.policy = self.policies.get(at - 1).ok_or("no such policy")?.clone();
+                self.engine.set_policy(self.policy.clone());
+            }
+            ["relayed", length] => {
+                let length = length.parse::<usize>().map_err(|_| "relayed BYTES")?;
+                let mut packet = RequestV4::bootp(mac("c1")?).giaddr(addr(".1")?).build();
+                packet.truncate(length);
+                let arrival = self.arrival(mac("c1")?, addr(".1")?);
+                self.input(Input::Packet4(arrival, &packet), outcome);
             }
             ["store", "fails"] => self.store = StoreMode::Fails,
             ["store", "holds"] => self.store = StoreMode::Holds,

@@ -1,0 +1,434 @@
+//! What the log says: one line for each lease event, and a bounded number about bad packets.
+//!
+//! Lines go to standard error. Under systemd (`JOURNAL_STREAM`) they carry a priority and no time
+//! or colour of their own: the journal adds those. What clients send is written as escaped
+//! values, never as text of the line.
+//!
+//! Filter targets: `foreshadow::lease` (grants, renewals, releases, ...), `foreshadow::offer`
+//! (offers, at debug), `foreshadow::packet` (what was dropped), and the modules' own paths.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{Level, Subscriber, debug, info, warn};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
+
+use crate::base::{HwAddr, NetworkId, Timestamp};
+use crate::config::Policy;
+use crate::config::policy::LogPolicy;
+use crate::engine::effects::{DropReason, Event, EventKind};
+use crate::lease::Lease;
+
+const LEASE: &str = "foreshadow::lease";
+const OFFER: &str = "foreshadow::offer";
+const PACKET: &str = "foreshadow::packet";
+
+/// The log of this process.
+#[derive(Clone, Debug)]
+pub struct Log {
+    filter: reload::Handle<EnvFilter, Registry>,
+}
+
+impl Log {
+    /// Starts logging. Once in a process; on error what is wrong with the filter.
+    pub fn start(policy: &LogPolicy) -> Result<Log, String> {
+        let (filter, handle) = reload::Layer::new(parse(&policy.filter)?);
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let journal = writes_to_journal();
+        let registry = tracing_subscriber::registry().with(filter);
+        let started = match (policy.json, journal) {
+            (true, false) => registry.with(lines.json().flatten_event(true)).try_init(),
+            (false, false) => {
+                let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
+                registry.with(lines.with_ansi(colour).with_target(false)).try_init()
+            }
+            (true, true) => {
+                let lines = lines.json().flatten_event(true).with_ansi(false);
+                registry.with(lines.map_event_format(Prioritised)).try_init()
+            }
+            (false, true) => {
+                let lines = lines.with_ansi(false).with_target(false).with_level(false);
+                registry.with(lines.without_time().map_event_format(Prioritised)).try_init()
+            }
+        };
+        started.map_err(|error| error.to_string())?;
+        Ok(Log { filter: handle })
+    }
+
+    /// Puts the filter of a new policy in force.
+    pub fn set_policy(&self, policy: &LogPolicy) -> Result<(), String> {
+        let filter = parse(&policy.filter)?;
+        self.filter.reload(filter).map_err(|error| error.to_string())
+    }
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(filter).map_err(|error| format!("log.filter is `{filter}`: {error}"))
+}
+
+/// Whether standard error is the journal's stream (systemd.exec(5), `JOURNAL_STREAM`).
+fn writes_to_journal() -> bool {
+    let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else { return false };
+    let Ok(stderr) = std::fs::metadata("/proc/self/fd/2") else { return false };
+    stream == format!("{}:{}", stderr.dev(), stderr.ino())
+}
+
+/// Puts a syslog priority in front of each line, as the journal reads it (sd-daemon(3)).
+struct Prioritised<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for Prioritised<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &tracing::Event<'_>,
+    ) -> fmt::Result {
+        write!(writer, "<{}>", priority(*event.metadata().level()))?;
+        self.0.format_event(context, writer, event)
+    }
+}
+
+/// syslog(3): error 3, warning 4, informational 6, debug 7.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
+    }
+}
+
+/// Turns the engine's events into lines.
+#[derive(Debug)]
+pub struct EventLog {
+    names: BTreeMap<NetworkId, Arc<str>>,
+    observing: bool,
+    limit: Limit,
+}
+
+impl EventLog {
+    /// A log of events for this policy. When `observing`, nothing that it says was sent.
+    pub fn new(policy: &Policy, observing: bool) -> EventLog {
+        let mut log = EventLog { names: BTreeMap::new(), observing, limit: Limit::new(0) };
+        log.set_policy(policy);
+        log
+    }
+
+    /// Follows a reload.
+    pub fn set_policy(&mut self, policy: &Policy) {
+        self.names = policy.networks.iter().map(|n| (n.id, n.name.clone())).collect();
+        self.limit.per_s = policy.log.bad_packets_per_s;
+    }
+
+    /// Writes the line of one event; `took` is the time since the packet behind it came in.
+    pub fn event(&mut self, event: &Event, took: Duration) {
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let network = event.network.and_then(|id| self.names.get(&id)).map(|name| &**name);
+        match &event.kind {
+            EventKind::Offered(lease) => self.offered(lease, network, took_us),
+            EventKind::Granted(lease) => {
+                self.lease("leased", "would lease", lease, network, took_us)
+            }
+            EventKind::Renewed(lease) => {
+                self.lease("renewed", "would renew", lease, network, took_us)
+            }
+            EventKind::Adopted(lease) => {
+                self.lease("adopted", "would adopt", lease, network, took_us)
+            }
+            EventKind::Released(lease) => {
+                self.lease("released", "released", lease, network, took_us)
+            }
+            EventKind::Expired(lease) => self.lease("expired", "expired", lease, network, took_us),
+            EventKind::Declined(lease) => {
+                self.lease("declined", "declined", lease, network, took_us)
+            }
+            EventKind::Informed(hw, addr) => {
+                debug!(target: LEASE, address = %addr, client = %hw, network, took_us, "informed");
+            }
+            EventKind::Clone(lease, hw) => {
+                let address = lease.resource;
+                warn!(target: LEASE, %address, holder = %lease.hw, client = %hw, network,
+                    "two live machines send one client identifier");
+            }
+            EventKind::InUse(address, mac) => {
+                warn!(target: LEASE, %address, mac = %mac, network, "in use by a stranger: quarantined");
+            }
+            EventKind::ArpProxy(mac) => {
+                warn!(target: LEASE, mac = %mac, network, "one machine answers ARP for many addresses");
+            }
+            EventKind::ForeignServer(server, mac) => {
+                let mac = mac.map(tracing::field::display);
+                warn!(target: LEASE, server = %server, mac, network, "another DHCP server answers");
+            }
+            EventKind::Nak(hw, address, reason) => {
+                if self.limit.admit(event.at) {
+                    let message = if self.observing { "would refuse" } else { "refused" };
+                    info!(target: LEASE, %address, client = %hw, ?reason, network, took_us, "{message}");
+                }
+            }
+            EventKind::Exhausted(hw) => {
+                if self.limit.admit(event.at) {
+                    warn!(target: LEASE, client = %hw, network, "no address is free");
+                }
+            }
+            EventKind::Dropped(reason, hw) => {
+                dropped(&mut self.limit, event.at, *reason, hw.as_ref(), network);
+            }
+        }
+    }
+
+    /// Says how many lines were held back, once the second is over. Call it now and then.
+    pub fn tick(&mut self, now: Timestamp) {
+        self.limit.turn(now);
+    }
+
+    fn offered(&self, lease: &Lease, network: Option<&str>, took_us: u64) {
+        let (address, client) = (lease.resource, lease.hw);
+        if self.observing {
+            info!(target: OFFER, %address, %client, network, took_us, "would offer");
+        } else {
+            debug!(target: OFFER, %address, %client, network, took_us, "offered");
+        }
+    }
+
+    fn lease(
+        &self,
+        done: &'static str,
+        observed: &'static str,
+        lease: &Lease,
+        network: Option<&str>,
+        took_us: u64,
+    ) {
+        let message = if self.observing { observed } else { done };
+        let details = &lease.details;
+        info!(
+            target: LEASE,
+            address = %lease.resource,
+            client = %lease.hw,
+            id = %lease.client,
+            network,
+            account = details.account.as_deref(),
+            hostname = details.hostname.as_deref(),
+            took_us,
+            "{message}"
+        );
+    }
+}
+
+fn dropped(
+    limit: &mut Limit,
+    at: Timestamp,
+    reason: DropReason,
+    hw: Option<&HwAddr>,
+    network: Option<&str>,
+) {
+    let client = hw.map(tracing::field::display);
+    let ordinary = ORDINARY.contains(&reason);
+    let reason = reason.as_str();
+    if ordinary {
+        // Lines that nobody wants are not counted as held back.
+        if tracing::enabled!(target: PACKET, Level::DEBUG) && limit.admit(at) {
+            debug!(target: PACKET, reason, client, network, "packet not answered");
+        }
+    } else if limit.admit(at) {
+        warn!(target: PACKET, reason, client, network, "packet dropped");
+    }
+}
+
+/// Silence that the RFC asks for on a healthy network.
+const ORDINARY: [DropReason; 5] = [
+    DropReason::OtherServer,
+    DropReason::UnknownClient,
+    DropReason::Bootp,
+    DropReason::Denied,
+    DropReason::NotARequest,
+];
+
+/// At most so many lines a second; the rest are counted.
+#[derive(Debug)]
+struct Limit {
+    per_s: u32,
+    second: u64,
+    said: u32,
+    held_back: u64,
+}
+
+impl Limit {
+    fn new(per_s: u32) -> Limit {
+        Limit { per_s, second: 0, said: 0, held_back: 0 }
+    }
+
+    /// Whether one more line may be written now.
+    fn admit(&mut self, now: Timestamp) -> bool {
+        self.turn(now);
+        let admitted = self.said < self.per_s;
+        if admitted {
+            self.said += 1;
+        } else {
+            self.held_back += 1;
+        }
+        admitted
+    }
+
+    /// Begins a new second, and tells what the last one held back.
+    fn turn(&mut self, now: Timestamp) {
+        if now.secs() == self.second {
+            return;
+        }
+        (self.second, self.said) = (now.secs(), 0);
+        match std::mem::take(&mut self.held_back) {
+            0 => {}
+            count => warn!(target: PACKET, count, "more packets were dropped or refused"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::Ipv4Addr;
+    use std::sync::Mutex;
+
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+    use crate::base::{ClientKey, Mac};
+    use crate::engine::effects::NakReason;
+    use crate::lease::{Details, State};
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Page {
+        type Writer = Page;
+        fn make_writer(&'a self) -> Page {
+            self.clone()
+        }
+    }
+
+    /// The lines that `work` logs, as the journal gets them.
+    fn lines(filter: &str, work: impl FnOnce(&mut EventLog)) -> Vec<String> {
+        let page = Page::default();
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(page.clone())
+            .with_ansi(false)
+            .with_target(false)
+            .with_level(false)
+            .without_time()
+            .map_event_format(Prioritised);
+        let subscriber = tracing_subscriber::registry().with(parse(filter).unwrap()).with(layer);
+        let names = BTreeMap::from([(NetworkId::of("vms"), Arc::from("vms"))]);
+        let mut log = EventLog { names, observing: false, limit: Limit::new(2) };
+        tracing::subscriber::with_default(subscriber, || work(&mut log));
+        let bytes = page.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap().lines().map(String::from).collect()
+    }
+
+    fn at(secs: u64, kind: EventKind) -> Event {
+        Event { at: Timestamp::from_secs(secs), network: Some(NetworkId::of("vms")), kind }
+    }
+
+    fn hw() -> HwAddr {
+        HwAddr::ethernet(Mac([0x52, 0x54, 0, 0, 0, 1]))
+    }
+
+    fn granted(hostname: &str) -> EventKind {
+        EventKind::Granted(Box::new(Lease {
+            network: NetworkId::of("vms"),
+            resource: Ipv4Addr::new(10, 0, 0, 5).into(),
+            client: ClientKey::hardware(&hw()),
+            hw: hw(),
+            state: State::Leased,
+            since: Timestamp(0),
+            updated: Timestamp(0),
+            until: Timestamp::NEVER,
+            details: Arc::new(Details {
+                hostname: Some(hostname.into()),
+                account: Some("acme".into()),
+                ..Details::default()
+            }),
+        }))
+    }
+
+    #[test]
+    fn a_grant_is_one_line_that_says_it_all() {
+        let said = lines("info", |log| {
+            log.event(&at(1, granted("vm-1")), Duration::from_micros(140));
+        });
+        assert_eq!(
+            said,
+            ["<6>leased address=10.0.0.5 client=52:54:00:00:00:01 id=hw:01:52:54:00:00:00:01 \
+              network=\"vms\" account=\"acme\" hostname=\"vm-1\" took_us=140"]
+        );
+    }
+
+    #[test]
+    fn what_would_have_been_said_is_told_as_such() {
+        let said = lines("info", |log| {
+            log.observing = true;
+            log.event(&at(1, granted("vm-1")), Duration::ZERO);
+            log.event(
+                &at(1, EventKind::Nak(hw(), Ipv4Addr::new(10, 0, 0, 9), NakReason::Taken)),
+                Duration::ZERO,
+            );
+        });
+        assert!(said[0].starts_with("<6>would lease address=10.0.0.5"), "{said:?}");
+        assert!(said[1].starts_with("<6>would refuse address=10.0.0.9"), "{said:?}");
+    }
+
+    #[test]
+    fn names_cannot_make_lines_of_their_own() {
+        let said = lines("info", |log| {
+            log.event(&at(1, granted("a\n<0>panic\u{1b}[2J")), Duration::ZERO);
+        });
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(!said[0].contains('\u{1b}'), "{said:?}");
+    }
+
+    #[test]
+    fn bad_packets_are_limited_and_counted() {
+        let bad = |secs| at(secs, EventKind::Dropped(DropReason::Malformed, None));
+        let quiet = |secs| at(secs, EventKind::Dropped(DropReason::OtherServer, None));
+        let said = lines("info", |log| {
+            for _ in 0..10 {
+                log.event(&bad(7), Duration::ZERO);
+                log.event(&quiet(7), Duration::ZERO);
+            }
+            log.tick(Timestamp::from_secs(7));
+            log.tick(Timestamp::from_secs(8));
+            log.event(&bad(9), Duration::ZERO);
+        });
+        let dropped = "<4>packet dropped reason=\"malformed\" network=\"vms\"";
+        let more = "<4>more packets were dropped or refused count=8";
+        assert_eq!(said, [dropped, dropped, more, dropped]);
+    }
+
+    #[test]
+    fn a_wrong_filter_is_named() {
+        let error = parse("foreshadow=lots=of").unwrap_err();
+        assert!(error.starts_with("log.filter is `foreshadow=lots=of`: "), "{error}");
+    }
+}

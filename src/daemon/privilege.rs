@@ -1,0 +1,90 @@
+//! What the server may do, and no more.
+//!
+//! | capability | for |
+//! | --- | --- |
+//! | CAP_NET_RAW | packet sockets on the served interfaces, and UDP sockets bound to one |
+//! | CAP_NET_BIND_SERVICE | port 67 |
+//! | CAP_NET_ADMIN | receive buffers above the system's limit (`SO_RCVBUFFORCE`), if granted |
+//!
+//! systemd grants them to the unit's own user. A server that is started as root keeps these and
+//! gives up every other one, and whatever it would execute gains none (no_new_privs).
+
+use std::io;
+
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, set_capabilities,
+    set_no_new_privs,
+};
+
+/// Without these the server cannot work.
+const NEEDED: CapabilitySet = CapabilitySet::NET_RAW.union(CapabilitySet::NET_BIND_SERVICE);
+/// These help, where they are granted.
+const USEFUL: CapabilitySet = CapabilitySet::NET_ADMIN;
+
+/// Gives up all that the server does not need. Capabilities belong to threads: call this before
+/// the first one is started.
+pub fn drop_privileges() -> io::Result<()> {
+    let held = capabilities(None)?;
+    let kept = held.permitted & (NEEDED | USEFUL);
+    set_no_new_privs(true)?;
+    clear_ambient_capability_set()?;
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: none })?;
+    Ok(())
+}
+
+/// Which capabilities are missing, in one message that says what to do about it; `None` if none.
+pub fn missing() -> Option<String> {
+    let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    message(NEEDED - held)
+}
+
+/// Why the system refused a socket: [`missing`], or what it said.
+pub fn explain(what: &str, error: &io::Error) -> String {
+    let denied = error.kind() == io::ErrorKind::PermissionDenied;
+    match missing().filter(|_| denied) {
+        Some(missing) => format!("{what}: {missing}"),
+        None => format!("{what}: {error}"),
+    }
+}
+
+fn message(missing: CapabilitySet) -> Option<String> {
+    let names: Vec<String> = missing.iter_names().map(|(name, _)| format!("CAP_{name}")).collect();
+    if names.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "{} missing: start by the systemd unit, as root, or after `setcap {}=ep` on the program",
+        names.join(" and "),
+        names.join(",").to_lowercase()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_message_names_all_that_is_missing() {
+        assert_eq!(message(CapabilitySet::empty()), None);
+        let text = message(NEEDED).unwrap();
+        assert!(text.starts_with("CAP_NET_BIND_SERVICE and CAP_NET_RAW missing"), "{text}");
+        assert!(text.contains("setcap cap_net_bind_service,cap_net_raw=ep"), "{text}");
+    }
+
+    /// Capabilities belong to threads, so this test may lose its own.
+    #[test]
+    fn nothing_but_the_network_is_kept() {
+        std::thread::spawn(|| {
+            let before = capabilities(None).unwrap().permitted;
+            drop_privileges().unwrap();
+            let after = capabilities(None).unwrap();
+            assert_eq!(after.permitted, before & (NEEDED | USEFUL));
+            assert_eq!(after.effective, after.permitted);
+            assert!(rustix::thread::no_new_privs().unwrap());
+            assert_eq!(missing().is_none(), before.contains(NEEDED));
+        })
+        .join()
+        .unwrap();
+    }
+}

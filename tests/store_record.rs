@@ -1,0 +1,206 @@
+//! The byte format of one fact: everything survives it, and nothing else is read from it.
+#![allow(clippy::unwrap_used)]
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use foreshadow::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
+use foreshadow::lease::{Change, Details, Lease, QuarantineReason, State};
+use foreshadow::store::record::{RECORD_MAX, RecordError, decode, encode};
+use proptest::collection::vec;
+use proptest::option::of;
+use proptest::prelude::*;
+
+fn encoded(change: &Change) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode(change, &mut out).unwrap();
+    out
+}
+
+fn resource() -> impl Strategy<Value = Resource> {
+    prop_oneof![
+        any::<u32>().prop_map(|a| Resource::V4(Ipv4Addr::from_bits(a))),
+        any::<u128>().prop_map(|a| Resource::V6(Ipv6Addr::from_bits(a))),
+        (any::<u128>(), 0..=128u8).prop_map(|(a, l)| Resource::Prefix6(Ipv6Addr::from_bits(a), l)),
+    ]
+}
+
+fn hw() -> impl Strategy<Value = HwAddr> {
+    (any::<u8>(), vec(any::<u8>(), 0..=16)).prop_map(|(t, b)| HwAddr::new(t, &b).unwrap())
+}
+
+fn client() -> impl Strategy<Value = ClientKey> {
+    let id = || vec(any::<u8>(), 0..=255);
+    prop_oneof![
+        hw().prop_map(|hw| ClientKey::hardware(&hw)),
+        id().prop_map(|id| ClientKey::client_id(&id)),
+        (id(), id()).prop_map(|(c, r)| ClientKey::circuit(&c, &r)),
+        (id(), hw()).prop_map(|(id, hw)| ClientKey::clone_of(&id, &hw)),
+        (id(), any::<u32>()).prop_map(|(duid, iaid)| ClientKey::ia(&duid, iaid)),
+    ]
+}
+
+fn state() -> impl Strategy<Value = State> {
+    prop_oneof![
+        Just(State::Leased),
+        Just(State::Expired),
+        Just(State::Released),
+        Just(State::Quarantined(QuarantineReason::Declined)),
+        Just(State::Quarantined(QuarantineReason::Operator)),
+        any::<[u8; 6]>().prop_map(|m| State::Quarantined(QuarantineReason::InUse(Mac(m)))),
+    ]
+}
+
+/// Any text: separators, line ends, quotes, zero bytes.
+fn text() -> impl Strategy<Value = String> {
+    vec(prop_oneof![any::<char>(), Just('\n'), Just(','), Just('"'), Just('\0')], 0..40)
+        .prop_map(String::from_iter)
+}
+
+fn details() -> impl Strategy<Value = Details> {
+    let bytes = || of(vec(any::<u8>(), 0..=255));
+    (of(text()), of(text()), bytes(), bytes(), of(any::<u32>()), any::<bool>()).prop_map(
+        |(hostname, account, circuit, remote, relay, boot_stage)| Details {
+            hostname: hostname.map(Into::into),
+            account: account.map(Into::into),
+            circuit_id: circuit.map(Into::into),
+            remote_id: remote.map(Into::into),
+            relay: relay.map(Ipv4Addr::from_bits),
+            boot_stage,
+        },
+    )
+}
+
+fn lease() -> impl Strategy<Value = Lease> {
+    let times = (any::<u64>(), any::<u64>(), prop_oneof![any::<u64>(), Just(u64::MAX)]);
+    let who = prop_oneof![
+        (client(), hw()).boxed(),
+        hw().prop_map(|hw| (ClientKey::hardware(&hw), hw)).boxed(),
+    ];
+    (any::<u32>(), resource(), who, state(), times, details()).prop_map(
+        |(network, resource, (client, hw), state, (since, updated, until), details)| Lease {
+            network: NetworkId(network),
+            resource,
+            client,
+            hw,
+            state,
+            since: Timestamp(since),
+            updated: Timestamp(updated),
+            until: Timestamp(until),
+            port: None,
+            details: Arc::new(details),
+        },
+    )
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        4 => lease().prop_map(Change::Put),
+        1 => (any::<u32>(), resource()).prop_map(|(n, r)| Change::Remove(NetworkId(n), r)),
+        1 => (text(), vec(any::<u8>(), 0..400))
+            .prop_map(|(name, value)| Change::Meta(name.into(), value.into())),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_was_written_is_read(change in change()) {
+        prop_assert_eq!(decode(&encoded(&change)), Ok(change));
+    }
+
+    #[test]
+    fn any_changed_byte_is_noticed(change in change(), at in any::<prop::sample::Index>(), bit in 0..8u32) {
+        let mut bytes = encoded(&change);
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1u8 << bit;
+        prop_assert!(decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn no_part_of_a_record_is_a_record(change in change(), at in any::<prop::sample::Index>()) {
+        let bytes = encoded(&change);
+        prop_assert!(decode(&bytes[..at.index(bytes.len())]).is_err());
+    }
+
+    /// The checksum is made to fit, so that the decoder itself meets the bytes.
+    #[test]
+    fn any_bytes_end_in_a_fact_or_an_error(mut bytes in vec(any::<u8>(), 0..300), kind in 0..5u8) {
+        let head = [1, kind];
+        bytes.splice(0..0, head);
+        bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
+        if let Ok(change) = decode(&bytes) {
+            prop_assert_eq!(decode(&encoded(&change)), Ok(change));
+        }
+    }
+
+    /// As above, but from bytes that are nearly a record.
+    #[test]
+    fn nearly_a_record_ends_in_a_fact_or_an_error(
+        change in change(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let mut bytes = encoded(&change);
+        bytes.truncate(bytes.len() - 4);
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
+        let _ = decode(&bytes);
+    }
+}
+
+fn sealed(body: &[u8]) -> Vec<u8> {
+    [body, &crc32c::crc32c(body).to_le_bytes()].concat()
+}
+
+#[test]
+fn what_is_unknown_is_an_error() {
+    let body = {
+        let bytes = encoded(&Change::Meta("a".into(), [].into()));
+        bytes[..bytes.len() - 4].to_vec()
+    };
+    assert!(decode(&sealed(&body)).is_ok());
+    let with = |at: usize, byte: u8| {
+        let mut body = body.clone();
+        body[at] = byte;
+        decode(&sealed(&body))
+    };
+    assert_eq!(with(0, 2), Err(RecordError::Version(2)));
+    assert_eq!(with(1, 4), Err(RecordError::Kind(4)));
+    assert_eq!(decode(&sealed(&[&body[..], b"x"].concat())), Err(RecordError::Trailing(1)));
+    assert_eq!(decode(&[]), Err(RecordError::Short("checksum")));
+}
+
+/// The format is on disks: this record must be read for ever.
+#[test]
+fn the_first_version_stays_readable() {
+    let hw = HwAddr::ethernet(Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
+    let change = Change::Put(Lease {
+        network: NetworkId(7),
+        resource: Resource::V4(Ipv4Addr::new(10, 0, 0, 9)),
+        client: ClientKey::hardware(&hw),
+        hw,
+        state: State::Leased,
+        since: Timestamp(1000),
+        updated: Timestamp(1128),
+        until: Timestamp(1129),
+        port: None,
+        details: Arc::new(Details { hostname: Some("vm".into()), ..Details::default() }),
+    });
+    let body = [
+        &[1, 1, 7, 0, 0, 0, 4, 10, 0, 0, 9][..],
+        &[8, 1, 1, 0x52, 0x54, 0, 0x12, 0x34, 0x56],
+        &[0x81, 1, 0xe8, 0x07, 0x80, 0x01, 1, 2, b'v', b'm'],
+    ]
+    .concat();
+    assert_eq!(encoded(&change), sealed(&body));
+    assert_eq!(decode(&sealed(&body)), Ok(change));
+}
+
+#[test]
+fn what_cannot_be_stored_is_refused_and_leaves_nothing() {
+    let mut out = b"before".to_vec();
+    let long = Change::Meta("a".into(), vec![0; RECORD_MAX].into());
+    assert_eq!(encode(&long, &mut out), Err(RecordError::TooLong(RECORD_MAX + 10)));
+    assert_eq!(out, b"before");
+}
