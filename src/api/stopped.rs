@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::base::{NetworkId, Resource, Timestamp};
 use crate::config::Policy;
-use crate::lease::{Change, Lease, Seq, State};
+use crate::lease::{Change, Lease, QuarantineReason, Seq, State};
 use crate::store::{Contents, Store, StoreError};
 
 use super::command::{Command, Desk, Refusal, Reply};
@@ -100,6 +100,9 @@ impl Stopped {
         for lease in self.slots.iter().flatten().filter(|lease| lease.network == id) {
             match lease.state {
                 State::Leased if lease.until > self.now => view.leased += 1,
+                State::Quarantined(QuarantineReason::InUse(_)) if lease.until > self.now => {
+                    view.in_use += 1;
+                }
                 State::Quarantined(_) if lease.until > self.now => view.quarantined += 1,
                 _ => {}
             }

@@ -137,8 +137,10 @@ pub struct NetworkView {
     pub addresses: u64,
     /// Leased.
     pub leased: u64,
-    /// Out of use.
+    /// Out of use: declined, or put there by an operator.
     pub quarantined: u64,
+    /// Answered for by a machine without a binding.
+    pub in_use: u64,
     /// Free.
     pub free: u64,
     /// Free and proven so of late.

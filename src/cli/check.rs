@@ -10,8 +10,11 @@ use super::parts;
 /// Checks a file and says what is in it, or what is wrong with it.
 pub(super) fn check(args: &Check, out: &mut Output) -> Result<(), Failure> {
     let loaded = parts::load(&args.file, out.colour_err())?;
-    for warning in &loaded.warnings {
-        out.note(warning);
+    if args.json {
+        return out.json(&loaded.warnings);
+    }
+    if !loaded.drawn.is_empty() {
+        out.drawn(&loaded.drawn);
     }
     let networks = loaded.policy.networks.len();
     Ok(writeln!(out, "{}: {networks} networks, no faults", args.file.display())?)

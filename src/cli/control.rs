@@ -54,6 +54,7 @@ pub(super) fn status(args: &args::Status, out: &mut Output) -> Result<(), Failur
             (&cell(network.free), Tone::Plain),
             (&cell(network.proven), Tone::Plain),
             (&cell(network.quarantined), bad_if(network.quarantined > 0)),
+            (&cell(network.in_use), bad_if(network.in_use > 0)),
         ]);
     }
     let colour = out.colour();

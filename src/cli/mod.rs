@@ -50,7 +50,7 @@ pub fn main() -> ExitCode {
 
 fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
     match args.command {
-        Command::Serve(args) => parts::serve(&args),
+        Command::Serve(args) => parts::serve(&args, out.colour_err()),
         Command::Check(args) => check::check(&args, out),
         Command::Leases(args) => leases::leases(args, out),
         Command::Import(args) => import::import(&args, out),

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::base::Timestamp;
-use crate::config::Policy;
-use crate::store::{Contents, Store};
+use crate::daemon::serve::{self, Serve};
+use crate::config::{self, Fault, Policy};
+use crate::store::{self, Contents, DiskStore, Store, StoreError};
+
 
 use super::args;
 use super::exit::{Exit, Failure};
@@ -14,22 +16,52 @@ use super::exit::{Exit, Failure};
 /// A configuration that passed every check, and what is odd about it.
 pub(super) struct Loaded {
     pub(super) policy: Arc<Policy>,
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Fault>,
+    /// The warnings, drawn at their lines.
+    pub(super) drawn: String,
 }
 
-/// Reads and checks a configuration file.
-pub(super) fn load(path: &Path, _colour: bool) -> Result<Loaded, Failure> {
-    Err(missing(format!("configuration reader (for {})", path.display())))
+/// Reads and checks a configuration file; interfaces that are not there now are warnings.
+pub(super) fn load(path: &Path, colour: bool) -> Result<Loaded, Failure> {
+    let loaded = config::load(path).map_err(|faults| Failure {
+        exit: Exit::Config,
+        error: anyhow::anyhow!("{}", faults.render(colour)),
+        drawn: true,
+    })?;
+    let mut warnings = loaded.warnings.clone();
+    warnings.extend(loaded.check_links(&interfaces()));
+    let drawn = loaded.render(&warnings, colour);
+    Ok(Loaded { policy: Arc::new(loaded.policy), warnings, drawn })
+}
+
+/// The names of the interfaces that are there now.
+fn interfaces() -> Vec<String> {
+    let entries = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// What the store of a stopped server holds, from a copy.
-pub(super) fn open_copy(_policy: &Policy) -> Result<Contents, Failure> {
-    Err(missing("store"))
+pub(super) fn open_copy(policy: &Policy) -> Result<Contents, Failure> {
+    let (contents, _) = store::open_copy(&serve::store_dir(policy), false)?;
+    Ok(contents)
 }
 
 /// The store of a stopped server, locked against its start.
-pub(super) fn open_store(_policy: &Policy) -> Result<(Box<dyn Store>, Contents), Failure> {
-    Err(missing("store"))
+pub(super) fn open_store(policy: &Policy) -> Result<(Box<dyn Store>, Contents), Failure> {
+    let options = serve::store_options(policy);
+    let (store, contents, _) = DiskStore::open(&serve::store_dir(policy), &options, false)?;
+    Ok((Box::new(store), contents))
+}
+
+/// Damage and newer versions have an exit code of their own.
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        let exit = match error {
+            StoreError::Damaged { .. } | StoreError::Newer { .. } => Exit::Store,
+            _ => Exit::Failed,
+        };
+        Failure::new(exit, error)
+    }
 }
 
 /// The wall clock.
@@ -39,15 +71,19 @@ pub(super) fn now() -> Timestamp {
 }
 
 /// Runs the server until it is told to stop.
-pub(super) fn serve(_args: &args::Serve) -> Result<(), Failure> {
-    Err(missing("server"))
+pub(super) fn serve(args: &args::Serve, colour: bool) -> Result<(), Failure> {
+    let loaded = load(&args.config, colour)?;
+    let serve =
+        Serve { config: args.config.clone(), observe: args.observe, recover: args.recover };
+    serve::run(&serve, loaded.policy, &loaded.drawn).map_err(|error| {
+        match error.downcast::<StoreError>() {
+            Ok(error) => error.into(),
+            Err(error) => Failure::new(Exit::Failed, error),
+        }
+    })
 }
 
 /// Runs the lab.
 pub(super) fn lab(args: &crate::lab::Args) -> Result<(), Failure> {
     Ok(crate::lab::run(args)?)
-}
-
-fn missing(what: impl std::fmt::Display) -> Failure {
-    Failure::says(Exit::Failed, format!("this build has no {what}"))
 }

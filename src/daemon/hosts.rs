@@ -220,6 +220,7 @@ mod tests {
             since: Timestamp(since),
             updated: Timestamp(since),
             until: Timestamp::NEVER,
+            port: None,
             details: Arc::new(Details { hostname: Some(name.into()), ..Details::default() }),
         }
     }

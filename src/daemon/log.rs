@@ -24,7 +24,7 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 use crate::base::{HwAddr, NetworkId, Timestamp};
 use crate::config::Policy;
 use crate::config::policy::LogPolicy;
-use crate::engine::effects::{DropReason, Event, EventKind};
+use crate::engine::effects::{DropReason, Event, EventKind, Offered, Overheard};
 use crate::lease::Lease;
 
 const LEASE: &str = "foreshadow::lease";
@@ -138,7 +138,8 @@ impl EventLog {
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let network = event.network.and_then(|id| self.names.get(&id)).map(|name| &**name);
         match &event.kind {
-            EventKind::Offered(lease) => self.offered(lease, network, took_us),
+            EventKind::Offered(offered) => self.offered(offered, network, took_us),
+            EventKind::Overheard(heard) => self.overheard(heard, network),
             EventKind::Granted(lease) => {
                 self.lease("leased", "would lease", lease, network, took_us)
             }
@@ -195,12 +196,27 @@ impl EventLog {
         self.limit.turn(now);
     }
 
-    fn offered(&self, lease: &Lease, network: Option<&str>, took_us: u64) {
-        let (address, client) = (lease.resource, lease.hw);
+    fn offered(&self, offered: &Offered, network: Option<&str>, took_us: u64) {
+        let (address, client, proven) = (offered.offer.resource, offered.offer.hw, offered.proven);
         if self.observing {
-            info!(target: OFFER, %address, %client, network, took_us, "would offer");
+            info!(target: OFFER, %address, %client, proven, network, took_us, "would offer");
         } else {
-            debug!(target: OFFER, %address, %client, network, took_us, "offered");
+            debug!(target: OFFER, %address, %client, proven, network, took_us, "offered");
+        }
+    }
+
+    fn overheard(&self, heard: &Overheard, network: Option<&str>) {
+        let Overheard { server, message_type, hw, addr } = heard;
+        let said = match message_type {
+            2 => "another server offered",
+            5 => "another server leased",
+            6 => "another server refused",
+            _ => "another server answered",
+        };
+        if self.observing {
+            info!(target: OFFER, address = %addr, client = %hw, server = %server, network, "{said}");
+        } else {
+            debug!(target: OFFER, address = %addr, client = %hw, server = %server, network, "{said}");
         }
     }
 
@@ -365,6 +381,7 @@ mod tests {
             since: Timestamp(0),
             updated: Timestamp(0),
             until: Timestamp::NEVER,
+            port: None,
             details: Arc::new(Details {
                 hostname: Some(hostname.into()),
                 account: Some("acme".into()),

@@ -1,10 +1,25 @@
 //! The running server: what drives the engine, and what surrounds it on a host.
 //!
-//! [`privilege`] gives up what is not needed, [`reload`] puts a changed configuration in force,
-//! [`notify`] tells systemd, [`log`] tells people, [`hosts`] tells a DNS server.
+//! [`serve`] puts it together. [`driver`] is the thread that answers packets; [`links`] follows the
+//! interfaces for it, [`outgoing`] sends, [`committer`] is the thread that writes, [`parked`] what
+//! waits for it, and [`work`] how the control plane asks, answered at the [`desk`]. [`clock`] is the
+//! only place that reads clocks. Around them: [`log`] tells people, [`hosts`] a DNS server,
+//! [`notify`] systemd; [`reload`] puts a changed configuration in force, [`privilege`] gives up
+//! what is not needed.
 
+pub mod clock;
+pub mod committer;
+pub mod counters;
+pub mod desk;
+pub mod driver;
 pub mod hosts;
+pub mod links;
 pub mod log;
+pub mod machine;
 pub mod notify;
+pub mod outgoing;
+pub mod parked;
 pub mod privilege;
 pub mod reload;
+pub mod serve;
+pub mod work;

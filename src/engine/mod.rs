@@ -138,6 +138,11 @@ impl Engine {
         &self.offers
     }
 
+    /// The names of the interfaces that serve a network now.
+    pub fn interfaces(&self, network: NetworkId) -> impl Iterator<Item = &str> {
+        self.links.values().filter(move |up| up.network == network).map(|up| &*up.name)
+    }
+
     /// The running state of each network, in the order of the policy.
     pub fn networks(&self) -> &[Net] {
         &self.nets

@@ -24,6 +24,8 @@ pub struct Net {
     pub by_host: HashMap<HostId, usize>,
     /// Reservations by address.
     pub by_addr: HashMap<Ipv4Addr, usize>,
+    /// Addresses in its pools, without those excluded.
+    pub size: u64,
     /// The background verifier's state.
     pub verifier: Verifier,
     /// DECLINEs of late, by client.
@@ -52,13 +54,14 @@ impl NetPool {
 
 impl Net {
     fn new(network: &Network, verifier: Verifier) -> Net {
-        let (mut pools, mut by_first) = (Vec::new(), Vec::new());
+        let (mut pools, mut by_first, mut size) = (Vec::new(), Vec::new(), 0);
         for (subnet, s) in network.subnets.iter().enumerate() {
             for (index, p) in s.pools.iter().enumerate() {
                 let mut free = Pool::new(ordinal(p.range.first), ordinal(p.range.last));
                 for gap in &p.excluded {
                     free.exclude(ordinal(gap.first), ordinal(gap.last));
                 }
+                size += u64::try_from(free.available()).unwrap_or(u64::MAX);
                 by_first.push((p.range.first, pools.len()));
                 pools.push(NetPool { subnet, index, free });
             }
@@ -71,6 +74,7 @@ impl Net {
             by_first,
             by_host: reservations.clone().map(|(i, r)| (r.host.clone(), i)).collect(),
             by_addr: reservations.map(|(i, r)| (r.addr, i)).collect(),
+            size,
             verifier,
             declines: Default::default(),
             foreign: HashMap::new(),

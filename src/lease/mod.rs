@@ -16,4 +16,4 @@ pub use change::{Change, Seq};
 pub use offers::{Offer, OfferTable};
 pub use pool::Pool;
 pub use ranges::RangeSet;
-pub use table::LeaseTable;
+pub use table::{Counts, LeaseTable};

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeSet {
     by_first: BTreeMap<u128, u128>,
+    /// How many values; saturates, and then stays there.
+    count: u128,
 }
 
 impl RangeSet {
@@ -18,22 +20,22 @@ impl RangeSet {
     pub fn insert_range(&mut self, first: u128, last: u128) {
         let (mut first, mut last) = (first, last);
         while let Some((f, l)) = self.touching(first, last) {
-            self.by_first.remove(&f);
+            self.take(f, l);
             first = first.min(f);
             last = last.max(l);
         }
-        self.by_first.insert(first, last);
+        self.put(first, last);
     }
 
     /// Takes `first..=last` out, as far as it is there.
     pub fn remove_range(&mut self, first: u128, last: u128) {
         while let Some((f, l)) = self.overlapping(first, last) {
-            self.by_first.remove(&f);
+            self.take(f, l);
             if f < first {
-                self.by_first.insert(f, first - 1);
+                self.put(f, first - 1);
             }
             if l > last {
-                self.by_first.insert(last + 1, l);
+                self.put(last + 1, l);
             }
         }
     }
@@ -76,7 +78,7 @@ impl RangeSet {
 
     /// How many values; saturates.
     pub fn len(&self) -> u128 {
-        self.by_first.iter().fold(0u128, |n, (f, l)| n.saturating_add(l - f).saturating_add(1))
+        self.count
     }
 
     /// Whether it holds nothing.
@@ -87,6 +89,18 @@ impl RangeSet {
     /// The ranges, ascending.
     pub fn ranges(&self) -> impl Iterator<Item = (u128, u128)> + '_ {
         self.by_first.iter().map(|(f, l)| (*f, *l))
+    }
+
+    fn put(&mut self, first: u128, last: u128) {
+        self.by_first.insert(first, last);
+        self.count = self.count.saturating_add(last - first).saturating_add(1);
+    }
+
+    fn take(&mut self, first: u128, last: u128) {
+        self.by_first.remove(&first);
+        if self.count != u128::MAX {
+            self.count -= last - first + 1;
+        }
     }
 
     fn overlapping(&self, first: u128, last: u128) -> Option<(u128, u128)> {

@@ -10,7 +10,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::base::{ClientKey, HwAddr, NetworkId, Resource, Timestamp};
 
-use super::{Change, Lease, Seq};
+use super::{Change, Lease, QuarantineReason, Seq, State};
 
 /// The one table of bindings. One thread owns it.
 #[derive(Debug, Default)]
@@ -22,8 +22,22 @@ pub struct LeaseTable {
     by_client: HashTable<u32>,
     by_hw: HashTable<u32>,
     deadlines: BTreeSet<(Timestamp, u32)>,
+    counts: HashMap<NetworkId, Counts>,
     undo: VecDeque<Undo>,
     pending: HashMap<(NetworkId, Resource), u32>,
+}
+
+/// How many bindings a network has in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Acknowledged and not over.
+    pub leased: u64,
+    /// Free and remembered: expired or released.
+    pub remembered: u64,
+    /// Out of use, for whatever reason.
+    pub quarantined: u64,
+    /// Of these, found in use by a machine without a binding.
+    pub in_use: u64,
 }
 
 #[derive(Debug)]
@@ -102,6 +116,11 @@ impl LeaseTable {
     /// When the next held binding ends.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.deadlines.first().map(|(until, _)| *until).filter(|t| *t != Timestamp::NEVER)
+    }
+
+    /// How many bindings a network has in each state.
+    pub fn counts(&self, network: NetworkId) -> Counts {
+        self.counts.get(&network).copied().unwrap_or_default()
     }
 
     /// How many bindings there are, remembered ones included.
@@ -214,6 +233,7 @@ impl LeaseTable {
             entry.remove();
         }
         self.deadlines.remove(&(lease.until, slot));
+        self.counts.entry(network).or_default().add(lease.state, u64::MAX);
         self.vacant.push(slot);
         Some(lease)
     }
@@ -226,6 +246,7 @@ impl LeaseTable {
         if lease.state.is_held() {
             self.deadlines.insert((lease.until, slot));
         }
+        self.counts.entry(lease.network).or_default().add(lease.state, 1);
         let hashes = [
             self.hash((lease.network, lease.resource)),
             self.hash((lease.network, &lease.client)),
@@ -251,6 +272,21 @@ impl LeaseTable {
 
     fn hash(&self, key: impl Hash) -> u64 {
         self.hasher.hash_one(key)
+    }
+}
+
+impl Counts {
+    /// Adds `n` to the figures of `state`; [`u64::MAX`] takes one away.
+    fn add(&mut self, state: State, n: u64) {
+        let figure = match state {
+            State::Leased => &mut self.leased,
+            State::Expired | State::Released => &mut self.remembered,
+            State::Quarantined(_) => &mut self.quarantined,
+        };
+        *figure = figure.wrapping_add(n);
+        if let State::Quarantined(QuarantineReason::InUse(_)) = state {
+            self.in_use = self.in_use.wrapping_add(n);
+        }
     }
 }
 

@@ -48,16 +48,23 @@ pub(super) enum To {
 
 /// Instructions whose jumps are not resolved yet.
 #[derive(Default)]
-pub(super) struct Assembler(Vec<(u32, u32, Option<(To, To)>)>);
+pub(super) struct Assembler(Vec<Step>);
+
+struct Step {
+    code: u32,
+    k: u32,
+    /// Where to if the test holds, and if it does not.
+    jump: Option<(To, To)>,
+}
 
 impl Assembler {
     fn op(mut self, code: u32, k: u32) -> Self {
-        self.0.push((code, k, None));
+        self.0.push(Step { code, k, jump: None });
         self
     }
 
     fn jump(mut self, test: u32, k: u32, yes: To, no: To) -> Self {
-        self.0.push((BPF_JMP | test | BPF_K, k, Some((yes, no))));
+        self.0.push(Step { code: BPF_JMP | test | BPF_K, k, jump: Some((yes, no)) });
         self
     }
 
@@ -110,7 +117,7 @@ impl Assembler {
     pub(super) fn finish(self) -> Program {
         let keep = self.0.len();
         let mut program = Vec::with_capacity(keep + 2);
-        for (at, (code, k, jump)) in self.0.into_iter().enumerate() {
+        for (at, Step { code, k, jump }) in self.0.into_iter().enumerate() {
             // Jumps count from the next instruction; ours are far below the 255 that fit.
             let offset = |to| match to {
                 To::Next => 0,

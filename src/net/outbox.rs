@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use super::sys::{self, BATCH};
 
 /// Packets back to back in one buffer that is used again and again.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Outbox {
     bytes: Vec<u8>,
     /// Where each packet ends.
@@ -54,17 +54,18 @@ impl Outbox {
         self.bytes.get(start..*self.ends.get(i)?)
     }
 
-    /// Sends everything and clears. `route` gives a packet's destination where the socket is not
-    /// bound to one.
+    /// Sends everything, each packet without its first `skip` bytes, and clears. `route` gives a
+    /// packet's destination where the socket is not bound to one.
     pub(super) fn send(
         &mut self,
         socket: &impl AsFd,
+        skip: usize,
         route: Option<fn(&[u8]) -> SocketAddrV4>,
     ) -> Sent {
         let mut outcome = Sent::default();
         let mut next = 0;
         while next < self.len() {
-            match self.send_from(next, socket, route) {
+            match self.send_from(next, socket, skip, route) {
                 Ok(count) => {
                     outcome.sent += count as u64;
                     next += count.max(1);
@@ -91,13 +92,14 @@ impl Outbox {
         &self,
         first: usize,
         socket: &impl AsFd,
+        skip: usize,
         route: Option<fn(&[u8]) -> SocketAddrV4>,
     ) -> io::Result<usize> {
         let mut packets = [IoSlice::new(&[]); BATCH];
         let mut to = [SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0); BATCH];
         let count = BATCH.min(self.len() - first);
         for i in 0..count {
-            let packet = self.get(first + i).unwrap_or_default();
+            let packet = self.get(first + i).and_then(|p| p.get(skip..)).unwrap_or_default();
             packets[i] = IoSlice::new(packet);
             if let Some(route) = route {
                 to[i] = route(packet);

@@ -1,7 +1,12 @@
 //! Packet sockets: the frames of one link, read behind a kernel filter, and frames of our own.
 //!
-//! Each served link has two, one for DHCP and one for ARP: the kernel then hands each only its
-//! own EtherType, and a storm of ARP cannot push a DISCOVER out of the buffer.
+//! Each served link has two, one for DHCP and one for ARP: a storm of ARP cannot push a DISCOVER
+//! out of the buffer.
+//!
+//! The one for DHCP is bound to every EtherType and leaves the choice to its filter. A socket
+//! that is bound to IPv4 alone is shown VLAN-tagged frames with the tag taken away, as frames for
+//! another host (`__netif_receive_skb_core`). For ARP that is enough: [`Frame::to_other_host`]
+//! tells what to pass over.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -55,7 +60,8 @@ pub struct Frame<'a> {
     pub bytes: &'a [u8],
     /// Longer than the buffer: the end is missing.
     pub truncated: bool,
-    /// VLAN id, if it carried a tag with one; such a frame is not of this segment.
+    /// VLAN id, if it carried a tag with one; such a frame is not of this segment (DHCP only:
+    /// tagged ARP is marked as for another host).
     pub vlan: Option<u16>,
     /// What is known of its UDP checksum.
     pub checksum: Checksum,
@@ -68,12 +74,11 @@ pub struct Frame<'a> {
 impl FrameSocket {
     /// Opens the socket for DHCP over IPv4 on `link`.
     pub fn dhcp(link: LinkId, mode: Mode) -> io::Result<FrameSocket> {
-        let (program, ethertype) = match mode {
-            Mode::Serve => (filter::dhcp_on_link(), libc::ETH_P_IP),
-            // Only sockets for every EtherType are shown what this host sends.
-            Mode::Observe => (filter::dhcp_observed(), libc::ETH_P_ALL),
+        let program = match mode {
+            Mode::Serve => filter::dhcp_on_link(),
+            Mode::Observe => filter::dhcp_observed(),
         };
-        FrameSocket::open(link, mode, &program, ethertype as u16, DHCP_BUFFER_BYTES)
+        FrameSocket::open(link, mode, &program, libc::ETH_P_ALL as u16, DHCP_BUFFER_BYTES)
     }
 
     /// Opens the socket for ARP on `link`.
@@ -134,7 +139,7 @@ impl FrameSocket {
             frames.clear();
             return Sent { failed, ..Sent::default() };
         }
-        frames.send(&self.socket, None)
+        frames.send(&self.socket, 0, None)
     }
 
     /// Frames that found the buffer full since the last call.

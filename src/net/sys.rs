@@ -112,6 +112,8 @@ impl RecvBatch {
             *filled = Filled {
                 len: msg.msg_len as usize,
                 name: msg.msg_hdr.msg_namelen as usize,
+                // Another type with musl.
+                #[allow(clippy::unnecessary_cast)]
                 control: msg.msg_hdr.msg_controllen as usize,
                 flags: msg.msg_hdr.msg_flags,
             };

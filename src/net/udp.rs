@@ -23,6 +23,8 @@ use super::sys::{self, RecvBatch};
 
 /// The port of DHCP servers and relays (RFC 2131 s4.1).
 pub const SERVER_PORT: u16 = 67;
+/// What an Ethernet header takes.
+const ETHERNET_LEN: usize = 14;
 /// Receive buffer.
 const BUFFER_BYTES: usize = 8 << 20;
 
@@ -102,7 +104,7 @@ fn address(bytes: Option<&[u8]>) -> Ipv4Addr {
     octets.map_or(Ipv4Addr::UNSPECIFIED, Ipv4Addr::from)
 }
 
-/// Sends complete IPv4 packets by the kernel's routes.
+/// Sends IPv4 packets of our own making by the kernel's routes.
 ///
 /// A UDP socket that is bound to an interface sends by that interface whatever the routes say,
 /// and takes off-link hosts for neighbours; one that is not bound would draw the packets of other
@@ -123,9 +125,10 @@ impl RoutedSocket {
         Ok(RoutedSocket(socket))
     }
 
-    /// Sends IPv4 packets, each to the destination in its header, and clears `packets`.
-    pub fn send(&self, packets: &mut Outbox) -> Sent {
-        packets.send(&self.0, Some(|packet| SocketAddrV4::new(address(packet.get(16..20)), 0)))
+    /// Sends the IPv4 packets in these frames, each to the destination in its header, and clears
+    /// `frames`. Their Ethernet headers are left out: the kernel makes its own.
+    pub fn send(&self, frames: &mut Outbox) -> Sent {
+        frames.send(&self.0, ETHERNET_LEN, Some(|ip| SocketAddrV4::new(address(ip.get(16..20)), 0)))
     }
 }
 

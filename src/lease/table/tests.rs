@@ -127,6 +127,10 @@ proptest! {
             }
             let held = current.values().filter(|l| l.state.is_held());
             prop_assert_eq!(table.next_deadline(), held.map(|l| l.until).min());
+            let leased = current.values().filter(|l| l.state == State::Leased).count() as u64;
+            prop_assert_eq!(table.counts(NET).leased, leased);
+            let quarantined = table.counts(NET).quarantined + table.counts(NET).remembered;
+            prop_assert_eq!(leased + quarantined, current.len() as u64);
         }
     }
 }

@@ -1,0 +1,385 @@
+//! The thread that makes changes durable, beside the one that answers packets.
+//!
+//! The driver appends each batch to a queue; the thread takes everything that is waiting and
+//! commits it as one group, with one sync. What it did comes back as a [`Report`].
+//!
+//! Memory is bounded by [`CHANGES_MAX`] changes in the queue: a disk that hangs for longer than
+//! that takes makes the driver leave packets in the kernel's buffers (see [`Committer::has_room`]).
+//!
+//! After a failed commit the thread drops every batch until it is given all contents, because
+//! these batches build on one that is lost. It writes the contents into new files, again and
+//! again with growing pauses, until that succeeds.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::lease::{Change, Seq};
+use crate::net::Waker;
+use crate::store::{BackupDone, Contents, Store, StoreError, StoreStats};
+
+use super::counters::Counters;
+
+/// Changes in the queue, beyond those being committed, before the driver stops taking packets.
+pub const CHANGES_MAX: usize = 1 << 16;
+/// The store's background work comes at least this often.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
+/// Between commits it comes no more often than this.
+const MAINTAIN_IDLE: Duration = Duration::from_millis(100);
+/// Pause after the first failed rebuild; doubled up to [`BACKOFF_MAX`].
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// Buffers kept for the next batches.
+const SPARE_MAX: usize = 4;
+
+/// What the committer tells the driver.
+#[derive(Debug)]
+pub enum Report {
+    /// All batches up to this one are durable.
+    Committed(Seq),
+    /// This batch and every later one are lost. Call [`Committer::restart`] with what to write.
+    Failed(Seq, Need, StoreError),
+    /// Commits go on, but the checkpoint does not: all contents are wanted.
+    Stalled(Need, StoreError),
+    /// The store is whole again.
+    Ready,
+    /// It could not be rebuilt yet.
+    StillBroken(StoreError),
+}
+
+/// Names one wish for contents, so that an answer to an older one is known as such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    epoch: u64,
+    /// The store has to be written anew; else it only has to go on.
+    pub contents: bool,
+}
+
+/// The driver's side.
+#[derive(Debug)]
+pub struct Committer {
+    shared: Arc<Shared>,
+    reports: Receiver<Report>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Something was queued.
+    filled: Condvar,
+    /// Something was taken.
+    taken: Condvar,
+    stats: Mutex<StoreStats>,
+}
+
+#[derive(Default)]
+struct Queue {
+    items: VecDeque<Item>,
+    /// Changes in `items`.
+    changes: usize,
+    spare: Vec<Vec<Change>>,
+    stop: bool,
+}
+
+enum Item {
+    /// Batches from `first` to `last`.
+    Group {
+        first: Seq,
+        last: Seq,
+        changes: Vec<Change>,
+    },
+    Restart(Need, Box<Contents>),
+    Backup(PathBuf, BackupDone),
+}
+
+impl Committer {
+    /// Starts the thread. `waker` ends the driver's wait when there is a report.
+    pub fn start(
+        store: Box<dyn Store>,
+        waker: Waker,
+        counters: Arc<Counters>,
+    ) -> std::io::Result<Committer> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            taken: Condvar::new(),
+            stats: Mutex::new(store.stats()),
+        });
+        let (sender, reports) = mpsc::channel();
+        let worker = Worker {
+            store,
+            shared: Arc::clone(&shared),
+            reports: sender,
+            waker,
+            counters,
+            epoch: 0,
+            state: State::Sound,
+            maintained: Instant::now(),
+        };
+        let thread =
+            std::thread::Builder::new().name("committer".into()).spawn(move || worker.run())?;
+        Ok(Committer { shared, reports, thread: Some(thread) })
+    }
+
+    /// Queues a batch; `changes` is emptied and keeps its memory or gets other.
+    pub fn commit(&self, seq: Seq, changes: &mut Vec<Change>) {
+        let mut queue = self.shared.lock();
+        queue.changes += changes.len();
+        if let Some(Item::Group { last, changes: group, .. }) = queue.items.back_mut() {
+            *last = seq;
+            group.append(changes);
+        } else {
+            let empty = queue.spare.pop().unwrap_or_default();
+            let changes = std::mem::replace(changes, empty);
+            queue.items.push_back(Item::Group { first: seq, last: seq, changes });
+        }
+        drop(queue);
+        self.shared.filled.notify_one();
+    }
+
+    /// Answers a [`Need`]: everything that is to be in the store, the batches queued so far
+    /// included.
+    pub fn restart(&self, need: Need, contents: Contents) {
+        self.push(Item::Restart(need, Box::new(contents)));
+    }
+
+    /// Copies the store to `to`, after the batches queued so far.
+    pub fn backup(&self, to: PathBuf, done: BackupDone) {
+        self.push(Item::Backup(to, done));
+    }
+
+    fn push(&self, item: Item) {
+        self.shared.lock().items.push_back(item);
+        self.shared.filled.notify_one();
+    }
+
+    /// What happened since the last call.
+    pub fn reports(&self) -> impl Iterator<Item = Report> + '_ {
+        self.reports.try_iter()
+    }
+
+    /// Whether the driver may go on taking packets.
+    pub fn has_room(&self) -> bool {
+        self.shared.lock().changes < CHANGES_MAX
+    }
+
+    /// Waits until there is room, for a while at most.
+    pub fn wait_for_room(&self, at_most: Duration) {
+        let queue = self.shared.lock();
+        let full = |queue: &mut Queue| queue.changes >= CHANGES_MAX;
+        drop(self.shared.taken.wait_timeout_while(queue, at_most, full));
+    }
+
+    /// The store's figures after its last commit or background work.
+    pub fn stats(&self) -> StoreStats {
+        *self.shared.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the thread has ended, which it does by itself only by a fault of ours.
+    pub fn is_dead(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Commits what is queued, closes the store and returns the last reports.
+    pub fn stop(mut self) -> Vec<Report> {
+        self.end();
+        self.reports.try_iter().collect()
+    }
+
+    fn end(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.filled.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A panic in the store was reported when it happened; here nothing can be saved.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // No code panics while it holds the lock.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+/// The thread's side.
+struct Worker {
+    store: Box<dyn Store>,
+    shared: Arc<Shared>,
+    reports: Sender<Report>,
+    waker: Waker,
+    counters: Arc<Counters>,
+    epoch: u64,
+    state: State,
+    maintained: Instant,
+}
+
+enum State {
+    Sound,
+    /// Commits work, the checkpoint does not; contents were asked for.
+    Stalled,
+    /// Batches are dropped until contents come.
+    Failed,
+    /// Contents came and could not be written yet.
+    Rebuilding {
+        contents: Box<Contents>,
+        retry: Instant,
+        pause: Duration,
+    },
+}
+
+impl Worker {
+    fn run(mut self) {
+        loop {
+            let (item, stop) = self.next();
+            match item {
+                Some(Item::Group { first, last, changes }) => self.group(first, last, changes),
+                Some(Item::Restart(need, contents)) => self.restart(need, contents),
+                Some(Item::Backup(to, done)) => self.store.backup(&to, done),
+                None if stop => return,
+                None => {}
+            }
+            self.retry_rebuild();
+            self.maintain();
+            *self.shared.stats.lock().unwrap_or_else(PoisonError::into_inner) = self.store.stats();
+        }
+    }
+
+    /// Waits for the next item, or until there is something else to do.
+    fn next(&self) -> (Option<Item>, bool) {
+        let wait = match &self.state {
+            State::Rebuilding { retry, .. } => retry.saturating_duration_since(Instant::now()),
+            State::Sound => MAINTAIN_EVERY.saturating_sub(self.maintained.elapsed()),
+            State::Stalled | State::Failed => MAINTAIN_EVERY,
+        };
+        let queue = self.shared.lock();
+        let idle = |queue: &mut Queue| queue.items.is_empty() && !queue.stop;
+        let waited = self.shared.filled.wait_timeout_while(queue, wait, idle);
+        let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let item = queue.items.pop_front();
+        if let Some(Item::Group { changes, .. }) = &item {
+            queue.changes -= changes.len();
+            self.shared.taken.notify_one();
+        }
+        (item, queue.stop)
+    }
+
+    fn group(&mut self, first: Seq, last: Seq, mut changes: Vec<Change>) {
+        if matches!(self.state, State::Sound | State::Stalled) {
+            let began = Instant::now();
+            match self.store.commit(last, &changes) {
+                Ok(()) => {
+                    self.counters.committed(changes.len(), began.elapsed());
+                    self.report(Report::Committed(last));
+                }
+                Err(e) => {
+                    // Two errors refuse this batch and leave the store as it was.
+                    let refused =
+                        matches!(e, StoreError::Record(_) | StoreError::OutOfOrder { .. });
+                    let need = self.need(!refused);
+                    self.state = State::Failed;
+                    self.report(Report::Failed(first, need, e));
+                }
+            }
+        }
+        changes.clear();
+        let mut queue = self.shared.lock();
+        if queue.spare.len() < SPARE_MAX {
+            queue.spare.push(changes);
+        }
+    }
+
+    fn restart(&mut self, need: Need, contents: Box<Contents>) {
+        if need.epoch != self.epoch {
+            return;
+        }
+        match (&self.state, need.contents) {
+            (State::Stalled, _) => self.rebuild_stalled(&contents),
+            (_, true) => {
+                let (retry, pause) = (Instant::now(), BACKOFF_MIN);
+                self.state = State::Rebuilding { contents, retry, pause };
+            }
+            (_, false) => {
+                self.state = State::Sound;
+                self.report(Report::Ready);
+            }
+        }
+    }
+
+    /// Batches go on while the checkpoint does not, so contents are soon old: these are tried
+    /// once, and others are asked for when the background work fails again.
+    fn rebuild_stalled(&mut self, contents: &Contents) {
+        self.state = State::Sound;
+        match self.store.rebuild(contents) {
+            Ok(()) => {
+                self.report(Report::Committed(contents.seq));
+                self.report(Report::Ready);
+            }
+            Err(e) => {
+                self.maintained = Instant::now() + BACKOFF_MAX;
+                self.report(Report::StillBroken(e));
+            }
+        }
+    }
+
+    fn retry_rebuild(&mut self) {
+        let State::Rebuilding { contents, retry, pause } = &mut self.state else { return };
+        if *retry > Instant::now() {
+            return;
+        }
+        match self.store.rebuild(contents) {
+            Ok(()) => {
+                let seq = contents.seq;
+                self.state = State::Sound;
+                self.report(Report::Committed(seq));
+                self.report(Report::Ready);
+            }
+            Err(e) => {
+                *retry = Instant::now() + *pause;
+                *pause = (*pause * 2).min(BACKOFF_MAX);
+                self.report(Report::StillBroken(e));
+            }
+        }
+    }
+
+    fn maintain(&mut self) {
+        let due = if self.shared.lock().items.is_empty() { MAINTAIN_IDLE } else { MAINTAIN_EVERY };
+        if !matches!(self.state, State::Sound) || self.maintained.elapsed() < due {
+            return;
+        }
+        let outcome = self.store.maintain();
+        self.maintained = Instant::now();
+        if let Err(e) = outcome {
+            let need = self.need(true);
+            self.state = State::Stalled;
+            self.report(Report::Stalled(need, e));
+        }
+    }
+
+    fn need(&mut self, contents: bool) -> Need {
+        self.epoch += 1;
+        Need { epoch: self.epoch, contents }
+    }
+
+    fn report(&self, report: Report) {
+        // A driver that is gone waits for nothing.
+        let _ = self.reports.send(report);
+        self.waker.wake();
+    }
+}

@@ -1,0 +1,201 @@
+//! What is counted, for status and metrics. One thread writes each figure; any may read it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::engine::effects::{DropReason, Event, EventKind};
+
+/// A count that only grows.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The count now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Bounds of a histogram: bucket `i` counts what is below `2^(i+1)`, the last one the rest.
+pub const BUCKETS: usize = 24;
+
+/// A distribution in buckets that double.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    /// Bucket `i` counts values of at least `2^i` (the first one also 0) and below `2^(i+1)`.
+    pub buckets: [Count; BUCKETS],
+    /// Sum of all values.
+    pub sum: Count,
+}
+
+impl Histogram {
+    /// Counts a value.
+    pub fn record(&self, value: u64) {
+        let bucket = (u64::BITS - value.leading_zeros()).saturating_sub(1) as usize;
+        self.buckets[bucket.min(BUCKETS - 1)].add(1);
+        self.sum.add(value);
+    }
+
+    /// How many values there were.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(Count::get).sum()
+    }
+}
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+        /// All counts of the data plane.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $($(#[doc = $doc])* pub $name: Count,)*
+            /// Dropped packets; [`DropReason`] `as usize` is the index.
+            pub dropped: [Count; DropReason::ALL.len()],
+            /// Changes per commit.
+            pub commit_changes: Histogram,
+            /// Microseconds per commit, sync included.
+            pub commit_us: Histogram,
+        }
+
+        impl Counters {
+            /// Every reason that packets were dropped for, with its count.
+            pub fn drops(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+                let counts = DropReason::ALL.iter().zip(&self.dropped);
+                counts.map(|(reason, n)| (reason.as_str(), n.get())).filter(|(_, n)| *n > 0)
+            }
+
+            /// Every plain count with its name.
+            pub fn list(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+                [$((stringify!($name), self.$name.get())),*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Frames with DHCP that were read from links.
+    frames,
+    /// Datagrams that were read from port 67.
+    datagrams,
+    /// ARP packets that were read.
+    arps,
+    /// Frames for another host's MAC, passed over.
+    overheard,
+    /// Addresses offered.
+    offered,
+    /// Addresses offered without proof that they are free.
+    offered_unproven,
+    /// Leases acknowledged anew.
+    granted,
+    /// Leases extended.
+    renewed,
+    /// Leases of other servers taken over.
+    adopted,
+    /// Leases given back.
+    released,
+    /// Leases that ran out.
+    expired,
+    /// Addresses that their client found in use.
+    declined,
+    /// NAKs.
+    naks,
+    /// INFORMs answered.
+    informed,
+    /// Addresses found in use by somebody unknown.
+    in_use,
+    /// Machines that answer for many addresses.
+    arp_proxies,
+    /// Client identifiers heard from a second live machine.
+    clones,
+    /// Foreign servers, each time they are reported.
+    foreign_servers,
+    /// Answers of foreign servers.
+    overheard_answers,
+    /// Requests for which nothing was free.
+    exhausted,
+    /// Replies handed to the kernel.
+    replies_sent,
+    /// Replies that the kernel refused.
+    replies_failed,
+    /// Replies dropped because their lease could not be made durable.
+    replies_lost,
+    /// ARP requests handed to the kernel.
+    arps_sent,
+    /// ARP requests that the kernel refused.
+    arps_failed,
+    /// Frames that found the DHCP buffer full.
+    overruns_dhcp,
+    /// Frames that found the ARP buffer full.
+    overruns_arp,
+    /// Datagrams that found a full UDP buffer, of any program on this host.
+    overruns_udp,
+    /// Commits that failed.
+    commits_failed,
+    /// Events that nobody took in time.
+    events_lost,
+    /// Times that packets waited in the kernel because the disk was too far behind.
+    disk_waits,
+    /// Times that links changed faster than they were read.
+    link_resyncs,
+}
+
+impl Counters {
+    /// Counts a commit.
+    pub fn committed(&self, changes: usize, took: Duration) {
+        self.commit_changes.record(changes as u64);
+        self.commit_us.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Counts what happened.
+    pub fn event(&self, event: &Event) {
+        let count = match &event.kind {
+            EventKind::Offered(offered) => {
+                self.offered_unproven.add(u64::from(!offered.proven));
+                &self.offered
+            }
+            EventKind::Granted(_) => &self.granted,
+            EventKind::Renewed(_) => &self.renewed,
+            EventKind::Adopted(_) => &self.adopted,
+            EventKind::Released(_) => &self.released,
+            EventKind::Expired(_) => &self.expired,
+            EventKind::Declined(_) => &self.declined,
+            EventKind::Nak(..) => &self.naks,
+            EventKind::Informed(..) => &self.informed,
+            EventKind::InUse(..) => &self.in_use,
+            EventKind::ArpProxy(_) => &self.arp_proxies,
+            EventKind::Clone(..) => &self.clones,
+            EventKind::ForeignServer(..) => &self.foreign_servers,
+            EventKind::Overheard(_) => &self.overheard_answers,
+            EventKind::Exhausted(_) => &self.exhausted,
+            EventKind::Dropped(reason, _) => &self.dropped[*reason as usize],
+        };
+        count.add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_double() {
+        let histogram = Histogram::default();
+        for value in [0, 1, 2, 3, 4, u64::MAX >> 1] {
+            histogram.record(value);
+        }
+        let counts: Vec<u64> = histogram.buckets.iter().map(Count::get).collect();
+        assert_eq!(&counts[..3], &[2, 2, 1]);
+        assert_eq!((counts[BUCKETS - 1], histogram.count()), (1, 6));
+    }
+
+    #[test]
+    fn every_reason_has_its_count() {
+        for (i, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, i);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Answers the control plane's commands on the engine's thread.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::api::command::{Command, Desk, Post, Refusal, Reply};
+use crate::api::leases::time_text;
+use crate::api::view::{NetworkView, StatusView, StoreView};
+use crate::base::{NetworkId, Resource, Timestamp};
+use crate::config::Policy;
+use crate::engine::Engine;
+use crate::engine::network::Net;
+use crate::lease::Lease;
+use crate::net::Mode;
+use crate::store::StoreError;
+
+use super::parked::Confirm;
+use super::work::{Bench, Jobs};
+
+/// Sends commands to the driver as jobs.
+pub struct Counter {
+    jobs: Jobs<Engine>,
+    started: Timestamp,
+}
+
+impl Counter {
+    /// A way to the driver; `started` is when the server did.
+    pub fn new(jobs: Jobs<Engine>, started: Timestamp) -> Counter {
+        Counter { jobs, started }
+    }
+}
+
+impl Post for Counter {
+    fn post(&self, command: Command) -> Result<(), Command> {
+        let started = self.started;
+        // The command is needed back if the driver does not take the job.
+        let slot = Arc::new(Mutex::new(Some(command)));
+        let inside = Arc::clone(&slot);
+        let take = |slot: &Mutex<Option<Command>>| {
+            slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+        };
+        let posted = self.jobs.post(Box::new(move |bench| {
+            let pending = take(&inside)?.run(&mut AtBench { bench, started })?;
+            Some(Box::new(move |outcome: Result<(), &str>| match outcome {
+                Ok(()) => pending.durable(),
+                Err(why) => pending.failed(why),
+            }) as Confirm)
+        }));
+        match (posted, take(&slot)) {
+            (Err(_), Some(command)) => Err(command),
+            (Ok(()), Some(command)) => {
+                // Not taken yet: it is the job's.
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(command);
+                Ok(())
+            }
+            (_, None) => Ok(()),
+        }
+    }
+}
+
+/// The desk, for as long as one job runs.
+struct AtBench<'a, 'b> {
+    bench: &'a mut Bench<'b, Engine>,
+    started: Timestamp,
+}
+
+impl Desk for AtBench<'_, '_> {
+    fn policy(&self) -> Arc<Policy> {
+        self.bench.policy.clone().unwrap_or_else(|| self.bench.machine.policy().clone())
+    }
+
+    fn status(&self) -> StatusView {
+        let (engine, counters) = (&*self.bench.machine, self.bench.counters);
+        let store = self.bench.store;
+        let nets = engine.networks().iter().zip(&engine.policy().networks);
+        StatusView {
+            version: env!("CARGO_PKG_VERSION").into(),
+            mode: match self.bench.mode {
+                Mode::Serve => "serving".into(),
+                Mode::Observe => "observing".into(),
+            },
+            started: Some(time_text(self.started)),
+            bindings: engine.leases().len() as u64,
+            offers: engine.offers().iter().count() as u64,
+            networks: nets.map(|(net, network)| self.network(net, &network.name)).collect(),
+            store: StoreView {
+                writable: self.bench.store_trouble.is_none(),
+                commits: store.commits,
+                changes: store.changes,
+                checkpoints: store.checkpoints,
+                disk_bytes: store.disk_bytes,
+                last_sync_us: store.last_sync_us,
+            },
+            packets: counters.list().map(|(name, n)| (name.into(), n)).collect(),
+            dropped: counters.drops().map(|(reason, n)| (reason.into(), n)).collect(),
+            alarms: self.alarms(),
+        }
+    }
+
+    fn lease(&self, network: NetworkId, resource: Resource) -> Option<&Lease> {
+        self.bench.machine.leases().get(network, resource)
+    }
+
+    fn scan(&self, from: u64, most: usize, look: &mut dyn FnMut(&Lease)) -> Option<u64> {
+        self.bench.machine.leases().scan(from, most, look)
+    }
+
+    fn release(&mut self, network: NetworkId, resource: Resource) -> Option<Lease> {
+        let Bench { machine, now, fx, .. } = self.bench;
+        machine.release(*now, network, resource, fx)
+    }
+
+    fn import(&mut self, lease: Lease) -> bool {
+        let Bench { machine, fx, .. } = self.bench;
+        machine.import(lease, fx)
+    }
+
+    fn set_policy(&mut self, policy: Arc<Policy>) {
+        self.bench.policy = Some(policy);
+    }
+
+    fn backup(&mut self, to: PathBuf, reply: Reply<Result<(), Refusal>>) {
+        let done = move |outcome: Result<(), StoreError>| {
+            // Whoever asked may have gone.
+            let _ = reply.send(outcome.map_err(|error| Refusal::Store(error.to_string())));
+        };
+        self.bench.backups.push((to, Box::new(done)));
+    }
+}
+
+impl AtBench<'_, '_> {
+    fn network(&self, net: &Net, name: &str) -> NetworkView {
+        let counts = self.bench.machine.leases().counts(net.id);
+        let sum = |figure: &dyn Fn(&crate::lease::Pool) -> u128| {
+            let total = net.pools.iter().fold(0u128, |n, p| n.saturating_add(figure(&p.free)));
+            u64::try_from(total).unwrap_or(u64::MAX)
+        };
+        NetworkView {
+            name: name.into(),
+            interfaces: self.bench.machine.interfaces(net.id).map(String::from).collect(),
+            addresses: net.size,
+            leased: counts.leased,
+            quarantined: counts.quarantined - counts.in_use,
+            in_use: counts.in_use,
+            free: sum(&|pool| pool.available()),
+            proven: sum(&|pool| pool.proven() as u128),
+        }
+    }
+
+    fn alarms(&self) -> Vec<String> {
+        let engine = &*self.bench.machine;
+        let store = self.bench.store_trouble.map(|why| format!("the store cannot write: {why}"));
+        let clock = (!self.bench.clock_trusted)
+            .then(|| "time is not known to be right: nothing expires yet".to_owned());
+        let waiting = engine.policy().networks.iter().filter(|network| {
+            !network.interfaces.is_empty() && engine.interfaces(network.id).next().is_none()
+        });
+        let waiting = waiting.map(|n| format!("network {}: no interface of it is there", n.name));
+        let foreign = engine.networks().iter().zip(&engine.policy().networks);
+        let foreign = foreign.flat_map(|(net, network)| {
+            net.foreign.keys().map(|addr| format!("network {}: DHCP server {addr}", network.name))
+        });
+        store.into_iter().chain(clock).chain(waiting).chain(foreign).collect()
+    }
+}

@@ -1,0 +1,582 @@
+//! The thread of the data plane: receive a batch, decide, commit, send.
+//!
+//! One turn: wait; hear the committer; run what the control plane asked; follow the interfaces;
+//! read one batch from each socket that has packets; let time pass. After each batch the engine's
+//! effects are carried out together ([`Driver::flush`]): changes go to the committer, replies
+//! that promise nothing leave at once, those that promise an address wait in [`Parked`].
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::base::{LinkId, Span, Timestamp};
+use crate::config::Policy;
+use crate::engine::effects::{ArpSeen, DropReason, Effects, Event, EventKind};
+use crate::engine::{Arrival, Input};
+use crate::lease::Seq;
+use crate::net::raw::Checksum;
+use crate::net::udp::overruns_of_host;
+use crate::net::{Frame, FrameSocket, Mode, Poller, RecvBatch, Token, UdpSocket, Waker};
+use crate::store::{Contents, Store, StoreStats};
+use crate::wire::arp;
+use crate::wire::frame::{FrameError, UdpFrame, read_udp4};
+
+use super::clock::{self, Clock};
+use super::committer::{Committer, Need, Report};
+use super::counters::Counters;
+use super::links::{self, Kind, Links};
+use super::machine::Machine;
+use super::outgoing::Outgoing;
+use super::parked::{Confirm, Held, Parked};
+use super::work::{Bench, Job, Jobs};
+
+/// Jobs of the control plane that may wait.
+const JOBS_MAX: usize = 256;
+/// Jobs per turn, so that packets do not wait for long.
+const JOBS_PER_TURN: usize = 16;
+/// How often figures are gathered and failed sockets tried again.
+const HOUSEKEEPING: Span = Span::from_secs(1);
+/// How often the time is stored.
+const SAVE_CLOCK: Span = Span::from_secs(600);
+/// How long one turn waits for a disk that is too far behind.
+const WAIT_FOR_DISK: Duration = Duration::from_millis(100);
+
+/// All that a driver starts with.
+pub struct Setup<M> {
+    /// The engine.
+    pub machine: M,
+    /// The policy in force.
+    pub policy: Arc<Policy>,
+    /// Serve or observe.
+    pub mode: Mode,
+    /// Where bindings become durable; `None` for an observer, which writes nothing.
+    pub store: Option<Box<dyn Store>>,
+    /// The server's own facts, as the store held them.
+    pub meta: BTreeMap<Box<str>, Box<[u8]>>,
+    /// The last batch in the store.
+    pub last: Seq,
+    /// The time.
+    pub clock: Clock,
+    /// Who hears what happened. Never waited for: what does not fit is counted and lost.
+    pub events: SyncSender<Told>,
+}
+
+/// What happened in one batch. What changed something is told when it is durable.
+#[derive(Debug)]
+pub struct Told {
+    /// In order.
+    pub events: Vec<Event>,
+    /// From the receipt of the batch until its answers left.
+    pub took: Duration,
+}
+
+/// The loop and all it owns.
+pub struct Driver<M: Machine> {
+    machine: M,
+    fx: Effects,
+    mode: Mode,
+    poller: Poller,
+    ready: Vec<Token>,
+    batch: RecvBatch,
+    links: Links,
+    outgoing: Outgoing,
+    committer: Option<Committer>,
+    parked: Parked,
+    /// Used by [`Driver::send_due`] alone.
+    due: Vec<Held>,
+    meta: BTreeMap<Box<str>, Box<[u8]>>,
+    /// Why the store cannot write.
+    store_trouble: Option<String>,
+    store_ok: bool,
+    clock: Clock,
+    clock_trusted: bool,
+    jobs: Receiver<Job<M>>,
+    events: SyncSender<Told>,
+    /// When the batch under way was received.
+    began: Instant,
+    counters: Arc<Counters>,
+    stop: Arc<AtomicBool>,
+    housekeeping_at: Timestamp,
+    save_clock_at: Timestamp,
+    udp_overruns: Option<u64>,
+}
+
+/// A running driver.
+pub struct DriverHandle<M> {
+    jobs: Jobs<M>,
+    waker: Waker,
+    stop: Arc<AtomicBool>,
+    counters: Arc<Counters>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl<M: Machine> Driver<M> {
+    /// Opens all sockets of the interfaces that are there and starts the thread.
+    pub fn start(setup: Setup<M>) -> io::Result<DriverHandle<M>> {
+        let poller = Poller::new()?;
+        let (waker, counters) = (poller.waker(), Arc::new(Counters::default()));
+        let (sender, jobs) = mpsc::sync_channel(JOBS_MAX);
+        let committer = setup
+            .store
+            .map(|store| Committer::start(store, waker.clone(), Arc::clone(&counters)))
+            .transpose()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut driver = Driver {
+            machine: setup.machine,
+            fx: Effects::default(),
+            mode: setup.mode,
+            links: Links::open(setup.policy, setup.mode, &poller)?,
+            poller,
+            ready: Vec::new(),
+            batch: RecvBatch::default(),
+            outgoing: Outgoing::open(setup.mode)?,
+            committer,
+            parked: Parked::new(setup.last),
+            due: Vec::new(),
+            meta: setup.meta,
+            store_trouble: None,
+            store_ok: true,
+            clock: setup.clock,
+            clock_trusted: true,
+            jobs,
+            events: setup.events,
+            began: Clock::mark(),
+            counters: Arc::clone(&counters),
+            stop: Arc::clone(&stop),
+            housekeeping_at: Timestamp(0),
+            save_clock_at: Timestamp(0),
+            udp_overruns: None,
+        };
+        driver.check_clock();
+        driver.update_links();
+        driver.flush(None);
+        let thread =
+            std::thread::Builder::new().name("driver".into()).spawn(move || driver.run())?;
+        Ok(DriverHandle { jobs: Jobs::new(sender, waker.clone()), waker, stop, counters, thread })
+    }
+
+    fn run(mut self) -> io::Result<()> {
+        while !self.stop.load(Ordering::Acquire) {
+            self.turn()?;
+        }
+        self.save_clock();
+        self.flush(None);
+        if let Some(committer) = self.committer.take() {
+            let reports = committer.stop();
+            self.hear(reports);
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        let timeout = self.timeout();
+        self.ready.clear();
+        let ready = self.poller.wait(Some(timeout))?;
+        self.ready.extend(ready);
+        let reports: Vec<Report> = self.committer.iter().flat_map(Committer::reports).collect();
+        self.hear(reports);
+        self.run_jobs();
+        if self.ready.contains(&links::token(LinkId(0), Kind::Netlink)) || self.links.is_behind() {
+            self.update_links();
+        }
+        self.read_packets();
+        let now = self.clock.now();
+        self.began = Clock::mark();
+        if self.machine.next_wakeup().is_some_and(|at| at <= now) {
+            self.machine.handle(now, Input::Tick, &mut self.fx);
+            self.flush(None);
+        }
+        if self.housekeeping_at <= now {
+            self.housekeep(now)?;
+        }
+        Ok(())
+    }
+
+    fn timeout(&self) -> Span {
+        let now = self.clock.now();
+        let next = self.machine.next_wakeup().unwrap_or(Timestamp::NEVER);
+        next.min(self.housekeeping_at).since(now)
+    }
+
+    fn update_links(&mut self) {
+        let now = self.clock.now();
+        let (machine, fx) = (&mut self.machine, &mut self.fx);
+        let tell = |input: Input<'static>| machine.handle(now, input, fx);
+        self.links.update(&self.poller, &self.counters, tell);
+        self.flush(None);
+    }
+
+    fn read_packets(&mut self) {
+        if self.committer.as_ref().is_some_and(|committer| !committer.has_room()) {
+            self.counters.disk_waits.add(1);
+            self.committer.iter().for_each(|committer| committer.wait_for_room(WAIT_FOR_DISK));
+            return;
+        }
+        let ready = std::mem::take(&mut self.ready);
+        for token in &ready {
+            let (link, kind) = links::of_token(*token);
+            let outcome = match kind {
+                Kind::Netlink => Ok(()),
+                Kind::Dhcp => self.read_dhcp(link),
+                Kind::Udp => self.read_udp(link),
+                Kind::Arp => self.read_arp(link),
+            };
+            match outcome {
+                // Netlink says the same, and what to do.
+                Err(e) if e.kind() == io::ErrorKind::NetworkDown => {}
+                Err(e) => self.links.broken(link, kind, &e),
+                Ok(()) => self.flush(None),
+            }
+        }
+        self.ready = ready;
+    }
+
+    fn read_dhcp(&mut self, link: LinkId) -> io::Result<()> {
+        let Some(socket) = self.links.get(link).and_then(|s| s.dhcp.as_ref()) else {
+            return Ok(());
+        };
+        let count = socket.recv(&mut self.batch)?;
+        self.began = Clock::mark();
+        self.counters.frames.add(count as u64);
+        let now = self.clock.now();
+        let mut fresh = false;
+        for i in 0..count {
+            let Some(frame) = FrameSocket::frame(&self.batch, i) else { continue };
+            if frame.to_other_host && frame.vlan.is_none() && self.mode == Mode::Serve {
+                self.counters.overheard.add(1);
+                continue;
+            }
+            match read_frame(frame) {
+                Ok(udp) => {
+                    let place = self.links.port_of(link, udp.eth_src, &mut fresh);
+                    let arrival = Arrival {
+                        link,
+                        port: place.port,
+                        trusted: place.trusted,
+                        trunk: place.trunk,
+                        src_mac: Some(udp.eth_src),
+                        src: udp.src,
+                        dst: *udp.dst.ip(),
+                        dst_port: udp.dst.port(),
+                    };
+                    let input = Input::Packet4(arrival, udp.payload);
+                    self.machine.handle(now, input, &mut self.fx);
+                }
+                Err(reason) => drop_packet(now, reason, &mut self.fx),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_udp(&mut self, link: LinkId) -> io::Result<()> {
+        let Some(socket) = self.links.get(link).and_then(|s| s.udp.as_ref()) else {
+            return Ok(());
+        };
+        let count = socket.recv(&mut self.batch)?;
+        self.began = Clock::mark();
+        self.counters.datagrams.add(count as u64);
+        let now = self.clock.now();
+        for i in 0..count {
+            let Some(datagram) = UdpSocket::datagram(&self.batch, i) else { continue };
+            if datagram.truncated {
+                drop_packet(now, DropReason::Malformed, &mut self.fx);
+                continue;
+            }
+            let arrival = Arrival {
+                link,
+                port: None,
+                trusted: false,
+                trunk: false,
+                src_mac: None,
+                src: datagram.src,
+                dst: datagram.dst,
+                dst_port: crate::net::udp::SERVER_PORT,
+            };
+            let input = Input::Packet4(arrival, datagram.bytes);
+            self.machine.handle(now, input, &mut self.fx);
+        }
+        Ok(())
+    }
+
+    fn read_arp(&mut self, link: LinkId) -> io::Result<()> {
+        let Some(socket) = self.links.get(link).and_then(|s| s.arp.as_ref()) else {
+            return Ok(());
+        };
+        let count = socket.recv(&mut self.batch)?;
+        self.began = Clock::mark();
+        self.counters.arps.add(count as u64);
+        let now = self.clock.now();
+        for i in 0..count {
+            let frame = FrameSocket::frame(&self.batch, i).filter(|frame| !frame.to_other_host);
+            let Some(arp) = frame.and_then(|frame| arp::read(frame.bytes)) else { continue };
+            let seen = ArpSeen {
+                sender: arp.sender,
+                sender_ip: arp.sender_ip,
+                target_ip: arp.target_ip,
+                is_reply: arp.is_reply,
+            };
+            self.machine.handle(now, Input::Arp(link, seen), &mut self.fx);
+        }
+        Ok(())
+    }
+
+    /// Closes the batch and carries out its effects. `confirm` is told when it is durable.
+    fn flush(&mut self, confirm: Option<Confirm>) {
+        for reply in self.fx.send_now.drain(..) {
+            self.outgoing.reply(&reply, &self.fx.bytes, &mut self.links, &self.counters);
+        }
+        for request in self.fx.arps.drain(..) {
+            self.outgoing.arp(&request, &mut self.links, &self.counters);
+        }
+        let seq = self.machine.end_batch();
+        // First of all the disk: it takes longest.
+        if let (Some(seq), Some(committer), true) = (seq, &self.committer, self.store_ok) {
+            committer.commit(seq, &mut self.fx.changes);
+        }
+        self.parked.park(seq, &mut self.fx, self.began, confirm);
+        if let Some(seq) = seq {
+            if self.committer.is_none() {
+                self.committed(seq);
+            } else if !self.store_ok {
+                self.take_back(seq);
+            }
+        }
+        self.fx.changes.clear();
+        self.send_due();
+        let events = std::mem::take(&mut self.fx.events);
+        self.fx.events = self.tell(events, self.began);
+        self.fx.bytes.clear();
+    }
+
+    /// Sends what was collected and what may go now, then says what happened.
+    fn send_due(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        while let Some(held) = self.parked.next_due() {
+            for reply in &held.replies {
+                self.outgoing.reply(reply, &held.bytes, &mut self.links, &self.counters);
+            }
+            due.push(held);
+        }
+        self.outgoing.send(&mut self.links, &self.counters);
+        for mut held in due.drain(..) {
+            held.confirm();
+            let began = held.began.unwrap_or(self.began);
+            held.events = self.tell(std::mem::take(&mut held.events), began);
+            self.parked.recycle(held);
+        }
+        self.due = due;
+    }
+
+    /// Counts what happened and tells it; gives back the memory if nobody takes it.
+    fn tell(&self, events: Vec<Event>, began: Instant) -> Vec<Event> {
+        if events.is_empty() {
+            return events;
+        }
+        events.iter().for_each(|event| self.counters.event(event));
+        match self.events.try_send(Told { events, took: began.elapsed() }) {
+            Ok(()) => Vec::new(),
+            Err(TrySendError::Full(mut told) | TrySendError::Disconnected(mut told)) => {
+                self.counters.events_lost.add(told.events.len() as u64);
+                told.events.clear();
+                told.events
+            }
+        }
+    }
+
+    fn hear(&mut self, reports: Vec<Report>) {
+        for report in reports {
+            match report {
+                Report::Committed(seq) => self.committed(seq),
+                Report::Failed(seq, need, e) => {
+                    tracing::error!(error = %e, "commit failed; its leases are taken back");
+                    self.counters.commits_failed.add(1);
+                    self.store_ok = false;
+                    self.store_trouble = Some(e.to_string());
+                    self.take_back(seq);
+                    self.restart_store(need);
+                }
+                Report::Stalled(need, e) => {
+                    tracing::error!(error = %e, "checkpoint failed; writing the store anew");
+                    self.store_trouble = Some(e.to_string());
+                    self.restart_store(need);
+                }
+                Report::StillBroken(e) => {
+                    tracing::error!(error = %e, "the store cannot be written anew; trying again");
+                    self.store_trouble = Some(e.to_string());
+                }
+                Report::Ready => {
+                    tracing::info!("the store can write again");
+                    (self.store_ok, self.store_trouble) = (true, None);
+                    self.machine.handle(self.clock.now(), Input::StoreReady, &mut self.fx);
+                }
+            }
+            self.flush(None);
+        }
+    }
+
+    fn committed(&mut self, seq: Seq) {
+        self.parked.committed(seq);
+        self.machine.handle(self.clock.now(), Input::Committed(seq), &mut self.fx);
+    }
+
+    fn take_back(&mut self, seq: Seq) {
+        let lost = self.parked.failed(seq);
+        self.counters.replies_lost.add(lost as u64);
+        self.machine.handle(self.clock.now(), Input::CommitFailed(seq), &mut self.fx);
+    }
+
+    fn restart_store(&self, need: Need) {
+        let contents = match need.contents {
+            true => Contents {
+                leases: self.machine.leases(),
+                meta: self.meta.clone(),
+                seq: self.parked.newest(),
+            },
+            false => Contents::default(),
+        };
+        if let Some(committer) = &self.committer {
+            committer.restart(need, contents);
+        }
+    }
+
+    fn run_jobs(&mut self) {
+        for _ in 0..JOBS_PER_TURN {
+            let Ok(job) = self.jobs.try_recv() else { return };
+            self.began = Clock::mark();
+            let mut bench = Bench {
+                machine: &mut self.machine,
+                now: self.clock.now(),
+                fx: &mut self.fx,
+                links: &self.links,
+                counters: &self.counters,
+                mode: self.mode,
+                clock_trusted: self.clock_trusted,
+                store: self.committer.as_ref().map_or_else(StoreStats::default, Committer::stats),
+                store_trouble: self.store_trouble.as_deref(),
+                policy: None,
+                backups: Vec::new(),
+            };
+            let confirm = job(&mut bench);
+            let (policy, backups) = (bench.policy, bench.backups);
+            self.flush(confirm);
+            if let Some(policy) = policy {
+                self.set_policy(policy);
+            }
+            for (to, done) in backups {
+                match &self.committer {
+                    Some(committer) => committer.backup(to, done),
+                    None => done(Err(crate::store::StoreError::Broken)),
+                }
+            }
+        }
+        // There may be more: look again without waiting.
+        self.poller.waker().wake();
+    }
+
+    fn set_policy(&mut self, policy: Arc<Policy>) {
+        let now = self.clock.now();
+        self.machine.set_policy(Arc::clone(&policy));
+        let (machine, fx) = (&mut self.machine, &mut self.fx);
+        let tell = |input: Input<'static>| machine.handle(now, input, fx);
+        self.links.set_policy(policy, &self.poller, tell);
+        self.flush(None);
+    }
+
+    fn housekeep(&mut self, now: Timestamp) -> io::Result<()> {
+        self.housekeeping_at = now + HOUSEKEEPING;
+        for served in self.links.served() {
+            let overruns = |socket: &Option<FrameSocket>| {
+                socket.as_ref().and_then(|s| s.take_overruns().ok()).unwrap_or(0)
+            };
+            self.counters.overruns_dhcp.add(overruns(&served.dhcp));
+            self.counters.overruns_arp.add(overruns(&served.arp));
+        }
+        if let Ok(total) = overruns_of_host() {
+            let before = self.udp_overruns.replace(total).unwrap_or(total);
+            self.counters.overruns_udp.add(total.saturating_sub(before));
+        }
+        self.links.retry(&self.poller);
+        self.update_links();
+        self.check_clock();
+        if self.save_clock_at <= now {
+            self.save_clock_at = now + SAVE_CLOCK;
+            self.save_clock();
+        }
+        self.flush(None);
+        if self.committer.as_ref().is_some_and(Committer::is_dead) {
+            return Err(io::Error::other("the thread that writes the store has ended"));
+        }
+        Ok(())
+    }
+
+    fn check_clock(&mut self) {
+        let trusted = self.clock.is_trusted();
+        if trusted != self.clock_trusted {
+            self.clock_trusted = trusted;
+            let why = if trusted {
+                "time is known to be right"
+            } else {
+                "time may be wrong: nothing expires yet"
+            };
+            tracing::info!("{why}");
+            self.machine.handle(self.clock.now(), Input::ClockTrusted(trusted), &mut self.fx);
+        }
+    }
+
+    fn save_clock(&mut self) {
+        if self.store_ok && self.committer.is_some() {
+            let value = self.clock.save();
+            self.machine.note(clock::META, &value, &mut self.fx);
+            self.meta.insert(clock::META.into(), value);
+        }
+    }
+}
+
+/// What a frame carries, or why it is not for us.
+fn read_frame(frame: Frame<'_>) -> Result<UdpFrame<'_>, DropReason> {
+    if frame.vlan.is_some() {
+        return Err(DropReason::VlanTagged);
+    }
+    if frame.truncated {
+        return Err(DropReason::Malformed);
+    }
+    // What the kernel verified is not verified again.
+    let verify = frame.checksum == Checksum::Unknown;
+    read_udp4(frame.bytes, verify).map_err(|e| match e {
+        FrameError::Fragment => DropReason::Fragment,
+        FrameError::VlanTagged => DropReason::VlanTagged,
+        _ => DropReason::BadFrame,
+    })
+}
+
+fn drop_packet(at: Timestamp, reason: DropReason, fx: &mut Effects) {
+    fx.events.push(Event { at, network: None, kind: EventKind::Dropped(reason, None) });
+}
+
+impl<M> DriverHandle<M> {
+    /// A way to the engine, for any number of threads.
+    pub fn jobs(&self) -> Jobs<M> {
+        self.jobs.clone()
+    }
+
+    /// What is counted.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Whether the thread still runs; it ends by itself only by an error.
+    pub fn is_running(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
+    /// Ends the thread after everything that was accepted is durable and answered.
+    pub fn stop(self) -> io::Result<()> {
+        self.stop.store(true, Ordering::Release);
+        self.waker.wake();
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the driver panicked")))
+    }
+}

@@ -1,0 +1,394 @@
+//! Which interfaces are served, with which sockets, and where on them a packet came in.
+//!
+//! The policy names interfaces by pattern; [`LinkMonitor`] says which there are. [`Links`] keeps
+//! the two in step: sockets open when an interface is there and up, and close when it goes or
+//! the policy no longer names it. Those of an interface that stays are not touched, so a reload
+//! loses no packet.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use crate::base::{LinkId, Mac, NetworkId};
+use crate::config::Policy;
+use crate::config::policy::{Network, Pattern};
+use crate::engine::Input;
+use crate::engine::effects::LinkUp;
+use crate::net::{
+    FrameSocket, Link, LinkEvent, LinkMonitor, Mode, Outbox, Poller, Takes, Token, UdpSocket,
+};
+
+use super::counters::Counters;
+
+/// What an interface is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The clients of a network are on it.
+    Network(NetworkId),
+    /// Relayed packets come in by it (`server.relay_interfaces`).
+    Relay,
+}
+
+/// Which of an interface's sockets; with the interface, the token of a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Netlink (of no interface).
+    Netlink,
+    /// DHCP by packet socket.
+    Dhcp,
+    /// Port 67.
+    Udp,
+    /// ARP by packet socket.
+    Arp,
+}
+
+/// An interface that is served.
+#[derive(Debug)]
+pub struct Served {
+    /// Its index.
+    pub link: LinkId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its MAC: the source of our frames.
+    pub mac: Mac,
+    /// What it is for.
+    pub role: Role,
+    /// Whether ports are behind it.
+    is_bridge: bool,
+    /// Open where the role asks for them; `None` also where opening failed, see [`Links::problems`].
+    pub dhcp: Option<FrameSocket>,
+    /// For ARP.
+    pub arp: Option<FrameSocket>,
+    /// For port 67.
+    pub udp: Option<UdpSocket>,
+    /// Frames that wait to be sent on it.
+    pub out: Outbox,
+    /// ARP requests that wait to be sent on it.
+    pub out_arp: Outbox,
+}
+
+/// Where behind an interface a frame came in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortInfo {
+    /// The bridge port; the interface itself where it is no bridge.
+    pub port: Option<LinkId>,
+    /// In `trusted_ports` of the network.
+    pub trusted: bool,
+    /// In `trunk_ports` of the network.
+    pub trunk: bool,
+}
+
+/// All served interfaces.
+#[derive(Debug)]
+pub struct Links {
+    monitor: LinkMonitor,
+    policy: Arc<Policy>,
+    mode: Mode,
+    served: BTreeMap<LinkId, Served>,
+    /// Told by netlink and not acted on yet.
+    events: Vec<LinkEvent>,
+    /// Whether a port is trusted and a trunk, once its name was matched.
+    flags: HashMap<LinkId, (bool, bool)>,
+    problems: BTreeMap<LinkId, String>,
+}
+
+impl Links {
+    /// Follows the interfaces of `policy`. Nothing is open until [`Links::update`].
+    pub fn open(policy: Arc<Policy>, mode: Mode, poller: &Poller) -> io::Result<Links> {
+        let monitor = LinkMonitor::open()?;
+        poller.add(&monitor, token(LinkId(0), Kind::Netlink))?;
+        Ok(Links {
+            monitor,
+            policy,
+            mode,
+            served: BTreeMap::new(),
+            events: Vec::new(),
+            flags: HashMap::new(),
+            problems: BTreeMap::new(),
+        })
+    }
+
+    /// Reads netlink and acts on what changed; `tell` hears what the engine must know.
+    pub fn update(
+        &mut self,
+        poller: &Poller,
+        counters: &Counters,
+        mut tell: impl FnMut(Input<'static>),
+    ) {
+        let before = self.monitor.resyncs();
+        if let Err(e) = self.monitor.poll(&mut self.events) {
+            tracing::warn!(error = %e, "cannot read the list of interfaces; trying again");
+        }
+        counters.link_resyncs.add(self.monitor.resyncs() - before);
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            match event {
+                LinkEvent::Gone(id) => {
+                    // What appears under the same index is another interface.
+                    self.flags.clear();
+                    self.close(id, &mut tell);
+                }
+                LinkEvent::Appeared(id) | LinkEvent::Changed(id) => {
+                    self.sync(id, poller, &mut tell);
+                }
+                LinkEvent::AddrsChanged(id) => self.say_up(id, &mut tell),
+            }
+        }
+        self.events = events;
+    }
+
+    /// Whether netlink said something that was not acted on yet.
+    pub fn is_behind(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Puts another policy in force: closes what it no longer names, opens what it newly names.
+    pub fn set_policy(
+        &mut self,
+        policy: Arc<Policy>,
+        poller: &Poller,
+        mut tell: impl FnMut(Input<'static>),
+    ) {
+        self.policy = policy;
+        self.flags.clear();
+        self.problems.clear();
+        let all: Vec<LinkId> = self.monitor.links().map(|link| link.id).collect();
+        for id in all {
+            self.sync(id, poller, &mut tell);
+        }
+    }
+
+    /// Tries again to open what could not be opened.
+    pub fn retry(&mut self, poller: &Poller) {
+        for id in std::mem::take(&mut self.problems).into_keys() {
+            self.open_sockets(id, poller);
+        }
+    }
+
+    /// Closes a socket that fails; [`Links::retry`] opens it again.
+    pub fn broken(&mut self, id: LinkId, kind: Kind, error: &io::Error) {
+        let Some(served) = self.served.get_mut(&id) else { return };
+        match kind {
+            Kind::Dhcp => served.dhcp = None,
+            Kind::Udp => served.udp = None,
+            Kind::Arp => served.arp = None,
+            Kind::Netlink => return,
+        }
+        self.problems.insert(id, format!("{}: cannot receive: {error}", served.name));
+    }
+
+    /// The served interface with this index.
+    pub fn get(&self, id: LinkId) -> Option<&Served> {
+        self.served.get(&id)
+    }
+
+    /// The same, to collect what is to be sent on it.
+    pub fn get_mut(&mut self, id: LinkId) -> Option<&mut Served> {
+        self.served.get_mut(&id)
+    }
+
+    /// All served interfaces.
+    pub fn served(&self) -> impl Iterator<Item = &Served> {
+        self.served.values()
+    }
+
+    /// The same, to send what was collected.
+    pub fn served_mut(&mut self) -> impl Iterator<Item = &mut Served> {
+        self.served.values_mut()
+    }
+
+    /// What could not be opened, and why.
+    pub fn problems(&self) -> impl Iterator<Item = &str> {
+        self.problems.values().map(String::as_str)
+    }
+
+    /// Where a frame from `mac` came in on `link`.
+    ///
+    /// The kernel tells of a new MAC before it hands up the frame. `fresh` says whether netlink
+    /// was read since the frame was received; if it was not and the MAC is unknown, it is read
+    /// now: once for a batch of frames at most.
+    pub fn port_of(&mut self, link: LinkId, mac: Mac, fresh: &mut bool) -> PortInfo {
+        let Some(served) = self.served.get(&link) else { return PortInfo::default() };
+        let port = if served.is_bridge {
+            let mut port = self.monitor.port_of(link, mac);
+            if port.is_none() && !*fresh {
+                *fresh = true;
+                // An error shows again in `update`, which says so.
+                let _ = self.monitor.poll(&mut self.events);
+                port = self.monitor.port_of(link, mac);
+            }
+            port
+        } else {
+            Some(link)
+        };
+        let (trusted, trunk) = match (port, served.role) {
+            (Some(port), Role::Network(id)) => self.flags_of(port, id),
+            _ => (false, false),
+        };
+        PortInfo { port, trusted, trunk }
+    }
+
+    fn flags_of(&mut self, port: LinkId, network: NetworkId) -> (bool, bool) {
+        if let Some(flags) = self.flags.get(&port) {
+            return *flags;
+        }
+        let network = self.policy.networks.iter().find(|n| n.id == network);
+        let flags = match (network, self.monitor.link(port)) {
+            (Some(network), Some(link)) => (
+                matches_any(&network.trusted_ports, &link.name),
+                matches_any(&network.trunk_ports, &link.name),
+            ),
+            _ => (false, false),
+        };
+        self.flags.insert(port, flags);
+        flags
+    }
+
+    /// Brings one interface in step with the policy.
+    fn sync(&mut self, id: LinkId, poller: &Poller, tell: &mut impl FnMut(Input<'static>)) {
+        let link = self.monitor.link(id).filter(|link| link.is_up);
+        let role = link.and_then(|link| role_of(&self.policy, link));
+        let was = self.served.get(&id).map(|served| served.role);
+        if was.is_some() && role.map(is_network) != was.map(is_network) {
+            self.close(id, tell);
+        } else if was != role && was.is_some() {
+            // The same sockets for another network.
+            tell(Input::LinkDown(id));
+        }
+        let (Some(link), Some(role)) = (self.monitor.link(id), role) else { return };
+        let served = self.served.entry(id).or_insert_with(|| {
+            tracing::info!(interface = %link.name, "serving");
+            Served::new(link, role)
+        });
+        (served.name, served.mac, served.role) = (link.name.clone(), link.mac, role);
+        served.is_bridge = link.is_bridge;
+        if link.is_bridge
+            && let Err(e) = self.monitor.watch(id)
+        {
+            tracing::warn!(error = %e, "cannot list the forwarding table; trying again");
+        }
+        self.open_sockets(id, poller);
+        self.say_up(id, tell);
+    }
+
+    fn close(&mut self, id: LinkId, tell: &mut impl FnMut(Input<'static>)) {
+        self.problems.remove(&id);
+        self.monitor.unwatch(id);
+        if let Some(served) = self.served.remove(&id) {
+            tracing::info!(interface = %served.name, "no longer serving");
+            if is_network(served.role) {
+                tell(Input::LinkDown(id));
+            }
+        }
+    }
+
+    fn open_sockets(&mut self, id: LinkId, poller: &Poller) {
+        let Some(served) = self.served.get_mut(&id) else { return };
+        if let Err(problem) = served.open(self.mode, poller) {
+            tracing::warn!(interface = %served.name, problem, "trying again every second");
+            self.problems.insert(id, problem);
+        }
+    }
+
+    fn say_up(&self, id: LinkId, tell: &mut impl FnMut(Input<'static>)) {
+        let (Some(served), Some(link)) = (self.served.get(&id), self.monitor.link(id)) else {
+            return;
+        };
+        if let Role::Network(network) = served.role {
+            tell(Input::LinkUp(LinkUp {
+                link: id,
+                name: link.name.clone(),
+                network,
+                mac: link.mac,
+                addrs: link.addrs.iter().map(|a| (a.addr, a.prefix)).collect(),
+            }));
+        }
+    }
+}
+
+impl Served {
+    fn new(link: &Link, role: Role) -> Served {
+        Served {
+            link: link.id,
+            name: link.name.clone(),
+            mac: link.mac,
+            role,
+            is_bridge: link.is_bridge,
+            dhcp: None,
+            arp: None,
+            udp: None,
+            out: Outbox::default(),
+            out_arp: Outbox::default(),
+        }
+    }
+
+    /// Opens the sockets that are missing. The ones that can be opened are, whatever the others.
+    fn open(&mut self, mode: Mode, poller: &Poller) -> Result<(), String> {
+        let link = self.link;
+        let on_link = is_network(self.role) || mode == Mode::Observe;
+        let takes = if is_network(self.role) { Takes::Relayed } else { Takes::Everything };
+        let outcomes = [
+            fill(&mut self.dhcp, on_link, poller, token(link, Kind::Dhcp), || {
+                FrameSocket::dhcp(link, mode)
+            }),
+            fill(&mut self.arp, is_network(self.role), poller, token(link, Kind::Arp), || {
+                FrameSocket::arp(link, mode)
+            }),
+            // The server that is observed has the port.
+            fill(&mut self.udp, mode == Mode::Serve, poller, token(link, Kind::Udp), || {
+                UdpSocket::open(link, takes)
+            }),
+        ];
+        let what = ["packet socket for dhcp", "packet socket for arp", "udp port 67"];
+        let failed = what.iter().zip(outcomes).find_map(|(what, outcome)| {
+            outcome.err().map(|e| format!("{}: cannot open {what}: {e}", self.name))
+        });
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+fn fill<S: AsFd>(
+    slot: &mut Option<S>,
+    wanted: bool,
+    poller: &Poller,
+    token: Token,
+    open: impl FnOnce() -> io::Result<S>,
+) -> io::Result<()> {
+    if wanted && slot.is_none() {
+        let socket = open()?;
+        poller.add(&socket, token)?;
+        *slot = Some(socket);
+    }
+    Ok(())
+}
+
+fn is_network(role: Role) -> bool {
+    matches!(role, Role::Network(_))
+}
+
+/// What the policy wants of an interface. A network that names it wins over one whose pattern
+/// matches, then the first in the file; a network wins over `relay_interfaces`.
+fn role_of(policy: &Policy, link: &Link) -> Option<Role> {
+    let names = |n: &&Network| n.interfaces.iter().any(|p| p.is_literal() && *p.0 == *link.name);
+    let networks = || policy.networks.iter().filter(|_| link.is_ethernet);
+    let named = networks().find(names);
+    let network = named.or_else(|| networks().find(|n| matches_any(&n.interfaces, &link.name)));
+    let relay = || matches_any(&policy.relay_interfaces, &link.name).then_some(Role::Relay);
+    network.map(|n| Role::Network(n.id)).or_else(relay)
+}
+
+fn matches_any(patterns: &[Pattern], name: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.matches(name.as_bytes()))
+}
+
+/// The token of a socket.
+pub fn token(link: LinkId, kind: Kind) -> Token {
+    Token(u64::from(link.0) << 2 | kind as u64)
+}
+
+/// What a token stands for.
+pub fn of_token(token: Token) -> (LinkId, Kind) {
+    let kind = [Kind::Netlink, Kind::Dhcp, Kind::Udp, Kind::Arp][(token.0 & 3) as usize];
+    (LinkId((token.0 >> 2) as u32), kind)
+}

@@ -1,0 +1,132 @@
+//! Replies and ARP requests to frames, and frames to the kernel.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use crate::base::{LinkId, Mac};
+use crate::engine::effects::ArpOut;
+use crate::engine::{Destination, Reply};
+use crate::net::{Mode, Outbox, RoutedSocket, Sent};
+use crate::wire::arp;
+use crate::wire::frame::{self, ETHERNET_LEN, IPV4_LEN};
+
+use super::counters::Counters;
+use super::links::Links;
+
+/// Server and client port (RFC 2131 s4.1).
+const SERVER_PORT: u16 = 67;
+const CLIENT_PORT: u16 = 68;
+/// Where the UDP checksum lies in a frame of ours.
+const UDP_CHECKSUM: usize = ETHERNET_LEN + IPV4_LEN + 6;
+
+/// Collects what one turn of the driver sends, and sends it with few system calls.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// `None` for an observer.
+    socket: Option<RoutedSocket>,
+    routed: Outbox,
+    /// Interfaces whose outboxes are not empty.
+    waiting: Vec<LinkId>,
+}
+
+impl Outgoing {
+    /// Opens the socket for routed replies; an observer has none and sends nothing.
+    pub fn open(mode: Mode) -> std::io::Result<Outgoing> {
+        let socket = match mode {
+            Mode::Serve => Some(RoutedSocket::open()?),
+            Mode::Observe => None,
+        };
+        Ok(Outgoing { socket, routed: Outbox::default(), waiting: Vec::new() })
+    }
+
+    /// Makes the frame of a reply; `bytes` holds its payload.
+    pub fn reply(&mut self, reply: &Reply, bytes: &[u8], links: &mut Links, counters: &Counters) {
+        let payload = bytes.get(reply.payload.clone());
+        let (Some(payload), true) = (payload, self.socket.is_some()) else { return };
+        match reply.to {
+            Destination::Frame { link, mac, from, ip } => {
+                let Some(served) = links.get_mut(link) else {
+                    return counters.replies_failed.add(1);
+                };
+                if served.out.is_empty() && served.out_arp.is_empty() {
+                    self.waiting.push(link);
+                }
+                let src = SocketAddrV4::new(from, SERVER_PORT);
+                let dst = SocketAddrV4::new(ip, CLIENT_PORT);
+                let own = served.mac;
+                served.out.push(|out| frame::write_udp4(out, own, mac, src, dst, payload));
+            }
+            Destination::Udp { from, to, .. } => {
+                self.routed.push(|out| routed(out, from, to, payload));
+            }
+        }
+    }
+
+    /// Makes the frame of an ARP request.
+    pub fn arp(&mut self, request: &ArpOut, links: &mut Links, counters: &Counters) {
+        if self.socket.is_none() {
+            return;
+        }
+        let Some(served) = links.get_mut(request.link) else {
+            return counters.arps_failed.add(1);
+        };
+        if served.out.is_empty() && served.out_arp.is_empty() {
+            self.waiting.push(request.link);
+        }
+        let (own, &ArpOut { to, sender_ip, target_ip, .. }) = (served.mac, request);
+        served.out_arp.push(|out| arp::write_request(out, own, to, own, sender_ip, target_ip));
+    }
+
+    /// Sends everything that was collected.
+    pub fn send(&mut self, links: &mut Links, counters: &Counters) {
+        for link in self.waiting.drain(..) {
+            let Some(served) = links.get_mut(link) else { continue };
+            let name = &served.name;
+            if !served.out.is_empty() {
+                let sent = match &served.dhcp {
+                    Some(socket) => socket.send(&mut served.out),
+                    None => discard(&mut served.out),
+                };
+                count_replies(sent, name, counters);
+            }
+            if !served.out_arp.is_empty() {
+                let sent = match &served.arp {
+                    Some(socket) => socket.send(&mut served.out_arp),
+                    None => discard(&mut served.out_arp),
+                };
+                counters.arps_sent.add(sent.sent);
+                counters.arps_failed.add(sent.failed);
+            }
+        }
+        if let Some(socket) = self.socket.as_ref().filter(|_| !self.routed.is_empty()) {
+            count_replies(socket.send(&mut self.routed), "routed", counters);
+        }
+    }
+}
+
+/// For [`RoutedSocket`], which leaves the Ethernet header out.
+fn routed(out: &mut Vec<u8>, from: Ipv4Addr, to: SocketAddrV4, payload: &[u8]) {
+    let start = out.len();
+    let src = SocketAddrV4::new(from, SERVER_PORT);
+    frame::write_udp4(out, Mac::ZERO, Mac::ZERO, src, to, payload);
+    if from.is_unspecified() {
+        // The kernel will choose the source, which the checksum covers. RFC 768: zero means none.
+        let checksum = out.get_mut(start + UDP_CHECKSUM..start + UDP_CHECKSUM + 2);
+        checksum.into_iter().for_each(|bytes| bytes.fill(0));
+    }
+}
+
+/// The socket could not be opened.
+fn discard(outbox: &mut Outbox) -> Sent {
+    let failed = outbox.len() as u64;
+    outbox.clear();
+    Sent { failed, ..Sent::default() }
+}
+
+fn count_replies(sent: Sent, name: &str, counters: &Counters) {
+    counters.replies_sent.add(sent.sent);
+    counters.replies_failed.add(sent.failed);
+    if let Some(errno) = sent.last_error {
+        let error = std::io::Error::from_raw_os_error(errno);
+        tracing::debug!(interface = name, count = sent.failed, %error, "replies not sent");
+    }
+}

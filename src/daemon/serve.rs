@@ -1,0 +1,270 @@
+//! From a checked configuration to a running server, and to its orderly end.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::api::command::{Post, Reload};
+use crate::api::peer::Peer;
+use crate::api::server::{Hub, Server};
+use crate::base::Timestamp;
+use crate::config::{self, Policy};
+use crate::engine::Engine;
+use crate::net::Mode;
+use crate::store::{Contents, DiskStore, Recovery, Store, StoreOptions};
+
+use super::clock::Clock;
+use super::desk::Counter;
+use super::driver::{Driver, DriverHandle, Setup, Told};
+use super::hosts::Hosts;
+use super::log::{EventLog, Log};
+use super::notify::Notify;
+use super::privilege;
+use super::reload::{Load, Reloader};
+
+/// Batches of events that may wait for the log; more are counted and lost.
+const EVENTS_MAX: usize = 1024;
+/// How often the main thread looks after the others where no watchdog asks for more.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// What `serve` was asked to do.
+#[derive(Clone, Debug)]
+pub struct Serve {
+    /// The configuration file, for reloads.
+    pub config: PathBuf,
+    /// Answer nothing; log what would have been said.
+    pub observe: bool,
+    /// Start although the store is damaged.
+    pub recover: bool,
+}
+
+/// A policy that the thread that tells people has yet to hear of.
+type NewPolicy = Arc<Mutex<Option<Arc<Policy>>>>;
+
+/// Runs the server until a signal ends it.
+pub fn run(serve: &Serve, policy: Arc<Policy>, warnings: &str) -> anyhow::Result<()> {
+    let log = Log::start(&policy.log).map_err(anyhow::Error::msg)?;
+    for line in warnings.lines() {
+        tracing::warn!("{line}");
+    }
+    let notify = Notify::from_env();
+    let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("signals")?;
+    if let Some(missing) = privilege::missing() {
+        anyhow::bail!("{missing}");
+    }
+    privilege::drop_privileges().context("giving up privileges")?;
+    let (store, contents) = open_store(serve, &policy)?;
+    let server = Running::start(serve, policy, log, store, contents)?;
+    notify.ready("serving");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    let outcome = server.watch(signals, &notify);
+    notify.stopping();
+    outcome.and(server.stop())
+}
+
+/// `[store]` as the store wants it.
+pub fn store_options(policy: &Policy) -> StoreOptions {
+    StoreOptions {
+        journal_bytes: policy.store.journal_bytes,
+        checkpoint_every: policy.store.checkpoint_every,
+        cache_bytes: policy.store.cache_bytes,
+    }
+}
+
+/// Where the store lives.
+pub fn store_dir(policy: &Policy) -> PathBuf {
+    policy.server.state_dir.join("store")
+}
+
+type Opened = (Option<Box<dyn Store>>, Contents);
+
+fn open_store(serve: &Serve, policy: &Policy) -> anyhow::Result<Opened> {
+    if serve.observe {
+        return Ok((None, Contents::default()));
+    }
+    let dir = &policy.server.state_dir;
+    std::fs::create_dir_all(dir).with_context(|| format!("state_dir {}", dir.display()))?;
+    let options = store_options(policy);
+    let (store, contents, recovery) =
+        DiskStore::open(&store_dir(policy), &options, serve.recover)?;
+    tell(&recovery, contents.leases.len());
+    Ok((Some(Box::new(store)), contents))
+}
+
+fn tell(recovery: &Recovery, bindings: usize) {
+    let (batch, replayed) = (recovery.seq.0, recovery.replayed);
+    tracing::info!(bindings, batch, replayed, "store opened");
+    if let Some((path, offset)) = &recovery.torn {
+        let path = path.display();
+        tracing::info!(%path, offset, "a batch that was never acknowledged was cut short; dropped");
+    }
+    if let Some(from) = recovery.upgraded_from {
+        tracing::info!(from, "store upgraded from an older format");
+    }
+    for loss in &recovery.lost {
+        tracing::error!("could not be read: {loss}");
+    }
+    if let Some(kept) = &recovery.kept {
+        tracing::warn!(path = %kept.display(), "the damaged files are kept");
+    }
+}
+
+struct Running {
+    control: Server,
+    reloader: Arc<Reloader>,
+    driver: DriverHandle<Engine>,
+    teller: std::thread::JoinHandle<()>,
+}
+
+impl Running {
+    fn start(
+        serve: &Serve,
+        policy: Arc<Policy>,
+        log: Log,
+        store: Option<Box<dyn Store>>,
+        contents: Contents,
+    ) -> anyhow::Result<Running> {
+        let last = contents.leases.iter().map(|l| l.updated).max().unwrap_or_default();
+        let clock = Clock::start(&contents.meta, last);
+        let started = clock.now();
+        let now = clock.reader();
+        let hosts = match &policy.server.hosts_file {
+            Some(path) if !serve.observe => Some(Hosts::start(path, contents.leases.iter())?),
+            _ => None,
+        };
+        let new_policy = NewPolicy::default();
+        let teller = Teller {
+            log: EventLog::new(&policy, serve.observe),
+            hosts,
+            new_policy: new_policy.clone(),
+            now: Box::new(clock.reader()),
+        };
+        let (events, heard) = mpsc::sync_channel(EVENTS_MAX);
+        let teller =
+            std::thread::Builder::new().name("teller".into()).spawn(move || teller.run(&heard))?;
+        let mut machine = Engine::new(policy.clone(), contents.leases, contents.seq);
+        let mode = if serve.observe { Mode::Observe } else { Mode::Serve };
+        if serve.observe {
+            machine.observe();
+        }
+        let driver = Driver::start(Setup {
+            machine,
+            policy: policy.clone(),
+            mode,
+            store,
+            meta: contents.meta,
+            last: contents.seq,
+            clock,
+            events,
+        })
+        .map_err(|error| anyhow::anyhow!("{}", privilege::explain("sockets", &error)))?;
+        let post: Arc<dyn Post> = Arc::new(Counter::new(driver.jobs(), started));
+        let reloader = Arc::new(reloader(serve, &policy, post.clone(), log, new_policy));
+        let socket = &policy.server.control_socket;
+        if let Some(parent) = socket.parent() {
+            std::fs::create_dir_all(parent)
+                .with_context(|| format!("control_socket {}", socket.display()))?;
+        }
+        let hub = Hub { post, reload: reloader.clone(), now: Box::new(now), own: Peer::own()? };
+        let control = Server::start(socket, hub)?;
+        Ok(Running { control, reloader, driver, teller })
+    }
+
+    /// Waits for signals, and looks after the driver meanwhile.
+    fn watch(&self, mut signals: Signals, notify: &Notify) -> anyhow::Result<()> {
+        let every = notify.watchdog_every().map(|span| Duration::from_millis(span.0));
+        let every = every.unwrap_or(WATCH).min(WATCH);
+        let (sender, heard) = mpsc::channel();
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            signals.forever().take_while(|signal| sender.send(*signal).is_ok()).for_each(drop);
+        })?;
+        loop {
+            match heard.recv_timeout(every) {
+                Ok(SIGHUP) => {
+                    notify.reloading();
+                    // What went wrong is logged where it is found.
+                    let status = match self.reloader.reload() {
+                        Ok(_) => "serving",
+                        Err(_) => "serving; the last reload was refused",
+                    };
+                    notify.ready(status);
+                }
+                Ok(_) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if !self.driver.is_running() {
+                anyhow::bail!("the thread that answers packets has ended");
+            }
+            if self.driver.jobs().call(|_| ()).is_ok() {
+                notify.alive();
+            }
+        }
+    }
+
+    fn stop(self) -> anyhow::Result<()> {
+        let Running { control, reloader, driver, teller } = self;
+        drop(control);
+        drop(reloader);
+        driver.stop()?;
+        // The driver's end of the channel is gone, so the teller ends too.
+        let _ = teller.join();
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+fn reloader(
+    serve: &Serve,
+    policy: &Arc<Policy>,
+    post: Arc<dyn Post>,
+    log: Log,
+    new_policy: NewPolicy,
+) -> Reloader {
+    let load: Box<Load> = Box::new(|path| {
+        let loaded = config::load(path).map_err(|faults| faults.render(false))?;
+        let warnings = loaded.warnings.iter().map(|w| w.message.clone()).collect();
+        Ok((loaded.policy, warnings))
+    });
+    let follow = Box::new(move |policy: &Arc<Policy>| {
+        if let Err(error) = log.set_policy(&policy.log) {
+            tracing::error!("{error}");
+        }
+        *new_policy.lock().unwrap_or_else(PoisonError::into_inner) = Some(policy.clone());
+    });
+    Reloader::new(serve.config.clone(), policy.clone(), post, load, follow)
+}
+
+/// Writes the log and feeds the hosts file, on a thread that packets do not wait for.
+struct Teller {
+    log: EventLog,
+    hosts: Option<Hosts>,
+    new_policy: NewPolicy,
+    now: Box<dyn Fn() -> Timestamp + Send>,
+}
+
+impl Teller {
+    fn run(mut self, heard: &Receiver<Told>) {
+        loop {
+            let told = heard.recv_timeout(WATCH);
+            let changed = self.new_policy.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(policy) = changed {
+                self.log.set_policy(&policy);
+            }
+            match told {
+                Ok(Told { events, took }) => {
+                    for event in &events {
+                        self.log.event(event, took);
+                        self.hosts.iter().for_each(|hosts| hosts.event(event));
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.log.tick((self.now)()),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+}
