@@ -281,3 +281,12 @@ fn bail_cut(why: String) -> Result<(), Cut> {
 fn print(line: &str) {
     let _ = writeln!(io::stdout().lock(), "{line}");
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_configuration_is_sound() {
+        let checked = crate::config::check(super::CONFIG, "config/lab.toml");
+        assert!(checked.is_ok(), "{}", checked.err().map_or_else(String::new, |e| e.render(false)));
+    }
+}

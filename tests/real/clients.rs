@@ -186,3 +186,22 @@ fn dhclient_reboots() {
 fn dhcpcd_reboots() {
     reboots(Kind::Dhcpcd);
 }
+
+/// udhcpc has no INIT-REBOOT: it comes back by DISCOVER after the server was killed, and is
+/// offered the address it had.
+#[test]
+fn udhcpc_comes_back() {
+    let (world, server_host) = World::with_bridge("back");
+    let mut server = Server::start(&world, &server_host, &calm_lan());
+    let host = world.client("client", &server_host, "br0");
+    let mut client = Client::start(&world, &host, Kind::Udhcpc, "client");
+    let addr = client.wait_bound();
+    client.kill9();
+    host.ip("addr flush dev eth0");
+    server.kill9();
+    server.start_again();
+    // Another client comes first, so that the address is not simply the next one.
+    let other = world.client("other", &server_host, "br0");
+    assert_ne!(Client::start(&world, &other, Kind::Udhcpc, "other").wait_bound(), addr);
+    assert_eq!(Client::start(&world, &host, Kind::Udhcpc, "client").wait_bound(), addr);
+}

@@ -153,7 +153,7 @@ fn a_full_disk_makes_no_false_promise() {
     let line = format!("mount -t tmpfs -o size=12M tmpfs {disk} && echo mounted; exec sleep 600");
     let mut holder = world.spawn(&server_host, "disk", &["sh", "-c", &line]);
     holder.wait_line("mounted");
-    let body = format!("[store]\njournal_bytes = 65536\n{}", wide_lan());
+    let body = format!("[store]\njournal = \"1MiB\"\n{}", wide_lan());
     let setup = Setup { state: Some(disk), mounts_of: Some(holder.pid()), ..Setup::default() };
     let mut server = Server::start_with(&world, &server_host, &body, setup);
     let host = world.client("crowd", &server_host, "br0");

@@ -57,7 +57,7 @@ fn takeover_by_import() {
     let mut server = Server::start(&world, &server_host, &body);
     server.stop();
     let leases = world.dir().join("dnsmasq.leases");
-    server.ask(&["import", "--format", "dnsmasq", leases.to_str().unwrap()]);
+    server.ask(&["import", "--from", "dnsmasq", leases.to_str().unwrap()]);
     server.start_again();
     for (_, addr) in &clients {
         assert_eq!(server.lease_of(*addr).unwrap()["state"], "leased", "{addr} was imported");
