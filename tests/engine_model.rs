@@ -1,5 +1,7 @@
 //! Random operations on the engine against a plain model.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
+
 mod model;
 
 use model::Op;

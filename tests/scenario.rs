@@ -8,6 +8,8 @@
 //! a map that commits at once, unless a line says otherwise; after every line the invariants
 //! of the engine are checked against it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
+
 #[path = "scenario/check.rs"]
 mod check;
 #[path = "scenario/world.rs"]

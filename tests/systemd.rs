@@ -1,5 +1,7 @@
 //! The unit as systemd judges it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -224,7 +224,6 @@ impl LeaseView {
             remote_id: bytes("remote_id", &self.remote_id)?,
             relay,
             boot_stage: self.boot_stage,
-            ..Details::default()
         })
     }
 }

@@ -33,7 +33,9 @@ impl FromStr for Mac {
         let mut out = [0; 6];
         let mut parts = s.split([':', '-']);
         for byte in &mut out {
-            let part = parts.next().filter(|p| (1..=2).contains(&p.len())).ok_or(())?;
+            let digits = |p: &&str| p.bytes().all(|b| b.is_ascii_hexdigit());
+            let part = parts.next().filter(|p| (1..=2).contains(&p.len())).filter(digits);
+            let part = part.ok_or(())?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| ())?;
         }
         parts.next().is_none().then_some(Mac(out)).ok_or(())
@@ -310,6 +312,7 @@ mod tests {
             "52:54:00:12:34:56:78",
             "52:54:00:12:34:567",
             "g2:54:00:12:34:56",
+            "+2:54:00:12:34:56",
         ] {
             assert_eq!(bad.parse::<Mac>(), Err(()), "{bad}");
         }

@@ -193,7 +193,7 @@ mod tests {
         for seq in 1..=3 {
             let sender = sender.clone();
             let confirm: Confirm =
-                Box::new(move |outcome| drop(sender.send((seq, outcome.is_ok()))));
+                Box::new(move |outcome| sender.send((seq, outcome.is_ok())).unwrap());
             let mut fx = promise(&seq.to_string());
             parked.park(Some(Seq(seq)), &mut fx, Instant::now(), Some(confirm));
         }

@@ -94,7 +94,7 @@ impl Engine {
 
     /// Whether another client's reservation names `addr`.
     pub(super) fn is_reserved_for_other(&self, ctx: &Ctx<'_>, addr: Ipv4Addr) -> bool {
-        !ctx.reservation.is_some_and(|r| r.addr == addr)
+        ctx.reservation.is_none_or(|r| r.addr != addr)
             && self.nets.get(ctx.net).is_some_and(|net| net.by_addr.contains_key(&addr))
     }
 

@@ -91,10 +91,9 @@ impl Engine {
             && *arrival.src.ip() == ciaddr
             && !arrival.dst.is_broadcast()
             && !on_link.is_some_and(|net| serves(net, true))
+            && let Some(net) = (0..policy.networks.len()).find(|net| serves(*net, false))
         {
-            if let Some(net) = (0..policy.networks.len()).find(|net| serves(*net, false)) {
-                return Ok((net, Path::Routed));
-            }
+            return Ok((net, Path::Routed));
         }
         on_link.map(|net| (net, Path::Link)).ok_or(DropReason::NoSubnet)
     }

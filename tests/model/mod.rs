@@ -58,6 +58,8 @@ struct Told {
     until: Timestamp,
 }
 
+/// A batch that is not durable yet: its number, changes, replies, and when it was decided.
+type Batch = (Seq, Vec<Change>, Vec<Vec<u8>>, Timestamp);
 type Disk = BTreeMap<(NetworkId, Resource), Lease>;
 
 /// The engine, its disk, and what clients were told.
@@ -70,7 +72,7 @@ pub(crate) struct Model {
     told: BTreeMap<Ipv4Addr, Told>,
     holding: bool,
     lost: bool,
-    held: Vec<(Seq, Vec<Change>, Vec<Vec<u8>>, Timestamp)>,
+    held: Vec<Batch>,
     last: Seq,
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn outcome(outcome: &Outcome, expected: &str, engine: &Engine) -> Res
 }
 
 fn told(outcome: &Outcome) -> String {
-    let events: Vec<String> = outcome.events.iter().map(|e| name(e)).collect();
+    let events: Vec<String> = outcome.events.iter().map(name).collect();
     format!("events: {}", events.join(", "))
 }
 
