@@ -3,6 +3,9 @@
 //! Each checker takes text and is tried on small texts here, so that it is known to be able to
 //! fail; then it runs over the tree.
 
+// A panic is how a test fails.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 #[path = "tidy/source.rs"]
 mod source;
 
