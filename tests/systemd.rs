@@ -1,6 +1,7 @@
 //! The unit as systemd judges it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
+// A panic is how a test fails.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

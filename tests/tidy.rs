@@ -3,7 +3,8 @@
 //! Each checker takes text and is tried on small texts here, so that it is known to be able to
 //! fail; then it runs over the tree.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
+// A panic is how a test fails.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "tidy/source.rs"]
 mod source;

@@ -19,6 +19,11 @@ use super::view::{ImportView, LeaseView, RefusedView};
 pub const STATES: [&str; 6] =
     ["leased", "expired", "released", "declined", "in-use", "quarantined"];
 
+/// Longest text field of an import, in bytes.
+const TEXT_MAX: usize = 255;
+/// Longest client key as text: a circuit and a remote id in hexadecimal.
+const KEY_TEXT_MAX: usize = 2048;
+
 /// Whether a filter's state is one.
 pub fn check_state(state: Option<&str>) -> Result<(), Refusal> {
     match state.filter(|state| !STATES.contains(state)) {
@@ -175,6 +180,12 @@ impl LeaseView {
     fn key(&self, network: &Network, hw: &HwAddr) -> Result<ClientKey, String> {
         let hardware = (!hw.bytes().is_empty()).then(|| ClientKey::hardware(hw));
         let given = match &self.client {
+            Some(text) if text.len() > KEY_TEXT_MAX => {
+                return Err(format!(
+                    "client has {} characters, at most {KEY_TEXT_MAX}",
+                    text.len()
+                ));
+            }
             Some(text) => Some(text.parse().map_err(|()| {
                 format!("client is `{text}`, want a kind and hexadecimal as in id:01:52:54")
             })?),
@@ -210,6 +221,9 @@ impl LeaseView {
             },
             None => Ok(None),
         };
+        if let Some(account) = self.account.as_ref().filter(|account| account.len() > TEXT_MAX) {
+            return Err(format!("account has {} bytes, at most {TEXT_MAX}", account.len()));
+        }
         let relay = match &self.relay {
             Some(text) => Some(
                 text.parse::<Ipv4Addr>()
@@ -218,7 +232,8 @@ impl LeaseView {
             None => None,
         };
         Ok(Details {
-            hostname: self.hostname.as_deref().map(Into::into),
+            // A name that DNS would not take is dropped; its lease is not.
+            hostname: self.hostname.as_deref().and_then(crate::import::hostname),
             account: self.account.as_deref().map(Into::into),
             circuit_id: bytes("circuit_id", &self.circuit_id)?,
             remote_id: bytes("remote_id", &self.remote_id)?,

@@ -93,7 +93,8 @@ impl Hub {
         }
     }
 
-    fn allow_change(&self, caller: Caller) -> Result<(), Problem> {
+    /// Lets those change something who may.
+    pub(super) fn allow_change(&self, caller: Caller) -> Result<(), Problem> {
         if caller.0.is_some_and(|peer| peer.may_change(self.own)) {
             return Ok(());
         }

@@ -18,7 +18,7 @@ use crate::store::{BackupDone, Contents, Store, StoreError, StoreStats};
 use super::client::{Client, ClientError};
 use super::command::{Command, Post, Refusal, Reload};
 use super::peer::Peer;
-use super::server::{Hub, Server};
+use super::server::{Caller, Hub, Server};
 use super::stopped::Stopped;
 use super::view::*;
 
@@ -331,6 +331,23 @@ fn an_import_takes_what_fits_and_names_the_rest() {
     assert_eq!(kept.leases[0].network.as_deref(), Some("vms"));
 }
 
+/// Hostile-input list: a lease whose text fields hold separators and newlines.
+#[test]
+fn names_that_are_no_host_names_are_not_imported() {
+    let bench = Bench::new(0, false);
+    let leases = vec![LeaseView {
+        address: "10.0.0.7".into(),
+        client: Some("id:01".into()),
+        hostname: Some("a\n127.0.0.1 bank".into()),
+        until: Some("never".into()),
+        ..LeaseView::default()
+    }];
+    let request = ImportRequest { leases, dry_run: false };
+    let done: ImportView = bench.client().post("/v1/leases/import", &request).unwrap();
+    assert_eq!(done.imported, 1);
+    assert_eq!(bench.get("/v1/leases/10.0.0.7").unwrap().leases[0].hostname, None);
+}
+
 #[test]
 fn what_was_exported_can_be_imported() {
     let bench = Bench::new(1200, false);
@@ -423,6 +440,17 @@ fn the_socket_is_for_its_user_and_group_and_outlives_a_crash() {
     bench.server = Some(Server::start(&bench.socket(), bench.hub()).unwrap());
     let status: StatusView = bench.client().get("/v1/status").unwrap();
     assert_eq!(status.networks.len(), 2);
+}
+
+#[test]
+fn strangers_may_not_change_anything() {
+    let bench = Bench::new(0, false);
+    let stranger = Peer { uid: 4_000_000, gid: 4_000_000 };
+    for caller in [None, Some(stranger)] {
+        let problem = bench.hub().allow_change(Caller(caller)).unwrap_err();
+        assert_eq!(problem.status.as_u16(), 403, "{}", problem.detail);
+    }
+    bench.hub().allow_change(Caller(Some(Peer::own().unwrap()))).unwrap();
 }
 
 #[test]

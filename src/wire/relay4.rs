@@ -32,8 +32,11 @@ impl<'a> RelayInfo<'a> {
         !subs.rest.is_empty()
     }
 
-    /// The first sub-option of that code.
+    /// The first sub-option of that code; none at all if a length lies ([`RelayInfo::is_malformed`]).
     pub fn sub(&self, code: u8) -> Option<&[u8]> {
+        if self.is_malformed() {
+            return None;
+        }
         self.iter().find(|(found, _)| *found == code).map(|(_, data)| data)
     }
 

@@ -1,0 +1,107 @@
+//! The program from outside, where no server and no configuration is needed.
+
+// A panic is how a test fails.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_foreshadow");
+
+fn run(words: &[&str]) -> Output {
+    Command::new(PROGRAM).args(words).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Runs a command that must end with `code`; what it said to standard error.
+#[track_caller]
+fn fails(words: &[&str], code: i32) -> String {
+    let done = run(words);
+    let said = text(&done.stderr);
+    assert_eq!(done.status.code(), Some(code), "{words:?}: {said}");
+    assert_eq!(text(&done.stdout), "", "{words:?}");
+    said
+}
+
+fn directory(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("foreshadow-cli-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+#[test]
+fn what_makes_no_sense_is_exit_code_2() {
+    fails(&["leases", "lsit"], 2);
+    fails(&["leases", "list", "--state", "lesaed"], 2);
+    fails(&["leases", "show", "10.0.0.300"], 2);
+    fails(&["import", "--from", "dnsmask", "x"], 2);
+    let said = fails(&["stats"], 2);
+    assert!(said.contains("similar subcommand exists: 'status'"), "{said}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_exit_code_4() {
+    for words in [&["status"][..], &["reload"], &["leases", "list"], &["leases", "export"]] {
+        let words = [words, &["--socket", "/nonexistent/control.sock"]].concat();
+        let said = fails(&words, 4);
+        assert!(said.starts_with("error: no server at /nonexistent/control.sock: "), "{said}");
+    }
+}
+
+#[test]
+fn files_that_are_not_there_are_named() {
+    let said = fails(&["import", "--from", "kea", "/nonexistent/leases.csv"], 1);
+    assert!(said.starts_with("error: read /nonexistent/leases.csv: "), "{said}");
+    let said = fails(&["leases", "import", "/nonexistent/leases.csv"], 1);
+    assert!(said.starts_with("error: read /nonexistent/leases.csv: "), "{said}");
+}
+
+#[test]
+fn errors_have_no_colour_in_a_file() {
+    assert!(!fails(&["status", "--socket", "/nonexistent/x"], 4).contains('\u{1b}'));
+}
+
+#[test]
+fn every_command_has_a_page_in_the_manual() {
+    let dir = directory("man");
+    let done = run(&["man", dir.to_str().unwrap()]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    for page in ["foreshadow", "foreshadow-serve", "foreshadow-leases-list", "foreshadow-import"] {
+        let page = std::fs::read_to_string(dir.join(format!("{page}.8"))).unwrap();
+        assert!(page.contains(".SH NAME"), "{page}");
+    }
+    let root = std::fs::read_to_string(dir.join("foreshadow.8")).unwrap();
+    assert!(root.contains("store damaged"), "the exit codes are in the manual");
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn completions_are_what_the_shell_reads() {
+    let done = run(&["completions", "bash"]);
+    let file = directory("completions").join("foreshadow");
+    std::fs::write(&file, &done.stdout).unwrap();
+    let shell = format!("source {} && complete -p foreshadow", file.display());
+    let checked = Command::new("bash").args(["-c", &shell]).output().unwrap();
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+    std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
+}
+
+#[test]
+fn a_reader_that_has_read_enough_is_no_failure() {
+    let mut child = Command::new(PROGRAM)
+        .args(["completions", "zsh"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    BufReader::with_capacity(16, child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert_eq!(first, "#compdef foreshadow\n");
+    let done = child.wait_with_output().unwrap();
+    assert!(done.status.success());
+    assert_eq!(text(&done.stderr), "");
+}
