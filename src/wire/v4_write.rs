@@ -471,6 +471,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_required_takes_no_room_from_what_is() {
+        let data = [1; 50];
+        let options = [option(43, &data), required(12, &data[..40]), ACK];
+        let (out, dropped) = written(&ReplyV4 { file: b"f", sname: b"s", ..reply(&options) }, 300);
+        assert_eq!(dropped.codes().collect::<Vec<_>>(), [43]);
+        assert!(!dropped.is_unsendable());
+        assert_eq!(Message::parse(&out).unwrap().hostname().unwrap().len(), 40);
+    }
+
+    #[test]
     fn long_required_options_spread_over_all_fields_in_joining_order() {
         let long: Vec<u8> = (0..230).map(|i| i as u8).collect();
         let (out, dropped) = written(&reply(&[ACK, required(121, &long)]), 300);

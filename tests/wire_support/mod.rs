@@ -62,6 +62,7 @@ pub(crate) fn check_written(reply: &ReplyV4<'_>, limit: usize) -> Dropped {
     let bytes = &out[6..];
     if dropped.is_unsendable() {
         assert!(bytes.is_empty());
+        check_unsendable(reply, limit);
         return dropped;
     }
     assert!(bytes.len() >= 300 && bytes.len() <= limit.max(300), "{} of {limit}", bytes.len());
@@ -82,6 +83,14 @@ pub(crate) fn check_written(reply: &ReplyV4<'_>, limit: usize) -> Dropped {
     assert_eq!(relay_info.as_ref().map(|info| info.raw()), reply.relay_info);
     check_ends(&message, bytes, reply);
     dropped
+}
+
+/// What is not required never keeps a reply from being sent.
+fn check_unsendable(reply: &ReplyV4<'_>, limit: usize) {
+    let required: Vec<OutOption<'_>> =
+        reply.options.iter().copied().filter(|option| option.required).collect();
+    let least = ReplyV4 { options: &required, ..*reply };
+    assert!(write_reply(&least, limit, &mut Vec::new()).is_unsendable());
 }
 
 /// END closes every field that holds options, with nothing but PAD behind it; before it, in the
