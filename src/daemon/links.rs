@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::base::{LinkId, Mac, NetworkId};
 use crate::config::Policy;
-use crate::config::policy::{Network, Pattern};
+use crate::config::policy::Pattern;
 use crate::engine::Input;
 use crate::engine::effects::LinkUp;
 use crate::net::{
@@ -367,13 +367,9 @@ fn is_network(role: Role) -> bool {
     matches!(role, Role::Network(_))
 }
 
-/// What the policy wants of an interface. A network that names it wins over one whose pattern
-/// matches, then the first in the file; a network wins over `relay_interfaces`.
+/// What the policy wants of an interface; a network wins over `relay_interfaces`.
 fn role_of(policy: &Policy, link: &Link) -> Option<Role> {
-    let names = |n: &&Network| n.interfaces.iter().any(|p| p.is_literal() && *p.0 == *link.name);
-    let networks = || policy.networks.iter().filter(|_| link.is_ethernet);
-    let named = networks().find(names);
-    let network = named.or_else(|| networks().find(|n| matches_any(&n.interfaces, &link.name)));
+    let network = policy.network_on(&link.name).filter(|_| link.is_ethernet);
     let relay = || matches_any(&policy.relay_interfaces, &link.name).then_some(Role::Relay);
     network.map(|n| Role::Network(n.id)).or_else(relay)
 }
