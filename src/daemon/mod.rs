@@ -24,6 +24,7 @@ pub mod notify;
 pub mod outgoing;
 pub mod parked;
 pub mod privilege;
+mod receive;
 pub mod reload;
 pub mod work;
 
