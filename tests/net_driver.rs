@@ -11,12 +11,14 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use foreshadow::base::{Mac, Timestamp};
 use foreshadow::config::{self, Policy};
 use foreshadow::daemon::clock::Clock;
+use foreshadow::daemon::counters::Counters;
 use foreshadow::daemon::driver::Told;
 use foreshadow::daemon::driver::{Driver, DriverHandle, Setup};
+use foreshadow::daemon::links::{Links, PortInfo};
 use foreshadow::engine::Engine;
 use foreshadow::engine::effects::{DropReason, EventKind};
 use foreshadow::lease::{Change, Seq};
-use foreshadow::net::Mode;
+use foreshadow::net::{Mode, Poller, RecvBatch};
 use foreshadow::store::mem::{Failure, MemDisk};
 use foreshadow::store::{BackupDone, Contents, Store, StoreError, StoreStats};
 use net_rig::{Request, Station, ip, veth, wait_for};
@@ -188,6 +190,40 @@ isolated_tests! {
             assert!(g1.ask(&with_relay_info(n + 20)).relay_info, "not believed from {n}");
         }
         server.stop();
+    }
+
+    fn a_new_sender_is_found_behind_its_port_by_one_look() {
+        bridge("br0", "10.0.0.1/24", &[("p0", "g0"), ("p1", "g1")]);
+        let text = policy_text(&["br0"], "trusted_ports = [\"p1\"]\ntrunk_ports = [\"p*\"]",
+            "10.0.0.0/24", "10.0.0.100-10.0.0.199");
+        let (poller, counters) = (Poller::new().unwrap(), Counters::default());
+        let mut links = Links::open(check(&text), Mode::Serve, &poller).unwrap();
+        let mut told = Vec::new();
+        links.update(&poller, &counters, |input| told.push(format!("{input:?}")));
+        assert!(matches!(told.as_slice(), [up] if up.contains("LinkUp") && up.contains("10.0.0.1")));
+        let (br0, mut batch) = (net_rig::index("br0"), RecvBatch::default());
+        for (guest, port, trusted, n) in [("g0", "p0", false, 1), ("g1", "p1", true, 2)] {
+            let (station, port) = (Station::on(guest), net_rig::index(port));
+            let mut hear = |request: &Request| wait_for("the frame", || {
+                station.send(request);
+                let socket = links.get(br0).unwrap().dhcp.as_ref().unwrap();
+                (socket.recv(&mut batch).unwrap() > 0).then_some(())
+            });
+            hear(&client(n));
+            hear(&client(n + 10));
+            let mut fresh = false;
+            let place = links.port_of(br0, client(n + 10).src_mac, &mut fresh);
+            assert_eq!(place, PortInfo { port: Some(port), trusted, trunk: true });
+            assert!(fresh, "it was not known before");
+            // Once a batch is enough.
+            assert_eq!(links.port_of(br0, client(99).src_mac, &mut fresh), PortInfo::default());
+        }
+        ip("link set p1 down");
+        ip("link set p1 name q1");
+        ip("link set q1 up");
+        links.update(&poller, &counters, |_| {});
+        let place = links.port_of(net_rig::index("q1"), client(1).src_mac, &mut false);
+        assert_eq!(place, PortInfo::default(), "a port is not served itself");
     }
 
     fn an_observer_answers_nothing_and_knows_what_it_would_say() {
