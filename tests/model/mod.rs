@@ -285,13 +285,7 @@ impl Model {
         self.disk.get(&key).is_some_and(|l| l.state == State::Leased)
     }
 
-    fn durable(
-        &mut self,
-        seq: Seq,
-        changes: Vec<Change>,
-        replies: Vec<Vec<u8>>,
-        decided: Moment,
-    ) {
+    fn durable(&mut self, seq: Seq, changes: Vec<Change>, replies: Vec<Vec<u8>>, decided: Moment) {
         for change in changes {
             match change {
                 Change::Put(l) => drop(self.disk.insert((l.network, l.resource), l)),
