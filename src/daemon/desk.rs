@@ -46,15 +46,7 @@ impl Post for Counter {
                 Err(why) => pending.failed(why),
             }) as Confirm)
         }));
-        match (posted, take(&slot)) {
-            (Err(_), Some(command)) => Err(command),
-            (Ok(()), Some(command)) => {
-                // Not taken yet: it is the job's.
-                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(command);
-                Ok(())
-            }
-            (_, None) => Ok(()),
-        }
+        posted.or_else(|_| take(&slot).map_or(Ok(()), Err))
     }
 }
 

@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use crate::base::{LinkId, NetworkId, Resource, Timestamp};
 use crate::config::Policy;
-use crate::lease::{Change, Lease, LeaseTable, OfferTable, QuarantineReason, Seq, State};
+use crate::lease::{Change, Lease, LeaseTable, Offer, OfferTable, QuarantineReason, Seq, State};
 
 pub use effects::{Arrival, Destination, Effects, Input, Reply};
 use effects::{Event, EventKind, LinkUp};
@@ -83,7 +83,7 @@ impl Engine {
             Input::LinkUp(up) => self.link_up(up),
             Input::LinkDown(link) => self.link_down(link),
             Input::Committed(seq) => self.committed(seq),
-            Input::CommitFailed(seq) => self.commit_failed(seq, fx),
+            Input::CommitFailed(seq) => self.commit_failed(now, seq, fx),
             Input::StoreReady => {
                 self.store_ok = true;
                 self.restore_set_aside();
@@ -234,15 +234,37 @@ impl Engine {
         }
     }
 
-    fn commit_failed(&mut self, seq: Seq, fx: &mut Effects) {
+    fn commit_failed(&mut self, now: Timestamp, seq: Seq, fx: &mut Effects) {
         self.store_ok = false;
         // The open batch is lost as well: its changes build on the failed one's.
-        for (network, resource) in self.table.take_back(seq) {
+        let taken = self.table.take_back(seq);
+        for lease in taken.lost {
+            self.offer_again(now, lease);
+        }
+        for (network, resource) in taken.settled {
             self.settle(network, resource);
         }
         self.dirty = false;
         fx.changes.clear();
         fx.send_after.clear();
+    }
+
+    /// A lease that could not be written is an offer again: its client will repeat its request.
+    fn offer_again(&mut self, now: Timestamp, lost: Lease) {
+        let Some(hold) = self.net_index(lost.network).and_then(|i| self.policy.networks.get(i))
+        else {
+            return;
+        };
+        let held = self.table.get(lost.network, lost.resource).is_some_and(|l| l.state.is_held());
+        if held || self.offers.get(lost.network, lost.resource).is_some() {
+            return;
+        }
+        let until = now + hold.offer_hold;
+        let Lease { network, resource, client, hw, port, .. } = lost;
+        let before = self.offers.insert(Offer { network, resource, client, hw, until, port });
+        if let Some(resource) = before {
+            self.settle(network, resource);
+        }
     }
 
     fn link_up(&mut self, up: LinkUp) {

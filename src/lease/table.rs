@@ -51,6 +51,15 @@ struct Undo {
 /// A resource whose pending change was settled, one way or the other.
 pub type Settled = (NetworkId, Resource);
 
+/// What a lost batch leaves behind.
+#[derive(Debug, Default)]
+pub struct TakenBack {
+    /// Resources without a pending write now.
+    pub settled: Vec<Settled>,
+    /// Bindings that were granted and are not.
+    pub lost: Vec<Lease>,
+}
+
 impl LeaseTable {
     /// Puts a stored binding in place at start; nothing is pending.
     pub fn load(&mut self, lease: Lease) {
@@ -164,19 +173,19 @@ impl LeaseTable {
         }
     }
 
-    /// Batch `seq` and all after it are lost: takes their writes back, newest first. Returns the
-    /// resources concerned; they have no write pending any more unless an older batch has one.
-    pub fn take_back(&mut self, seq: Seq) -> Vec<Settled> {
-        let mut settled = Vec::new();
+    /// Batch `seq` and all after it are lost: takes their writes back, newest first.
+    pub fn take_back(&mut self, seq: Seq) -> TakenBack {
+        let mut taken = TakenBack::default();
         while self.undo.back().is_some_and(|u| u.seq >= seq) {
             let Some(undo) = self.undo.pop_back() else { break };
             let key = (undo.network, undo.resource);
-            self.replace(undo.network, undo.resource, undo.before);
+            let lost = self.replace(undo.network, undo.resource, undo.before);
+            taken.lost.extend(lost.filter(|l| l.state == State::Leased));
             if self.settle(key) {
-                settled.push(key);
+                taken.settled.push(key);
             }
         }
-        settled
+        taken
     }
 
     fn settle(&mut self, key: Settled) -> bool {
