@@ -149,6 +149,9 @@ impl EventLog {
             EventKind::Adopted(lease) => {
                 self.lease("adopted", "would adopt", lease, network, took_us)
             }
+            EventKind::Imported(lease) => {
+                self.lease("imported", "imported", lease, network, took_us)
+            }
             EventKind::Released(lease) => {
                 self.lease("released", "released", lease, network, took_us)
             }

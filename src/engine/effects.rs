@@ -164,6 +164,8 @@ pub enum EventKind {
     Renewed(Box<Lease>),
     /// An unknown lease of a live client was taken over.
     Adopted(Box<Lease>),
+    /// A binding was taken over by an import.
+    Imported(Box<Lease>),
     /// The client gave it back.
     Released(Box<Lease>),
     /// It ran out.
