@@ -179,7 +179,7 @@ impl Checkpoint {
     /// Hands every fact to `each` by its slot and record, and checks that all parts are there.
     pub(super) fn read(
         &self,
-        each: &mut dyn FnMut(Box<[u8]>, &[u8]) -> Result<(), StoreError>,
+        each: &mut impl FnMut(Box<[u8]>, &[u8]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut found = Manifest { seq: self.manifest.seq, ..Manifest::default() };
         self.each_part(&mut |key, value| {
@@ -209,7 +209,7 @@ impl Checkpoint {
             let block = block_of(slot).to_vec();
             let mut news = Vec::new();
             while let Some((slot, record)) = rest.next_if(|(slot, _)| block_of(slot) == block) {
-                news.push((slot.last().copied().unwrap_or_default(), record));
+                news.push((slot.last().copied().unwrap_or_default(), &**record));
             }
             count += self.merge_block(&block, &news, seq, &mut batch)?;
             if count >= BATCH_MAX / 2 {
@@ -254,7 +254,7 @@ impl Checkpoint {
 
     fn each_part(
         &self,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+        each: &mut impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut parts = self.sled(|db| Ok(db.iter()))?;
         while let Some(next) = self.sled(|_| parts.next().transpose())? {
@@ -286,7 +286,7 @@ impl Checkpoint {
     fn merge_block(
         &mut self,
         block: &[u8],
-        news: &[(u8, &Box<[u8]>)],
+        news: &[(u8, &[u8])],
         seq: u64,
         batch: &mut sled::Batch,
     ) -> Result<usize, StoreError> {
