@@ -215,9 +215,8 @@ fn refused_batches_leave_the_store_as_it_was() {
     let (mut store, _) = open(&place.store(), &lazy());
     let mut model = Model::default();
     commit_some(&mut store, &mut model, 1..=5);
-    let offer =
-        foreshadow::lease::Lease { state: foreshadow::lease::State::Offered, ..lease(1, 1) };
-    let refused = store.commit(Seq(6), &[put(3, 3), Change::Put(offer)]);
+    let long = Change::Meta("long".into(), vec![0; 1 << 16].into());
+    let refused = store.commit(Seq(6), &[put(3, 3), long]);
     assert!(matches!(refused, Err(StoreError::Record(_))));
     assert!(matches!(store.commit(Seq(5), &[put(1, 1)]), Err(StoreError::OutOfOrder { .. })));
     commit_some(&mut store, &mut model, 6..=7);
