@@ -14,7 +14,7 @@ use super::journal::{Buffer, Journal};
 use super::layout::{self, Current, Layout};
 use super::open::Opening;
 use super::recovery::{Loaded, Recovery};
-use super::worker::Worker;
+use super::worker::{Merged, Worker};
 use super::{BackupDone, Contents, Store, StoreError, StoreStats, record};
 
 /// Facts that a rebuild hands to the checkpoint at a time.
@@ -46,7 +46,6 @@ impl Default for StoreOptions {
 pub struct DiskStore {
     layout: Arc<Layout>,
     options: StoreOptions,
-    current: Current,
     journals: [Journal; 2],
     /// Which journal is written.
     active: usize,
@@ -114,7 +113,7 @@ impl DiskStore {
         let opening = Opening { layout: &layout, current, options };
         let (loaded, kept) = opening.load(recover)?;
         let Loaded { contents, checkpoint, mut tail } = loaded;
-        let mut recovery = Recovery {
+        let recovery = Recovery {
             seq: contents.seq,
             replayed: tail.replayed,
             torn: tail.torn.take(),
@@ -130,7 +129,6 @@ impl DiskStore {
                 return Ok((store, contents, recovery));
             }
         };
-        recovery.lost.clear();
         let changes = std::mem::take(&mut tail.changes);
         let store = opening.resume(checkpoint, &changes, contents.seq.0, tail.generation)?;
         Ok((store, contents, recovery))
@@ -161,7 +159,6 @@ impl DiskStore {
         let mut store = DiskStore {
             layout,
             options,
-            current,
             journals,
             active: 0,
             generation: number,
@@ -200,15 +197,7 @@ impl DiskStore {
     /// Takes note of a merge that came back, and begins what has become possible.
     fn advance(&mut self) {
         while let Some(merged) = self.worker.poll() {
-            self.current = merged.current;
-            self.checkpoint_bytes = merged.disk_bytes;
-            match merged.result {
-                Ok(()) => self.stats.checkpoints += 1,
-                Err(e) => {
-                    self.stalled = true;
-                    self.trouble = Some(e);
-                }
-            }
+            self.note(merged);
         }
         if self.broken || self.stalled || self.worker.is_busy() {
             return;
@@ -222,6 +211,18 @@ impl DiskStore {
             }
             for (to, done) in self.backups.drain(..) {
                 self.worker.backup(to, done);
+            }
+        }
+    }
+
+    /// Only after a merge that succeeded may the journal behind it be written over.
+    fn note(&mut self, merged: Merged) {
+        self.checkpoint_bytes = merged.disk_bytes;
+        match merged.result {
+            Ok(()) => self.stats.checkpoints += 1,
+            Err(e) => {
+                self.stalled = true;
+                self.trouble = Some(e);
             }
         }
     }
@@ -284,8 +285,8 @@ impl Store for DiskStore {
 
     fn rebuild(&mut self, contents: &Contents) -> Result<(), StoreError> {
         // Only one of us may write CURRENT.
-        while let Some(merged) = self.worker.wait() {
-            self.current = merged.current;
+        if let Some(merged) = self.worker.wait() {
+            self.note(merged);
         }
         let generation = Generation::write(&self.layout, &self.options, contents)?;
         if let Err(e) = self.layout.activate() {

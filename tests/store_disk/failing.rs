@@ -157,3 +157,27 @@ fn a_failed_checkpoint_stops_no_commit() {
         assert_eq!(reopened(&place.store()), model, "{rule:?}");
     }
 }
+
+/// A merge fails while a rebuild waits for it, and then the rebuild fails too: what only the
+/// journals hold must not be written over.
+#[test]
+fn a_rebuild_notices_that_the_checkpoint_failed() {
+    let place = Place::new("stalled-rebuild");
+    let failing = Failing::new();
+    let (disk, dir) = (failing.disk(), place.store());
+    let (mut store, ..) =
+        foreshadow::store::DiskStore::open_on(disk, &dir, &eager(), false).unwrap();
+    let mut model = Model::default();
+    commit_some(&mut store, &mut model, 1..=20);
+    failing.set(Rule::Always(Op::Checkpoint, "checkpoint"));
+    store.maintain().unwrap();
+    store.rebuild(&model.contents()).unwrap_err();
+    failing.set(Rule::Never);
+    commit_some(&mut store, &mut model, 21..=40);
+    for _ in 0..5 {
+        store.maintain().unwrap_err();
+    }
+    commit_some(&mut store, &mut model, 41..=60);
+    drop(store);
+    assert_eq!(reopened(&place.store()), model);
+}
