@@ -14,12 +14,13 @@ const ADDRESSES: u64 = 2_000;
 /// How many batches lie between rebuilds.
 const REBUILD_EVERY: u64 = 250;
 
-/// Small journals and frequent checkpoints, so that a second sees many of each.
+/// Small journals, frequent checkpoints and a cache that they outgrow, so that a second sees many
+/// turns, merges and rewrites.
 fn options() -> StoreOptions {
     StoreOptions {
         journal_bytes: 256 << 10,
         checkpoint_every: Span::from_ms(20),
-        ..StoreOptions::default()
+        cache_bytes: 64 << 10,
     }
 }
 

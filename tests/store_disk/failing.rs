@@ -1,8 +1,11 @@
 //! Disks that refuse, tear and die.
 
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+
 use foreshadow::lease::Seq;
-use foreshadow::store::disk::Op;
-use foreshadow::store::{Store, StoreError};
+use foreshadow::store::disk::{Disk, Fault, Hook, Op};
+use foreshadow::store::{DiskStore, Store, StoreError};
 
 use crate::support::*;
 
@@ -138,8 +141,7 @@ fn a_failed_checkpoint_stops_no_commit() {
     for rule in [Rule::Always(Op::Checkpoint, "checkpoint"), Rule::Always(Op::Sync, "checkpoint")] {
         let place = Place::new("stalled");
         let failing = Failing::new();
-        let opened =
-            foreshadow::store::DiskStore::open_on(failing.disk(), &place.store(), &eager(), false);
+        let opened = DiskStore::open_on(failing.disk(), &place.store(), &eager(), false);
         let (mut store, ..) = opened.unwrap();
         let mut model = Model::default();
         commit_some(&mut store, &mut model, 1..=20);
@@ -165,8 +167,7 @@ fn a_rebuild_notices_that_the_checkpoint_failed() {
     let place = Place::new("stalled-rebuild");
     let failing = Failing::new();
     let (disk, dir) = (failing.disk(), place.store());
-    let (mut store, ..) =
-        foreshadow::store::DiskStore::open_on(disk, &dir, &eager(), false).unwrap();
+    let (mut store, ..) = DiskStore::open_on(disk, &dir, &eager(), false).unwrap();
     let mut model = Model::default();
     commit_some(&mut store, &mut model, 1..=20);
     failing.set(Rule::Always(Op::Checkpoint, "checkpoint"));
@@ -178,6 +179,53 @@ fn a_rebuild_notices_that_the_checkpoint_failed() {
         store.maintain().unwrap_err();
     }
     commit_some(&mut store, &mut model, 41..=60);
+    drop(store);
+    assert_eq!(reopened(&place.store()), model);
+}
+
+/// Holds up the checkpoint as long as it is closed.
+#[derive(Default)]
+struct Gate {
+    closed: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn set(&self, closed: bool) {
+        *self.closed.lock().unwrap() = closed;
+        self.opened.notify_all();
+    }
+}
+
+impl Hook for Gate {
+    fn before(&self, op: Op, _: &Path) -> Option<Fault> {
+        if op == Op::Checkpoint {
+            drop(self.opened.wait_while(self.closed.lock().unwrap(), |closed| *closed).unwrap());
+        }
+        None
+    }
+}
+
+/// While a checkpoint hangs, commits go on, and no journal that it still needs is written over.
+#[test]
+fn a_late_checkpoint_holds_up_no_commit_and_loses_nothing() {
+    let place = Place::new("late");
+    let gate = Arc::new(Gate::default());
+    let disk = Disk::with_hook(Arc::clone(&gate) as Arc<dyn Hook>);
+    let (mut store, ..) = DiskStore::open_on(disk, &place.store(), &eager(), false).unwrap();
+    let mut model = Model::default();
+    gate.set(true);
+    for round in 0..60 {
+        // Far beyond what the journals are meant to hold.
+        commit_some(&mut store, &mut model, round * 100 + 1..=(round + 1) * 100);
+        store.maintain().unwrap();
+    }
+    assert_eq!(store.stats().checkpoints, 0);
+    let as_killed = place.0.join("as-killed");
+    copy(&place.store(), &as_killed);
+    assert_eq!(reopened(&as_killed), model);
+    gate.set(false);
+    checkpoint(&mut store).unwrap();
     drop(store);
     assert_eq!(reopened(&place.store()), model);
 }

@@ -85,6 +85,28 @@ fn journals_take_turns_and_stay_small() {
     assert_eq!(reopened(&place.store()), model);
 }
 
+/// When the data outgrow the cache, the checkpoint moves to fresh files, and a backup or a start
+/// finds it there.
+#[test]
+fn a_checkpoint_that_outgrows_its_cache_is_rewritten() {
+    let place = Place::new("rewrite");
+    let options = foreshadow::store::StoreOptions { cache_bytes: 1 << 17, ..eager() };
+    let (mut store, _) = open(&place.store(), &options);
+    let mut model = Model::default();
+    for seq in 1..=20u64 {
+        let changes: Vec<Change> = (0..500).map(|i| put(seq as u32 * 500 + i, seq)).collect();
+        store.commit(Seq(seq), &changes).unwrap();
+        model.apply(seq, &changes);
+        checkpoint(&mut store).unwrap();
+    }
+    let names = std::fs::read_dir(place.store()).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let checkpoints: Vec<String> = names.filter(|name| name.starts_with("checkpoint")).collect();
+    assert!(checkpoints.len() == 1 && checkpoints[0] != "checkpoint-1", "{checkpoints:?}");
+    drop(store);
+    assert_eq!(reopened(&place.store()), model);
+}
+
 #[test]
 fn a_small_store_is_small() {
     let place = Place::new("small");

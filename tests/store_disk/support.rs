@@ -114,6 +114,16 @@ pub(crate) fn checkpoint(store: &mut DiskStore) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// A copy of all files.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() { copy(&path, &to) } else { drop(std::fs::copy(&path, &to).unwrap()) }
+    }
+}
+
 /// What a store must hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Model {
