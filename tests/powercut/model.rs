@@ -40,7 +40,7 @@ pub(crate) fn write(
             return Ok(());
         }
         store.maintain()?;
-        if n % REBUILD_EVERY == 0 {
+        if n.is_multiple_of(REBUILD_EVERY) {
             store.rebuild(&model.to_contents())?;
         }
     }
@@ -76,7 +76,7 @@ fn batch(n: u64) -> Vec<Change> {
         state ^= state << 17;
         state % below
     };
-    let count = if n % 50 == 0 { 300 } else { 1 + random(20) };
+    let count = if n.is_multiple_of(50) { 300 } else { 1 + random(20) };
     let mut changes: Vec<Change> = (0..count).map(|_| change(n, &mut random)).collect();
     changes.push(Change::Meta("last".into(), n.to_le_bytes().as_slice().into()));
     changes
