@@ -78,6 +78,12 @@ fn the_sync_comes_before_the_ack() {
     strace.wait_line("attached");
     let host = world.client("client", &server_host, "br0");
     let got = Raw::on(&host).lease(mac(1));
+    // The client may have its ACK before the call that sent it returns, and is written down.
+    let is = |line: &str, call: &str, kind: u8| line.contains(call) && line.contains(&hex_of(kind));
+    wait_until("the ACK in the trace", PATIENCE, || {
+        let text = fs::read_to_string(&trace).unwrap();
+        text.lines().any(|line| is(line, "send", dhcp::ACK))
+    });
     strace.stop();
 
     let text = fs::read_to_string(&trace).unwrap();
@@ -85,12 +91,8 @@ fn the_sync_comes_before_the_ack() {
     let find = |from: usize, like: &dyn Fn(&str) -> bool| {
         lines.iter().skip(from).position(|line| like(line)).map(|at| at + from)
     };
-    let is = |kind: u8, call: &'static str| {
-        let bytes = hex_of(kind);
-        move |line: &str| line.contains(call) && line.contains(&bytes)
-    };
-    let came = find(0, &is(dhcp::REQUEST, "recv")).expect("the REQUEST in the trace");
-    let sent = find(came, &is(dhcp::ACK, "send")).expect("the ACK in the trace");
+    let came = find(0, &|l| is(l, "recv", dhcp::REQUEST)).expect("the REQUEST in the trace");
+    let sent = find(came, &|l| is(l, "send", dhcp::ACK)).expect("the ACK in the trace");
     let synced = find(came, &|line| line.contains("fdatasync") && line.ends_with("= 0"))
         .unwrap_or_else(|| panic!("no data sync after the REQUEST for {}", got.addr));
     assert!(synced < sent, "ACK at line {sent}, sync at line {synced} of {path}");
