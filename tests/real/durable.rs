@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::common::crowd::Crowd;
 use crate::common::dhcp::{self, Message};
 use crate::common::link::{Raw, mac};
+use crate::common::process::Proc;
 use crate::common::server::{Server, Setup, calm_lan};
 use crate::common::world::{Host, World};
 use crate::common::{PATIENCE, require, wait_until};
@@ -27,8 +28,9 @@ fn wide_world(name: &str) -> (World, Host) {
     (world, server_host)
 }
 
-/// The server is killed three times in the midst of a crowd: every client that had its ACK gets
-/// the same address again from the next server, and no address is given to anyone else.
+/// The server is killed three times in the midst of a crowd, with its writes slowed down, so that
+/// an ACK before the write would be found out: every client that had its ACK gets the same
+/// address again from the next server, and no address is given to anyone else.
 #[test]
 fn acknowledged_leases_survive_kill_9() {
     let (world, server_host) = wide_world("kill");
@@ -36,6 +38,7 @@ fn acknowledged_leases_survive_kill_9() {
     let host = world.client("crowd", &server_host, "br0");
     let mut crowd = Crowd::on(&host, 0);
     for round in 1..=3 {
+        let _slow = slow_writes(&world, &server_host, &server);
         crowd.lease(1000, |acked| {
             if acked >= round * 300 {
                 server.kill9();
@@ -59,6 +62,18 @@ fn acknowledged_leases_survive_kill_9() {
         .collect();
     let missing = |addr: &&std::net::Ipv4Addr| !held.contains(&addr.to_string());
     assert_eq!(crowd.acked.keys().chain(others.acked.keys()).find(missing), None);
+}
+
+/// Makes each write of the server to a file take 20 ms longer.
+fn slow_writes(world: &World, host: &Host, server: &Server) -> Proc {
+    require("strace", "strace");
+    let pid = server.proc.pid().to_string();
+    let inject = "inject=pwrite64:delay_enter=20000";
+    let argv =
+        ["strace", "-f", "-e", "trace=pwrite64", "-e", inject, "-o", "/dev/null", "-p", &pid];
+    let mut strace = world.spawn(host, "slow", &argv);
+    strace.wait_line("attached");
+    strace
 }
 
 /// The system calls of an exchange: the journal's data sync returns after the REQUEST came and
