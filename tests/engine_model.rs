@@ -23,6 +23,19 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// The seeds of the fuzzer are played in every run of the tests.
+#[test]
+fn the_seeds_of_the_fuzzer_hold() {
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/engine_ops");
+    let files: Vec<_> = std::fs::read_dir(seeds).unwrap().map(|f| f.unwrap().path()).collect();
+    assert!(!files.is_empty());
+    for file in files {
+        let bytes = std::fs::read(file).unwrap();
+        let ops: Vec<Op> = bytes.chunks(5).map(Op::of_bytes).collect();
+        model::play(&ops);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
     #[test]

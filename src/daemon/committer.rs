@@ -383,3 +383,178 @@ impl Worker {
         self.waker.wake();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use crate::base::NetworkId;
+    use crate::net::Poller;
+    use crate::store::mem::{Failure, MemDisk, MemStore};
+
+    use super::*;
+
+    fn change(n: u8) -> Vec<Change> {
+        vec![Change::Remove(NetworkId(1), std::net::Ipv4Addr::new(10, 0, 0, n).into())]
+    }
+
+    fn meta(name: &str) -> Vec<Change> {
+        vec![Change::Meta(name.into(), Box::from(*b"value"))]
+    }
+
+    fn start(store: impl Store + 'static) -> (Committer, Poller, Arc<Counters>) {
+        let (poller, counters) = (Poller::new().unwrap(), Arc::new(Counters::default()));
+        let committer = Committer::start(Box::new(store), poller.waker(), Arc::clone(&counters));
+        (committer.unwrap(), poller, counters)
+    }
+
+    /// Waits for the next report.
+    fn next(committer: &Committer) -> Report {
+        committer.reports.recv_timeout(Duration::from_secs(10)).expect("a report")
+    }
+
+    fn contents(seq: u64, names: &[&str]) -> Contents {
+        let meta = names.iter().map(|name| ((*name).into(), Box::from(*b"value"))).collect();
+        Contents { meta, seq: Seq(seq), ..Contents::default() }
+    }
+
+    /// Holds each commit until it is let through, so that others queue up behind it.
+    struct Gated(MemStore, mpsc::SyncSender<()>, Receiver<()>);
+
+    impl Store for Gated {
+        fn commit(&mut self, seq: Seq, changes: &[Change]) -> Result<(), StoreError> {
+            let _ = (self.1.send(()), self.2.recv());
+            self.0.commit(seq, changes)
+        }
+        fn maintain(&mut self) -> Result<(), StoreError> {
+            self.0.maintain()
+        }
+        fn rebuild(&mut self, contents: &Contents) -> Result<(), StoreError> {
+            self.0.rebuild(contents)
+        }
+        fn backup(&mut self, to: &std::path::Path, done: BackupDone) {
+            self.0.backup(to, done);
+        }
+        fn stats(&self) -> StoreStats {
+            self.0.stats()
+        }
+    }
+
+    #[test]
+    fn what_queues_up_is_committed_as_one() {
+        let disk = MemDisk::new(1);
+        let ((begun_in, begun), (open, open_out)) = (sync_channel(9), sync_channel(9));
+        let (committer, _poller, counters) = start(Gated(disk.open().0, begun_in, open_out));
+        committer.commit(Seq(1), &mut change(1));
+        begun.recv().unwrap();
+        for n in 2..=50 {
+            committer.commit(Seq(n), &mut change(n as u8));
+        }
+        open.send(()).unwrap();
+        open.send(()).unwrap();
+        assert!(matches!(next(&committer), Report::Committed(Seq(1))));
+        assert!(matches!(next(&committer), Report::Committed(Seq(50))));
+        assert_eq!((counters.commit_us.count(), counters.commit_changes.sum.get()), (2, 50));
+        assert!(committer.stop().is_empty());
+    }
+
+    #[test]
+    fn a_full_queue_says_so_until_it_is_taken() {
+        let disk = MemDisk::new(1);
+        let ((begun_in, begun), (open, open_out)) = (sync_channel(9), sync_channel(9));
+        let (committer, _poller, _) = start(Gated(disk.open().0, begun_in, open_out));
+        committer.commit(Seq(1), &mut change(1));
+        begun.recv().unwrap();
+        assert!(committer.has_room());
+        let [change] = &change(2)[..] else { unreachable!() };
+        committer.commit(Seq(2), &mut vec![change.clone(); CHANGES_MAX]);
+        assert!(!committer.has_room());
+        committer.wait_for_room(Duration::ZERO);
+        open.send(()).unwrap();
+        begun.recv().unwrap();
+        committer.wait_for_room(Duration::from_secs(10));
+        assert!(committer.has_room());
+        drop(open);
+        assert_eq!(committer.stop().len(), 2);
+    }
+
+    #[test]
+    fn after_a_failure_nothing_is_committed_until_the_contents_come() {
+        let disk = MemDisk::new(1);
+        disk.fail_commit(2, Failure::Unsynced);
+        disk.fail_rebuild(1);
+        let (committer, _poller, _) = start(disk.open().0);
+        committer.commit(Seq(1), &mut meta("one"));
+        assert!(matches!(next(&committer), Report::Committed(Seq(1))));
+        committer.commit(Seq(2), &mut meta("two"));
+        let Report::Failed(Seq(2), need, _) = next(&committer) else { panic!("no failure") };
+        assert!(need.contents);
+        // Built on what is lost, and sent before the driver heard of it.
+        committer.commit(Seq(3), &mut meta("three"));
+        let old = Need { epoch: need.epoch - 1, ..need };
+        committer.restart(old, contents(3, &["an answer to an older wish"]));
+        committer.restart(need, contents(3, &["one"]));
+        assert!(matches!(next(&committer), Report::StillBroken(_)));
+        assert!(matches!(next(&committer), Report::Committed(Seq(3))));
+        assert!(matches!(next(&committer), Report::Ready));
+        committer.commit(Seq(4), &mut meta("four"));
+        assert!(matches!(next(&committer), Report::Committed(Seq(4))));
+        assert!(committer.stop().is_empty());
+        let held = disk.open().1;
+        assert_eq!(held.meta.keys().map(|k| &**k).collect::<Vec<_>>(), ["four", "one"]);
+        assert_eq!(held.seq, Seq(4));
+    }
+
+    /// A store whose checkpoint fails until it is rebuilt.
+    struct Stalling(MemStore, bool);
+
+    impl Store for Stalling {
+        fn commit(&mut self, seq: Seq, changes: &[Change]) -> Result<(), StoreError> {
+            self.0.commit(seq, changes)
+        }
+        fn maintain(&mut self) -> Result<(), StoreError> {
+            if self.1 { Err(StoreError::Broken) } else { Ok(()) }
+        }
+        fn rebuild(&mut self, contents: &Contents) -> Result<(), StoreError> {
+            self.1 = false;
+            self.0.rebuild(contents)
+        }
+        fn backup(&mut self, to: &std::path::Path, done: BackupDone) {
+            self.0.backup(to, done);
+        }
+        fn stats(&self) -> StoreStats {
+            self.0.stats()
+        }
+    }
+
+    #[test]
+    fn commits_go_on_while_the_checkpoint_fails() {
+        let disk = MemDisk::new(1);
+        let (committer, _poller, _) = start(Stalling(disk.open().0, true));
+        let Report::Stalled(need, _) = next(&committer) else { panic!("not stalled") };
+        committer.commit(Seq(1), &mut meta("one"));
+        assert!(matches!(next(&committer), Report::Committed(Seq(1))));
+        committer.restart(need, contents(1, &["one"]));
+        committer.commit(Seq(2), &mut meta("two"));
+        assert!(matches!(next(&committer), Report::Committed(Seq(1))));
+        assert!(matches!(next(&committer), Report::Ready));
+        assert!(matches!(next(&committer), Report::Committed(Seq(2))));
+        assert!(committer.stop().is_empty());
+        assert_eq!(disk.open().1.meta.len(), 2);
+    }
+
+    #[test]
+    fn a_stop_commits_what_is_queued_and_a_backup_follows_the_batches_before_it() {
+        let disk = MemDisk::new(1);
+        let (committer, _poller, _) = start(disk.open().0);
+        committer.commit(Seq(1), &mut meta("one"));
+        let (sender, done) = mpsc::channel();
+        let tell: BackupDone = Box::new(move |outcome| sender.send(outcome.is_ok()).unwrap());
+        committer.backup(PathBuf::from("/nowhere"), tell);
+        committer.commit(Seq(2), &mut meta("two"));
+        let last = committer.stop();
+        assert!(matches!(last.last(), Some(Report::Committed(Seq(2)))), "{last:?}");
+        assert_eq!((done.recv(), disk.backups()), (Ok(true), 1));
+        assert_eq!(disk.open().1.meta.len(), 2);
+    }
+}

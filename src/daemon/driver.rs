@@ -15,15 +15,12 @@ use std::time::{Duration, Instant};
 
 use crate::base::{LinkId, Span, Timestamp};
 use crate::config::Policy;
-use crate::engine::effects::{ArpSeen, DropReason, Effects, Event, EventKind};
-use crate::engine::{Arrival, Input};
+use crate::engine::Input;
+use crate::engine::effects::{Effects, Event};
 use crate::lease::Seq;
-use crate::net::raw::Checksum;
 use crate::net::udp::overruns_of_host;
-use crate::net::{Frame, FrameSocket, Mode, Poller, RecvBatch, Token, UdpSocket, Waker};
+use crate::net::{FrameSocket, Mode, Poller, RecvBatch, Token, Waker};
 use crate::store::{Contents, Store, StoreStats};
-use crate::wire::arp;
-use crate::wire::frame::{FrameError, UdpFrame, read_udp4};
 
 use super::clock::{self, Clock};
 use super::committer::{Committer, Need, Report};
@@ -42,9 +39,6 @@ const JOBS_PER_TURN: usize = 16;
 const HOUSEKEEPING: Span = Span::from_secs(1);
 /// How often the time is stored.
 const SAVE_CLOCK: Span = Span::from_secs(600);
-/// How long one turn waits for a disk that is too far behind.
-const WAIT_FOR_DISK: Duration = Duration::from_millis(100);
-
 /// All that a driver starts with.
 pub struct Setup<M> {
     /// The engine.
@@ -76,15 +70,18 @@ pub struct Told {
 
 /// The loop and all it owns.
 pub struct Driver<M: Machine> {
-    machine: M,
-    fx: Effects,
-    mode: Mode,
+    pub(super) machine: M,
+    pub(super) fx: Effects,
+    pub(super) mode: Mode,
     poller: Poller,
-    ready: Vec<Token>,
-    batch: RecvBatch,
-    links: Links,
+    pub(super) ready: Vec<Token>,
+    pub(super) batch: RecvBatch,
+    pub(super) links: Links,
     outgoing: Outgoing,
-    committer: Option<Committer>,
+    /// Ends before the driver does.
+    pub(super) committer: Option<Committer>,
+    /// Without a store: what is decided holds at once, and nobody is told.
+    is_volatile: bool,
     parked: Parked,
     /// Used by [`Driver::send_due`] alone.
     due: Vec<Held>,
@@ -92,13 +89,13 @@ pub struct Driver<M: Machine> {
     /// Why the store cannot write.
     store_trouble: Option<String>,
     store_ok: bool,
-    clock: Clock,
+    pub(super) clock: Clock,
     clock_trusted: bool,
     jobs: Receiver<Job<M>>,
     events: SyncSender<Told>,
     /// When the batch under way was received.
-    began: Instant,
-    counters: Arc<Counters>,
+    pub(super) began: Instant,
+    pub(super) counters: Arc<Counters>,
     stop: Arc<AtomicBool>,
     housekeeping_at: Timestamp,
     save_clock_at: Timestamp,
@@ -120,6 +117,7 @@ impl<M: Machine> Driver<M> {
         let poller = Poller::new()?;
         let (waker, counters) = (poller.waker(), Arc::new(Counters::default()));
         let (sender, jobs) = mpsc::sync_channel(JOBS_MAX);
+        let is_volatile = setup.store.is_none();
         let committer = setup
             .store
             .map(|store| Committer::start(store, waker.clone(), Arc::clone(&counters)))
@@ -135,6 +133,7 @@ impl<M: Machine> Driver<M> {
             batch: RecvBatch::default(),
             outgoing: Outgoing::open(setup.mode)?,
             committer,
+            is_volatile,
             parked: Parked::new(setup.last),
             due: Vec::new(),
             meta: setup.meta,
@@ -210,122 +209,8 @@ impl<M: Machine> Driver<M> {
         self.flush(None);
     }
 
-    fn read_packets(&mut self) {
-        if self.committer.as_ref().is_some_and(|committer| !committer.has_room()) {
-            self.counters.disk_waits.add(1);
-            self.committer.iter().for_each(|committer| committer.wait_for_room(WAIT_FOR_DISK));
-            return;
-        }
-        let ready = std::mem::take(&mut self.ready);
-        for token in &ready {
-            let (link, kind) = links::of_token(*token);
-            let outcome = match kind {
-                Kind::Netlink => Ok(()),
-                Kind::Dhcp => self.read_dhcp(link),
-                Kind::Udp => self.read_udp(link),
-                Kind::Arp => self.read_arp(link),
-            };
-            match outcome {
-                // Netlink says the same, and what to do.
-                Err(e) if e.kind() == io::ErrorKind::NetworkDown => {}
-                Err(e) => self.links.broken(link, kind, &e),
-                Ok(()) => self.flush(None),
-            }
-        }
-        self.ready = ready;
-    }
-
-    fn read_dhcp(&mut self, link: LinkId) -> io::Result<()> {
-        let Some(socket) = self.links.get(link).and_then(|s| s.dhcp.as_ref()) else {
-            return Ok(());
-        };
-        let count = socket.recv(&mut self.batch)?;
-        self.began = Clock::mark();
-        self.counters.frames.add(count as u64);
-        let now = self.clock.now();
-        let mut fresh = false;
-        for i in 0..count {
-            let Some(frame) = FrameSocket::frame(&self.batch, i) else { continue };
-            if frame.to_other_host && frame.vlan.is_none() && self.mode == Mode::Serve {
-                self.counters.overheard.add(1);
-                continue;
-            }
-            match read_frame(frame) {
-                Ok(udp) => {
-                    let place = self.links.port_of(link, udp.eth_src, &mut fresh);
-                    let arrival = Arrival {
-                        link,
-                        port: place.port,
-                        trusted: place.trusted,
-                        trunk: place.trunk,
-                        src_mac: Some(udp.eth_src),
-                        src: udp.src,
-                        dst: *udp.dst.ip(),
-                        dst_port: udp.dst.port(),
-                    };
-                    let input = Input::Packet4(arrival, udp.payload);
-                    self.machine.handle(now, input, &mut self.fx);
-                }
-                Err(reason) => drop_packet(now, reason, &mut self.fx),
-            }
-        }
-        Ok(())
-    }
-
-    fn read_udp(&mut self, link: LinkId) -> io::Result<()> {
-        let Some(socket) = self.links.get(link).and_then(|s| s.udp.as_ref()) else {
-            return Ok(());
-        };
-        let count = socket.recv(&mut self.batch)?;
-        self.began = Clock::mark();
-        self.counters.datagrams.add(count as u64);
-        let now = self.clock.now();
-        for i in 0..count {
-            let Some(datagram) = UdpSocket::datagram(&self.batch, i) else { continue };
-            if datagram.truncated {
-                drop_packet(now, DropReason::Malformed, &mut self.fx);
-                continue;
-            }
-            let arrival = Arrival {
-                link,
-                port: None,
-                trusted: false,
-                trunk: false,
-                src_mac: None,
-                src: datagram.src,
-                dst: datagram.dst,
-                dst_port: crate::net::udp::SERVER_PORT,
-            };
-            let input = Input::Packet4(arrival, datagram.bytes);
-            self.machine.handle(now, input, &mut self.fx);
-        }
-        Ok(())
-    }
-
-    fn read_arp(&mut self, link: LinkId) -> io::Result<()> {
-        let Some(socket) = self.links.get(link).and_then(|s| s.arp.as_ref()) else {
-            return Ok(());
-        };
-        let count = socket.recv(&mut self.batch)?;
-        self.began = Clock::mark();
-        self.counters.arps.add(count as u64);
-        let now = self.clock.now();
-        for i in 0..count {
-            let frame = FrameSocket::frame(&self.batch, i).filter(|frame| !frame.to_other_host);
-            let Some(arp) = frame.and_then(|frame| arp::read(frame.bytes)) else { continue };
-            let seen = ArpSeen {
-                sender: arp.sender,
-                sender_ip: arp.sender_ip,
-                target_ip: arp.target_ip,
-                is_reply: arp.is_reply,
-            };
-            self.machine.handle(now, Input::Arp(link, seen), &mut self.fx);
-        }
-        Ok(())
-    }
-
     /// Closes the batch and carries out its effects. `confirm` is told when it is durable.
-    fn flush(&mut self, confirm: Option<Confirm>) {
+    pub(super) fn flush(&mut self, confirm: Option<Confirm>) {
         for reply in self.fx.send_now.drain(..) {
             self.outgoing.reply(&reply, &self.fx.bytes, &mut self.links, &self.counters);
         }
@@ -339,9 +224,9 @@ impl<M: Machine> Driver<M> {
         }
         self.parked.park(seq, &mut self.fx, self.began, confirm);
         if let Some(seq) = seq {
-            if self.committer.is_none() {
+            if self.is_volatile {
                 self.committed(seq);
-            } else if !self.store_ok {
+            } else if self.committer.is_none() || !self.store_ok {
                 self.take_back(seq);
             }
         }
@@ -534,27 +419,6 @@ impl<M: Machine> Driver<M> {
             self.meta.insert(clock::META.into(), value);
         }
     }
-}
-
-/// What a frame carries, or why it is not for us.
-fn read_frame(frame: Frame<'_>) -> Result<UdpFrame<'_>, DropReason> {
-    if frame.vlan.is_some() {
-        return Err(DropReason::VlanTagged);
-    }
-    if frame.truncated {
-        return Err(DropReason::Malformed);
-    }
-    // What the kernel verified is not verified again.
-    let verify = frame.checksum == Checksum::Unknown;
-    read_udp4(frame.bytes, verify).map_err(|e| match e {
-        FrameError::Fragment => DropReason::Fragment,
-        FrameError::VlanTagged => DropReason::VlanTagged,
-        _ => DropReason::BadFrame,
-    })
-}
-
-fn drop_packet(at: Timestamp, reason: DropReason, fx: &mut Effects) {
-    fx.events.push(Event { at, network: None, kind: EventKind::Dropped(reason, None) });
 }
 
 impl<M> DriverHandle<M> {

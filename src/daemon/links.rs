@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::base::{LinkId, Mac, NetworkId};
 use crate::config::Policy;
-use crate::config::policy::{Network, Pattern};
+use crate::config::policy::Pattern;
 use crate::engine::Input;
 use crate::engine::effects::LinkUp;
 use crate::net::{
@@ -161,8 +161,8 @@ impl Links {
 
     /// Tries again to open what could not be opened.
     pub fn retry(&mut self, poller: &Poller) {
-        for id in std::mem::take(&mut self.problems).into_keys() {
-            self.open_sockets(id, poller);
+        for (id, known) in std::mem::take(&mut self.problems) {
+            self.open_sockets(id, poller, &known);
         }
     }
 
@@ -256,7 +256,9 @@ impl Links {
             // The same sockets for another network.
             tell(Input::LinkDown(id));
         }
-        let (Some(link), Some(role)) = (self.monitor.link(id), role) else { return };
+        let (Some(link), Some(role)) = (self.monitor.link(id), role) else {
+            return self.explain(id);
+        };
         let served = self.served.entry(id).or_insert_with(|| {
             tracing::info!(interface = %link.name, "serving");
             Served::new(link, role)
@@ -268,8 +270,17 @@ impl Links {
         {
             tracing::warn!(error = %e, "cannot list the forwarding table; trying again");
         }
-        self.open_sockets(id, poller);
+        self.open_sockets(id, poller, "");
         self.say_up(id, tell);
+    }
+
+    /// Says why an interface that the policy names is not served.
+    fn explain(&self, id: LinkId) {
+        let Some(link) = self.monitor.link(id) else { return };
+        if self.policy.network_on(&link.name).is_some() {
+            let why = if link.is_ethernet { "it is down" } else { "it is no Ethernet interface" };
+            tracing::warn!(interface = %link.name, why, "not served");
+        }
     }
 
     fn close(&mut self, id: LinkId, tell: &mut impl FnMut(Input<'static>)) {
@@ -283,10 +294,13 @@ impl Links {
         }
     }
 
-    fn open_sockets(&mut self, id: LinkId, poller: &Poller) {
+    /// `known` was said already.
+    fn open_sockets(&mut self, id: LinkId, poller: &Poller, known: &str) {
         let Some(served) = self.served.get_mut(&id) else { return };
         if let Err(problem) = served.open(self.mode, poller) {
-            tracing::warn!(interface = %served.name, problem, "trying again every second");
+            if problem != known {
+                tracing::warn!("{problem}; trying again every second");
+            }
             self.problems.insert(id, problem);
         }
     }
@@ -367,13 +381,9 @@ fn is_network(role: Role) -> bool {
     matches!(role, Role::Network(_))
 }
 
-/// What the policy wants of an interface. A network that names it wins over one whose pattern
-/// matches, then the first in the file; a network wins over `relay_interfaces`.
+/// What the policy wants of an interface; a network wins over `relay_interfaces`.
 fn role_of(policy: &Policy, link: &Link) -> Option<Role> {
-    let names = |n: &&Network| n.interfaces.iter().any(|p| p.is_literal() && *p.0 == *link.name);
-    let networks = || policy.networks.iter().filter(|_| link.is_ethernet);
-    let named = networks().find(names);
-    let network = named.or_else(|| networks().find(|n| matches_any(&n.interfaces, &link.name)));
+    let network = policy.network_on(&link.name).filter(|_| link.is_ethernet);
     let relay = || matches_any(&policy.relay_interfaces, &link.name).then_some(Role::Relay);
     network.map(|n| Role::Network(n.id)).or_else(relay)
 }

@@ -20,6 +20,7 @@ pub mod notify;
 pub mod outgoing;
 pub mod parked;
 pub mod privilege;
+mod receive;
 pub mod reload;
 pub mod serve;
 pub mod work;

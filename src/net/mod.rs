@@ -6,7 +6,7 @@
 //! - [`poll`]: one wait for all of them, and a waker for other threads.
 //! - [`sys`]: every `unsafe` line of the project.
 //!
-//! Nothing here allocates for a packet: a [`RecvBatch`] is filled again and again, and what is to
+//! Needs Linux 5.0 (`SO_BINDTOIFINDEX`). Nothing here allocates for a packet: a [`RecvBatch`] is filled again and again, and what is to
 //! be sent is collected in an [`Outbox`] and leaves with one system call.
 
 pub mod filter;

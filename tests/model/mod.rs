@@ -41,6 +41,26 @@ pub(crate) enum Op {
     Noise(u16),
 }
 
+impl Op {
+    /// Reads one step from up to five bytes; every sequence of bytes is one.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Op {
+        let at = |i: usize| bytes.get(i).copied().unwrap_or(0);
+        let wide = u16::from_be_bytes([at(1), at(2)]);
+        match at(0) % 24 {
+            0..=12 => Op::Send { client: at(1), kind: at(2), addr: at(3), odd: at(4) },
+            13 | 14 => Op::Arp { client: at(1), addr: at(2) },
+            15..=17 => Op::Advance(wide % 600),
+            18 => Op::Hold,
+            19 => Op::Commit,
+            20 => Op::Lose,
+            21 => Op::Repair,
+            22 => Op::Crash,
+            _ if at(1) % 2 == 0 => Op::Reload,
+            _ => Op::Noise(wide),
+        }
+    }
+}
+
 const POLICIES: [&str; 2] = [
     "[[network]]\nname='lab'\ninterfaces=['br0']\nauthoritative=true\nquarantine='30s'\n\
      verify={ready=2,probes_per_s=50}\nlease={min='5s',default='60s'}\n\
@@ -59,7 +79,10 @@ struct Told {
 }
 
 /// A batch that is not durable yet: its number, changes, replies, and when it was decided.
-type Batch = (Seq, Vec<Change>, Vec<Vec<u8>>, Timestamp);
+type Batch = (Seq, Vec<Change>, Vec<Vec<u8>>, Moment);
+
+/// When something happened: by the clock, and in which step.
+type Moment = (Timestamp, usize);
 type Disk = BTreeMap<(NetworkId, Resource), Lease>;
 
 /// The engine, its disk, and what clients were told.
@@ -70,6 +93,9 @@ pub(crate) struct Model {
     now: Timestamp,
     disk: Disk,
     told: BTreeMap<Ipv4Addr, Told>,
+    /// In which step a client last gave up whatever it had, or was about to be told.
+    gave_up: BTreeMap<Mac, usize>,
+    steps: usize,
     holding: bool,
     lost: bool,
     held: Vec<Batch>,
@@ -97,6 +123,8 @@ impl Model {
             now,
             disk: Disk::new(),
             told: BTreeMap::new(),
+            gave_up: BTreeMap::new(),
+            steps: 0,
             holding: false,
             lost: false,
             held: Vec::new(),
@@ -118,6 +146,7 @@ impl Model {
     }
 
     fn step(&mut self, op: Op) {
+        self.steps += 1;
         match op {
             Op::Send { client, kind, addr, odd } => self.send(client, kind, addr, odd),
             Op::Arp { client, addr: last } => {
@@ -203,12 +232,10 @@ impl Model {
         }
         // What a client gives back it no longer has, whether the server believes it or not.
         let gives_back = matches!(kind, MessageType::Release | MessageType::Decline);
-        if gives_back && self.told.get(&ip).is_some_and(|t| t.client == mac) {
-            self.told.remove(&ip);
-        }
-        if matches!(kind, MessageType::Discover) {
-            // A client that starts over has dropped what it had.
+        // And a client that starts over has dropped what it had.
+        if gives_back || matches!(kind, MessageType::Discover) {
             self.told.retain(|_, t| t.client != mac);
+            self.gave_up.insert(mac, self.steps);
         }
         self.input(Input::Packet4(arrival(mac, src), &packet.build()));
     }
@@ -248,8 +275,8 @@ impl Model {
         self.last = seq;
         match (self.lost, self.holding) {
             (true, _) => panic!("a change while the store is lost: {:?}", fx.changes),
-            (_, true) => self.held.push((seq, fx.changes, after, self.now)),
-            (_, false) => self.durable(seq, fx.changes, after, self.now),
+            (_, true) => self.held.push((seq, fx.changes, after, (self.now, self.steps))),
+            (_, false) => self.durable(seq, fx.changes, after, (self.now, self.steps)),
         }
     }
 
@@ -263,7 +290,7 @@ impl Model {
         seq: Seq,
         changes: Vec<Change>,
         replies: Vec<Vec<u8>>,
-        decided: Timestamp,
+        decided: Moment,
     ) {
         for change in changes {
             match change {
@@ -279,7 +306,7 @@ impl Model {
     }
 
     /// An ACK left: its client is now the holder, and there must be no other.
-    fn acknowledged(&mut self, reply: &[u8], decided: Timestamp) {
+    fn acknowledged(&mut self, reply: &[u8], (decided, step): Moment) {
         let msg = Message::parse(reply).expect("we write what we can read");
         assert_eq!(msg.kind(), Kind::Dhcp(MessageType::Ack));
         let client = msg.hw().mac().expect("Ethernet");
@@ -291,6 +318,9 @@ impl Model {
             assert!(over, "{} is held by {} and {client}", msg.yiaddr(), other.client);
         }
         let id = msg.client_id().map(|id| id.to_vec());
+        if self.gave_up.get(&client).is_some_and(|gave_up| *gave_up > step) {
+            return;
+        }
         // Who takes another address has given up the former.
         self.told.retain(|_, t| (t.client, &t.id) != (client, &id));
         self.told.insert(msg.yiaddr(), Told { client, id, until });

@@ -124,6 +124,8 @@ pub(crate) struct Request {
     pub(crate) dst_port: u16,
     pub(crate) xid: [u8; 4],
     pub(crate) giaddr: Ipv4Addr,
+    /// DHCP options without the end.
+    pub(crate) options: Vec<u8>,
 }
 
 impl Default for Request {
@@ -138,11 +140,21 @@ impl Default for Request {
             dst_port: 67,
             xid: [1, 2, 3, 4],
             giaddr: Ipv4Addr::UNSPECIFIED,
+            options: vec![53, 1, 1],
         }
     }
 }
 
 impl Request {
+    /// DHCPREQUEST for an address that `server` offered.
+    pub(crate) fn select(&self, addr: Ipv4Addr, server: Ipv4Addr) -> Request {
+        let mut options = vec![53, 1, 3, 50, 4];
+        options.extend(addr.octets());
+        options.extend([54, 4]);
+        options.extend(server.octets());
+        Request { options, ..self.clone() }
+    }
+
     pub(crate) fn end() -> Request {
         Request { xid: END, ..Request::default() }
     }
@@ -155,7 +167,9 @@ impl Request {
         bootp.extend(self.giaddr.octets());
         bootp.extend(self.src_mac.0);
         bootp.resize(236, 0);
-        bootp.extend([99, 130, 83, 99, 53, 1, 1, 255]);
+        bootp.extend([99, 130, 83, 99]);
+        bootp.extend(&self.options);
+        bootp.push(255);
         bootp.resize(300, 0);
         let mut packet = vec![0x45, 0];
         packet.extend((28 + bootp.len() as u16).to_be_bytes());
@@ -199,4 +213,92 @@ pub(crate) fn events_until(
         events.iter().any(|event| want(monitor, event)).then_some(())
     });
     events
+}
+
+/// A DHCP reply as it lies in a frame, or in what follows an IP header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// Option 53: 2 is OFFER, 5 is ACK, 6 is NAK.
+    pub(crate) kind: u8,
+    pub(crate) xid: [u8; 4],
+    pub(crate) yiaddr: Ipv4Addr,
+    /// IP source.
+    pub(crate) from: Ipv4Addr,
+    /// Whether it echoes relay agent information.
+    pub(crate) relay_info: bool,
+}
+
+/// Reads a reply to port 68 (or to a relay's 67) from a frame.
+pub(crate) fn answer(frame: &[u8]) -> Option<Answer> {
+    let bootp = frame.get(42..)?;
+    if bootp.first() != Some(&2) {
+        return None;
+    }
+    let ip = |bytes: &[u8]| <[u8; 4]>::try_from(bytes).ok().map(Ipv4Addr::from);
+    let option = |code: u8| {
+        let mut rest = bootp.get(240..)?;
+        while *rest.first()? != code {
+            rest = rest.get(2 + usize::from(*rest.get(1)?)..)?;
+        }
+        rest.get(2).copied()
+    };
+    Some(Answer {
+        kind: option(53)?,
+        relay_info: option(82).is_some(),
+        xid: bootp.get(4..8)?.try_into().ok()?,
+        yiaddr: ip(bootp.get(16..20)?)?,
+        from: ip(frame.get(26..30)?)?,
+    })
+}
+
+/// Somebody on the link: sends requests and hears answers.
+pub(crate) struct Station {
+    /// Closing a packet socket takes milliseconds, so it has one for all it sends.
+    sender: FrameSocket,
+    socket: FrameSocket,
+    batch: RecvBatch,
+    heard: std::collections::VecDeque<Answer>,
+}
+
+impl Station {
+    pub(crate) fn on(name: &str) -> Station {
+        let link = index(name);
+        let socket = FrameSocket::dhcp(link, Mode::Observe).expect("packet socket");
+        let sender = FrameSocket::arp(link, Mode::Serve).expect("packet socket");
+        Station { sender, socket, batch: RecvBatch::default(), heard: Default::default() }
+    }
+
+    pub(crate) fn send(&self, request: &Request) {
+        let mut outbox = Outbox::default();
+        outbox.push(|bytes| bytes.extend(request.frame()));
+        assert_eq!(self.sender.send(&mut outbox).sent, 1);
+    }
+
+    /// The next answer, if there is one by now.
+    pub(crate) fn poll(&mut self) -> Option<Answer> {
+        let count = self.socket.recv(&mut self.batch).expect("receive");
+        for i in 0..count {
+            let frame = FrameSocket::frame(&self.batch, i).expect("a frame that was counted");
+            self.heard.extend(answer(frame.bytes).filter(|_| !frame.outgoing));
+        }
+        self.heard.pop_front()
+    }
+
+    /// Waits for an answer with this transaction id; others are forgotten.
+    pub(crate) fn answer_to(&mut self, request: &Request) -> Answer {
+        let want = request.xid;
+        wait_for("an answer", || self.poll().filter(|answer| answer.xid == want))
+    }
+
+    /// Sends a request until it is answered: a bridge port that is new drops frames at first.
+    pub(crate) fn ask(&mut self, request: &Request) -> Answer {
+        let mut next = Instant::now();
+        wait_for("an answer", || {
+            if next <= Instant::now() {
+                self.send(request);
+                next += Duration::from_millis(200);
+            }
+            self.poll().filter(|answer| answer.xid == request.xid)
+        })
+    }
 }

@@ -1,0 +1,159 @@
+//! From sockets to the engine: one batch at a time, each packet with the place where it came in.
+
+use std::io;
+use std::time::Duration;
+
+use crate::base::{LinkId, Timestamp};
+use crate::engine::effects::{ArpSeen, DropReason, Effects, Event, EventKind};
+use crate::engine::{Arrival, Input};
+use crate::net::raw::Checksum;
+use crate::net::udp::SERVER_PORT;
+use crate::net::{Frame, FrameSocket, Mode, UdpSocket};
+use crate::wire::arp;
+use crate::wire::frame::{FrameError, UdpFrame, read_udp4};
+
+use super::clock::Clock;
+use super::driver::Driver;
+use super::links::{self, Kind};
+use super::machine::Machine;
+
+/// How long one turn waits for a disk that is too far behind.
+const WAIT_FOR_DISK: Duration = Duration::from_millis(100);
+
+impl<M: Machine> Driver<M> {
+    /// Reads one batch from each socket that has packets, and decides on it.
+    pub(super) fn read_packets(&mut self) {
+        if self.committer.as_ref().is_some_and(|committer| !committer.has_room()) {
+            self.counters.disk_waits.add(1);
+            self.committer.iter().for_each(|committer| committer.wait_for_room(WAIT_FOR_DISK));
+            return;
+        }
+        let ready = std::mem::take(&mut self.ready);
+        for token in &ready {
+            let (link, kind) = links::of_token(*token);
+            let outcome = match kind {
+                Kind::Netlink => Ok(()),
+                Kind::Dhcp => self.read_dhcp(link),
+                Kind::Udp => self.read_udp(link),
+                Kind::Arp => self.read_arp(link),
+            };
+            match outcome {
+                // Netlink says the same, and what to do.
+                Err(e) if e.kind() == io::ErrorKind::NetworkDown => {}
+                Err(e) => self.links.broken(link, kind, &e),
+                Ok(()) => self.flush(None),
+            }
+        }
+        self.ready = ready;
+    }
+
+    fn read_dhcp(&mut self, link: LinkId) -> io::Result<()> {
+        let Some(socket) = self.links.get(link).and_then(|s| s.dhcp.as_ref()) else {
+            return Ok(());
+        };
+        let count = socket.recv(&mut self.batch)?;
+        self.began = Clock::mark();
+        self.counters.frames.add(count as u64);
+        let now = self.clock.now();
+        let mut fresh = false;
+        for i in 0..count {
+            let Some(frame) = FrameSocket::frame(&self.batch, i) else { continue };
+            if frame.to_other_host && frame.vlan.is_none() && self.mode == Mode::Serve {
+                self.counters.overheard.add(1);
+                continue;
+            }
+            match read_frame(frame) {
+                Ok(udp) => {
+                    let place = self.links.port_of(link, udp.eth_src, &mut fresh);
+                    let arrival = Arrival {
+                        link,
+                        port: place.port,
+                        trusted: place.trusted,
+                        trunk: place.trunk,
+                        src_mac: Some(udp.eth_src),
+                        src: udp.src,
+                        dst: *udp.dst.ip(),
+                        dst_port: udp.dst.port(),
+                    };
+                    let input = Input::Packet4(arrival, udp.payload);
+                    self.machine.handle(now, input, &mut self.fx);
+                }
+                Err(reason) => drop_packet(now, reason, &mut self.fx),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_udp(&mut self, link: LinkId) -> io::Result<()> {
+        let Some(socket) = self.links.get(link).and_then(|s| s.udp.as_ref()) else {
+            return Ok(());
+        };
+        let count = socket.recv(&mut self.batch)?;
+        self.began = Clock::mark();
+        self.counters.datagrams.add(count as u64);
+        let now = self.clock.now();
+        for i in 0..count {
+            let Some(datagram) = UdpSocket::datagram(&self.batch, i) else { continue };
+            if datagram.truncated {
+                drop_packet(now, DropReason::Malformed, &mut self.fx);
+                continue;
+            }
+            let arrival = Arrival {
+                link,
+                port: None,
+                trusted: false,
+                trunk: false,
+                src_mac: None,
+                src: datagram.src,
+                dst: datagram.dst,
+                dst_port: SERVER_PORT,
+            };
+            let input = Input::Packet4(arrival, datagram.bytes);
+            self.machine.handle(now, input, &mut self.fx);
+        }
+        Ok(())
+    }
+
+    fn read_arp(&mut self, link: LinkId) -> io::Result<()> {
+        let Some(socket) = self.links.get(link).and_then(|s| s.arp.as_ref()) else {
+            return Ok(());
+        };
+        let count = socket.recv(&mut self.batch)?;
+        self.began = Clock::mark();
+        self.counters.arps.add(count as u64);
+        let now = self.clock.now();
+        for i in 0..count {
+            let frame = FrameSocket::frame(&self.batch, i).filter(|frame| !frame.to_other_host);
+            let Some(arp) = frame.and_then(|frame| arp::read(frame.bytes)) else { continue };
+            let seen = ArpSeen {
+                sender: arp.sender,
+                sender_ip: arp.sender_ip,
+                target_ip: arp.target_ip,
+                is_reply: arp.is_reply,
+            };
+            self.machine.handle(now, Input::Arp(link, seen), &mut self.fx);
+        }
+        Ok(())
+    }
+}
+
+/// What a frame carries, or why it is not for us.
+fn read_frame(frame: Frame<'_>) -> Result<UdpFrame<'_>, DropReason> {
+    if frame.vlan.is_some() {
+        return Err(DropReason::VlanTagged);
+    }
+    if frame.truncated {
+        return Err(DropReason::Malformed);
+    }
+    // What the kernel verified is not verified again.
+    let verify = frame.checksum == Checksum::Unknown;
+    read_udp4(frame.bytes, verify).map_err(|e| match e {
+        FrameError::Fragment => DropReason::Fragment,
+        FrameError::VlanTagged => DropReason::VlanTagged,
+        _ => DropReason::BadFrame,
+    })
+}
+
+fn drop_packet(at: Timestamp, reason: DropReason, fx: &mut Effects) {
+    fx.events.push(Event { at, network: None, kind: EventKind::Dropped(reason, None) });
+}
