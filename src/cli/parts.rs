@@ -2,9 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use crate::base::Timestamp;
 use crate::config::{self, Fault, Policy};
 use crate::daemon::serve::{self, Serve};
 use crate::store::{self, Contents, DiskStore, Store, StoreError};
@@ -65,12 +63,6 @@ impl From<StoreError> for Failure {
         };
         Failure::new(exit, error)
     }
-}
-
-/// The wall clock.
-pub(super) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Runs the server until it is told to stop.

@@ -16,6 +16,7 @@ use crate::api::stopped::Stopped;
 use crate::api::view::{BackupRequest, ImportRequest, ImportView, LeaseView, LeasesView};
 use crate::base::{NetworkId, Resource};
 use crate::config::Policy;
+use crate::daemon::clock;
 
 use super::args::Target;
 use super::exit::{Exit, Failure};
@@ -122,7 +123,7 @@ impl Source {
                 (contents, Some(store))
             }
         };
-        let desk = Stopped::new(policy.clone(), parts::now(), contents, store);
+        let desk = Stopped::new(policy.clone(), clock::wall(), contents, store);
         Ok(Source::Stopped(Box::new(StoppedServer { desk, policy, access })))
     }
 
@@ -257,7 +258,7 @@ impl StoppedServer {
     }
 
     fn import(&mut self, leases: Vec<LeaseView>, dry_run: bool) -> Result<ImportView, Failure> {
-        let mut plan = ImportPlan::new(leases, &self.policy, parts::now());
+        let mut plan = ImportPlan::new(leases, &self.policy, clock::wall());
         if dry_run {
             return Ok(plan.dry());
         }

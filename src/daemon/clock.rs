@@ -22,6 +22,12 @@ pub const GRACE: Span = Span::from_secs(600);
 /// How far our time may be ahead of a synchronised wall clock and still count as right.
 const AHEAD_MAX: Span = Span::from_secs(60);
 
+/// The wall clock, for commands that run without a server.
+pub fn wall() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
 /// The server's time.
 #[derive(Debug)]
 pub struct Clock {
@@ -123,12 +129,12 @@ impl Saved {
 fn read_outside() -> Reading {
     // Without a boot id every start is one in another boot, which is the careful answer.
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (boot_ms, wall_ms) = (boot_ms(), wall().0);
     Reading {
-        boot_ms: boot_ms(),
-        wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+        boot_ms,
+        wall_ms,
         boot_id: match boot_id.trim() {
-            "" => format!("unknown-{}", wall.as_nanos()).into(),
+            "" => format!("unknown-{wall_ms}-{boot_ms}").into(),
             id => id.into(),
         },
         synchronised: sys::wall_clock_is_synchronised().unwrap_or(false),
