@@ -77,6 +77,7 @@ fn change(i: u64, leases: u64, round: u64) -> Change {
         since: Timestamp(now),
         updated: Timestamp(now),
         until: Timestamp(now + 3_600_000),
+        port: None,
         details: Arc::new(Details {
             hostname: Some(format!("vm-{host}").into()),
             ..Details::default()
