@@ -192,7 +192,10 @@ impl LeaseView {
             })?),
             None => None,
         };
+        // As the engine knows it: an identifier that spells the hardware address says nothing more.
+        let spelt = |given: &ClientKey| given.option_61().is_some_and(|id| hw.is_spelt_by(id));
         match network.identity {
+            Identity::CloneSafe if given.as_ref().is_some_and(spelt) => hardware,
             Identity::Mac => hardware.or(given),
             Identity::CloneSafe | Identity::ClientId | Identity::CircuitId => given.or(hardware),
         }

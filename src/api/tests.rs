@@ -331,6 +331,20 @@ fn an_import_takes_what_fits_and_names_the_rest() {
     assert_eq!(kept.leases[0].network.as_deref(), Some("vms"));
 }
 
+#[test]
+fn an_identifier_that_spells_the_hardware_is_imported_as_the_hardware() {
+    let view = |client: &str| LeaseView {
+        address: "10.0.0.7".into(),
+        client: Some(client.into()),
+        hardware: Some("52:54:00:00:00:07".into()),
+        until: Some("never".into()),
+        ..LeaseView::default()
+    };
+    let key = |client: &str| view(client).to_lease(&policy(), NOW).unwrap().client.to_string();
+    assert_eq!(key("id:01:52:54:00:00:00:07"), "hw:01:52:54:00:00:00:07");
+    assert_eq!(key("id:01:52:54:00:00:00:08"), "id:01:52:54:00:00:00:08");
+}
+
 /// Hostile-input list: a lease whose text fields hold separators and newlines.
 #[test]
 fn imported_names_are_cleaned() {

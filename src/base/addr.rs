@@ -75,6 +75,13 @@ impl HwAddr {
         &self.bytes[..usize::from(self.len)]
     }
 
+    /// Whether a client identifier says just this, type and address (RFC 2132 s9.14).
+    pub fn is_spelt_by(&self, client_id: &[u8]) -> bool {
+        client_id
+            .split_first()
+            .is_some_and(|(htype, rest)| *htype == self.htype && rest == self.bytes())
+    }
+
     /// The Ethernet address, if it is six bytes long.
     pub fn mac(&self) -> Option<Mac> {
         self.bytes().try_into().ok().map(Mac)

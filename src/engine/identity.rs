@@ -50,7 +50,7 @@ impl Engine {
             }
             Identity::CloneSafe => match id {
                 // An identifier that spells the hardware address says nothing more.
-                Some(id) if !spells(&id, hw) => self.identify_clone_safe(ctx, &id),
+                Some(id) if !hw.is_spelt_by(&id) => self.identify_clone_safe(ctx, &id),
                 _ => by_hw(),
             },
         }
@@ -122,9 +122,4 @@ pub fn is_boot_stage(msg: &Message<'_>) -> bool {
         .vendor_class()
         .is_some_and(|v| v.starts_with(b"PXEClient") || v.starts_with(b"HTTPClient"));
     firmware || msg.is_ipxe()
-}
-
-/// Whether a client identifier is just hardware type and address (RFC 2132 s9.14).
-fn spells(id: &[u8], hw: &HwAddr) -> bool {
-    id.split_first().is_some_and(|(htype, rest)| *htype == hw.htype() && rest == hw.bytes())
 }

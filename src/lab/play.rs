@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use crate::api::view::StatusView;
+
 use super::guest::{Guest, Kind, Told};
 use super::stage::{self, Actor, Tail};
 
@@ -109,9 +111,29 @@ impl Lab {
         for kind in Kind::ALL {
             self.guests.push(Guest::new(kind, dir)?);
         }
-        self.say("the server starts; from now on it probes the pool by ARP in the background, so");
-        self.say("that an OFFER has an address that is proven free and waits for nothing");
-        self.serve()
+        self.say("the server starts, and probes its pool by ARP in the background, so that an");
+        self.say("OFFER takes an address that is proven free, and waits for nothing");
+        self.serve()?;
+        self.watch("the first proofs", Some(PATIENCE), |lab| lab.proven() >= Kind::ALL.len())?;
+        self.say(&format!("proven free so far: {} addresses", self.proven()));
+        Ok(())
+    }
+
+    /// How many addresses the server's verifier has proven free.
+    fn proven(&self) -> usize {
+        let Ok(status) = self.ask(&["status", "--json"]) else { return 0 };
+        let status: Option<StatusView> = serde_json::from_str(&status).ok();
+        let proven = status.map(|s| s.networks.iter().map(|n| n.proven).sum::<u64>());
+        proven.and_then(|n| usize::try_from(n).ok()).unwrap_or(0)
+    }
+
+    /// What a subcommand says about the running server.
+    fn ask(&self, words: &[&str]) -> anyhow::Result<String> {
+        let own = std::env::current_exe().context("find this program")?;
+        let mut command = Command::new(own);
+        command.args(words).arg("--config").arg(&self.config);
+        let done = command.output().context("start a subcommand")?;
+        Ok(String::from_utf8_lossy(&done.stdout).into_owned())
     }
 
     /// Starts the server and waits until it is ready.
@@ -158,7 +180,7 @@ impl Lab {
             server.crash()?;
         }
         self.serve()?;
-        self.show_leases();
+        self.show_leases()?;
         self.renew_all("every guest to renew at the new server")?;
         let after = self.addresses();
         if before != after {
@@ -177,7 +199,7 @@ impl Lab {
         self.watch("the release", Some(PATIENCE), |lab| {
             lab.guests.iter().find(is_udhcpc).is_none_or(|guest| guest.address.is_none())
         })?;
-        self.show_leases();
+        self.show_leases()?;
         Ok(())
     }
 
@@ -228,7 +250,7 @@ impl Lab {
     fn tell(&mut self) {
         for line in self.log.lines() {
             self.ready |= line.contains("ready");
-            print(&format!("            server   | {line}"));
+            print(&format!("            server   | {}", without_detail(&line)));
         }
         let mut told = Vec::new();
         for guest in &mut self.guests {
@@ -255,21 +277,25 @@ impl Lab {
     }
 
     /// The table that an operator sees.
-    fn show_leases(&self) {
-        let Ok(own) = std::env::current_exe() else { return };
-        let mut command = Command::new(own);
-        command.args(["leases", "list", "--config"]).arg(&self.config);
-        if let Ok(done) = command.output() {
-            self.say("foreshadow leases list:");
-            for line in String::from_utf8_lossy(&done.stdout).lines() {
-                print(&format!("            {line}"));
-            }
+    fn show_leases(&self) -> anyhow::Result<()> {
+        let table = self.ask(&["leases", "list"])?;
+        self.say("foreshadow leases list:");
+        for line in table.lines() {
+            print(&format!("            {line}"));
         }
+        Ok(())
     }
 
     fn say(&self, text: &str) {
         print(&format!("[{:>6.1} s]  {text}", self.began.elapsed().as_secs_f32()));
     }
+}
+
+/// A line of the server's log without its time and the client's key, which the table has too.
+fn without_detail(line: &str) -> String {
+    let is_time = |word: &str| word.ends_with('Z') && word.contains('T');
+    let words = line.split(' ').filter(|word| !is_time(word) && !word.starts_with("id="));
+    words.collect::<Vec<_>>().join(" ").trim().to_owned()
 }
 
 fn bail_cut(why: String) -> Result<(), Cut> {
@@ -284,6 +310,12 @@ fn print(line: &str) {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn log_lines_lose_what_is_said_elsewhere() {
+        let line = "2026-11-22T16:26:23.3Z  INFO leased address=10.99.0.1 id=hw:01:02 took_us=7";
+        assert_eq!(super::without_detail(line), "INFO leased address=10.99.0.1 took_us=7");
+    }
+
     #[test]
     fn the_configuration_is_sound() {
         let checked = crate::config::check(super::CONFIG, "config/lab.toml");

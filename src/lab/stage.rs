@@ -21,6 +21,8 @@ pub(super) fn build(dir: &Path) -> anyhow::Result<()> {
     for path in [&disk, &state] {
         fs::create_dir_all(path).with_context(|| format!("make {}", path.display()))?;
     }
+    // What programs read there is about the network namespace that it was mounted in.
+    run("mount", &["-t", "sysfs", "sysfs", "/sys"])?;
     run("mount", &["--bind", &disk.to_string_lossy(), &state.to_string_lossy()])?;
     ip("link set lo up")?;
     ip(&format!("link add {BRIDGE} type bridge stp_state 0 forward_delay 0"))?;

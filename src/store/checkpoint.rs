@@ -179,7 +179,7 @@ impl Checkpoint {
     /// Hands every fact to `each` by its slot and record, and checks that all parts are there.
     pub(super) fn read(
         &self,
-        each: &mut dyn FnMut(Box<[u8]>, &[u8]) -> Result<(), StoreError>,
+        each: &mut impl FnMut(Box<[u8]>, &[u8]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut found = Manifest { seq: self.manifest.seq, ..Manifest::default() };
         self.each_part(&mut |key, value| {
@@ -209,7 +209,7 @@ impl Checkpoint {
             let block = block_of(slot).to_vec();
             let mut news = Vec::new();
             while let Some((slot, record)) = rest.next_if(|(slot, _)| block_of(slot) == block) {
-                news.push((slot.last().copied().unwrap_or_default(), record));
+                news.push((slot.last().copied().unwrap_or_default(), &**record));
             }
             count += self.merge_block(&block, &news, seq, &mut batch)?;
             if count >= BATCH_MAX / 2 {
@@ -254,7 +254,7 @@ impl Checkpoint {
 
     fn each_part(
         &self,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+        each: &mut impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut parts = self.sled(|db| Ok(db.iter()))?;
         while let Some(next) = self.sled(|_| parts.next().transpose())? {
@@ -286,7 +286,7 @@ impl Checkpoint {
     fn merge_block(
         &mut self,
         block: &[u8],
-        news: &[(u8, &Box<[u8]>)],
+        news: &[(u8, &[u8])],
         seq: u64,
         batch: &mut sled::Batch,
     ) -> Result<usize, StoreError> {
@@ -409,4 +409,110 @@ fn damaged(path: &Path, offset: u64, why: &str, last_good: u64) -> StoreError {
 /// A slot without its index.
 fn block_of(slot: &[u8]) -> &[u8] {
     slot.split_last().map_or(slot, |(_, block)| block)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::Change;
+
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Dir {
+            let name = format!("fs-checkpoint-{name}-{}", std::process::id());
+            let dir = Dir(std::env::temp_dir().join(name));
+            std::fs::create_dir(&dir.0).unwrap();
+            dir
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn facts(names: &[&str], value: u8) -> Changes {
+        let fact = |name: &&str| {
+            let change = Change::Meta((*name).into(), [value].into());
+            let mut bytes = Vec::new();
+            record::encode(&change, &mut bytes).unwrap();
+            (block::slot(&change), bytes.into())
+        };
+        names.iter().map(fact).collect()
+    }
+
+    fn read(checkpoint: &Checkpoint) -> Result<Changes, StoreError> {
+        let mut found = Changes::new();
+        checkpoint.read(&mut |slot, record| {
+            found.insert(slot, record.into());
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Merges, then does to the database what no checkpoint would do, and opens it again.
+    fn tampered(
+        name: &str,
+        tamper: impl FnOnce(&sled::Db) -> Result<(), sled::Error>,
+    ) -> Result<Changes, StoreError> {
+        let dir = Dir::new(name);
+        let (disk, path) = (Disk::default(), dir.0.join("c"));
+        let mut checkpoint = Checkpoint::create(&disk, &path, 1 << 20, 0)?;
+        checkpoint.merge(&facts(&["a", "b", "c"], 1), 1)?;
+        checkpoint.merge(&facts(&["a"], 2), 2)?;
+        checkpoint.sled(tamper)?;
+        checkpoint.sync()?;
+        drop(checkpoint);
+        let checkpoint = Checkpoint::open(&disk, &path, 1 << 20)?;
+        assert_eq!(checkpoint.seq(), 2);
+        read(&checkpoint)
+    }
+
+    #[test]
+    fn what_was_merged_is_read() {
+        let mut want = facts(&["a", "b", "c"], 1);
+        want.extend(facts(&["a"], 2));
+        assert_eq!(tampered("sound", |_| Ok(())).unwrap(), want);
+    }
+
+    #[test]
+    fn a_missing_block_is_damage() {
+        let lost = tampered("missing", |db| db.remove(b"mb\0").map(drop)).unwrap_err().to_string();
+        assert!(lost.contains("2 blocks") && lost.contains("says 3"), "{lost}");
+    }
+
+    #[test]
+    fn an_older_version_of_a_block_is_damage() {
+        let older = block::encode(
+            b"ma",
+            1,
+            &[(0, facts(&["a"], 1).values().next().unwrap().to_vec())].into(),
+        );
+        let (key, value) = older.into_iter().next().unwrap();
+        let stale = tampered("older", |db| db.insert(key, value).map(drop));
+        assert!(matches!(stale, Err(StoreError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_block_in_the_place_of_another_is_damage() {
+        let moved = tampered("moved", |db| {
+            let value = db.get(b"ma\0")?.unwrap_or_default();
+            db.insert(b"mb\0", value).map(drop)
+        });
+        assert!(moved.unwrap_err().to_string().contains("key of another"));
+    }
+
+    #[test]
+    fn a_cut_off_snapshot_is_no_damage() {
+        let dir = Dir::new("snapshot");
+        let (disk, path) = (Disk::default(), dir.0.join("c"));
+        let mut checkpoint = Checkpoint::create(&disk, &path, 1 << 20, 0).unwrap();
+        checkpoint.merge(&facts(&["a"], 1), 1).unwrap();
+        drop(checkpoint);
+        std::fs::write(path.join("snap.0000000000FFFFFF.generating"), b"cut o").unwrap();
+        let checkpoint = Checkpoint::open(&disk, &path, 1 << 20).unwrap();
+        assert_eq!(read(&checkpoint).unwrap(), facts(&["a"], 1));
+    }
 }

@@ -9,11 +9,12 @@ use crate::lease::{Change, Lease, Seq};
 
 use super::block::{self, Changes};
 use super::checkpoint::Checkpoint;
-use super::disk::{Disk, failed};
+use super::disk::Disk;
 use super::journal::{Buffer, Journal};
 use super::layout::{self, Current, Layout};
-use super::recovery::{Files, Loaded, Recovery};
-use super::worker::Worker;
+use super::open::Opening;
+use super::recovery::{Loaded, Recovery};
+use super::worker::{Merged, Worker};
 use super::{BackupDone, Contents, Store, StoreError, StoreStats, record};
 
 /// Facts that a rebuild hands to the checkpoint at a time.
@@ -45,7 +46,6 @@ impl Default for StoreOptions {
 pub struct DiskStore {
     layout: Arc<Layout>,
     options: StoreOptions,
-    current: Current,
     journals: [Journal; 2],
     /// Which journal is written.
     active: usize,
@@ -113,7 +113,7 @@ impl DiskStore {
         let opening = Opening { layout: &layout, current, options };
         let (loaded, kept) = opening.load(recover)?;
         let Loaded { contents, checkpoint, mut tail } = loaded;
-        let mut recovery = Recovery {
+        let recovery = Recovery {
             seq: contents.seq,
             replayed: tail.replayed,
             torn: tail.torn.take(),
@@ -129,7 +129,6 @@ impl DiskStore {
                 return Ok((store, contents, recovery));
             }
         };
-        recovery.lost.clear();
         let changes = std::mem::take(&mut tail.changes);
         let store = opening.resume(checkpoint, &changes, contents.seq.0, tail.generation)?;
         Ok((store, contents, recovery))
@@ -147,7 +146,8 @@ impl DiskStore {
         DiskStore::start(layout, options, generation, contents.seq.0)
     }
 
-    fn start(
+    /// Begins to write to files that are in force.
+    pub(super) fn start(
         layout: Arc<Layout>,
         options: StoreOptions,
         generation: Generation,
@@ -159,7 +159,6 @@ impl DiskStore {
         let mut store = DiskStore {
             layout,
             options,
-            current,
             journals,
             active: 0,
             generation: number,
@@ -198,15 +197,7 @@ impl DiskStore {
     /// Takes note of a merge that came back, and begins what has become possible.
     fn advance(&mut self) {
         while let Some(merged) = self.worker.poll() {
-            self.current = merged.current;
-            self.checkpoint_bytes = merged.disk_bytes;
-            match merged.result {
-                Ok(()) => self.stats.checkpoints += 1,
-                Err(e) => {
-                    self.stalled = true;
-                    self.trouble = Some(e);
-                }
-            }
+            self.note(merged);
         }
         if self.broken || self.stalled || self.worker.is_busy() {
             return;
@@ -220,6 +211,18 @@ impl DiskStore {
             }
             for (to, done) in self.backups.drain(..) {
                 self.worker.backup(to, done);
+            }
+        }
+    }
+
+    /// Only after a merge that succeeded may the journal behind it be written over.
+    fn note(&mut self, merged: Merged) {
+        self.checkpoint_bytes = merged.disk_bytes;
+        match merged.result {
+            Ok(()) => self.stats.checkpoints += 1,
+            Err(e) => {
+                self.stalled = true;
+                self.trouble = Some(e);
             }
         }
     }
@@ -282,8 +285,8 @@ impl Store for DiskStore {
 
     fn rebuild(&mut self, contents: &Contents) -> Result<(), StoreError> {
         // Only one of us may write CURRENT.
-        while let Some(merged) = self.worker.wait() {
-            self.current = merged.current;
+        if let Some(merged) = self.worker.wait() {
+            self.note(merged);
         }
         let generation = Generation::write(&self.layout, &self.options, contents)?;
         if let Err(e) = self.layout.activate() {
@@ -322,13 +325,13 @@ impl Drop for DiskStore {
     }
 }
 
-/// Files of one generation, synced but not yet in force.
-struct Generation {
-    current: Current,
-    journals: [Journal; 2],
-    checkpoint: Checkpoint,
+/// Files of one generation, to be written to.
+pub(super) struct Generation {
+    pub(super) current: Current,
+    pub(super) journals: [Journal; 2],
+    pub(super) checkpoint: Checkpoint,
     /// The first turn of its journals.
-    number: u64,
+    pub(super) number: u64,
 }
 
 impl Generation {
@@ -360,7 +363,7 @@ impl Generation {
     ) -> Result<Generation, StoreError> {
         let journals = layout.create_journals(current)?;
         let dir = layout.checkpoint(current.checkpoint);
-        // 200 bytes a lease: what they take in sled's cache, twice over.
+        // Twice what the leases take, which is less than 200 bytes each.
         let cache = options.cache_bytes.max(contents.leases.len() as u64 * 400);
         let mut checkpoint = Checkpoint::create(&layout.disk, &dir, cache, contents.seq.0)?;
         let mut order: Vec<&Lease> = contents.leases.iter().collect();
@@ -388,136 +391,34 @@ fn insert(change: &Change, changes: &mut Changes) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A store that is there, being opened.
-struct Opening<'a> {
-    layout: &'a Arc<Layout>,
-    current: Current,
-    options: &'a StoreOptions,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Opening<'_> {
-    /// Reads everything; with `recover`, also says where the damaged files are kept.
-    ///
-    /// sled writes to its files as soon as it opens them, and makes damage worse. So they are
-    /// copied first, and put back if they turn out to be damaged.
-    fn load(&self, recover: bool) -> Result<(Loaded, Option<PathBuf>), StoreError> {
-        let Opening { layout, current, options } = self;
-        let (disk, checkpoint) = (&layout.disk, layout.checkpoint(current.checkpoint));
-        let journals = layout.journals(current.journal);
-        let salt = current.salt;
-        let mut files =
-            Files { checkpoint: &checkpoint, untouched: &checkpoint, journals: &journals, salt };
-        let as_found = layout.checkpoint(layout.free_number()?);
-        // A disk too full for the copy is no reason not to start.
-        let copied = disk.copy(&checkpoint, &as_found).is_ok();
-        let e = match files.load(disk, options.cache_bytes, false) {
-            Ok(loaded) => {
-                disk.remove(&as_found)?;
-                return Ok((loaded, None));
-            }
-            Err(e) => e,
-        };
-        if copied {
-            let touched = layout.checkpoint(layout.free_number()?);
-            disk.rename(&checkpoint, &touched)?;
-            disk.rename(&as_found, &checkpoint)?;
-            disk.remove(&touched)?;
-        }
-        if !recover || !matches!(e, StoreError::Damaged { .. } | StoreError::Checkpoint { .. }) {
-            return Err(e);
-        }
-        let kept = self.keep(&files)?;
-        let untouched = kept.join(checkpoint.file_name().unwrap_or_default());
-        files.untouched = &untouched;
-        let loaded = files.load(disk, options.cache_bytes, true)?;
-        Ok((loaded, Some(kept)))
-    }
-
-    /// A copy of all files in force, for whoever wants to look at them later.
-    fn keep(&self, files: &Files<'_>) -> Result<PathBuf, StoreError> {
-        let Layout { dir, disk, .. } = &**self.layout;
-        let kept = dir.join(format!("damaged-{}", self.layout.free_number()?));
-        disk.create_dir(&kept)?;
-        let [a, b] = files.journals;
-        for path in [&dir.join("CURRENT"), a, b, files.checkpoint] {
-            if let Some(name) = path.file_name().filter(|_| path.exists()) {
-                disk.copy(path, &kept.join(name))?;
-            }
-        }
-        Ok(kept)
-    }
-
-    /// Goes on with sound files: the journals' tail goes into the checkpoint, and the journals
-    /// begin anew.
-    fn resume(
-        &self,
-        mut checkpoint: Checkpoint,
-        changes: &Changes,
-        seq: u64,
-        generation: u64,
-    ) -> Result<DiskStore, StoreError> {
-        let Opening { layout, current, options } = self;
-        checkpoint.merge(changes, seq)?;
-        let [a, b] = layout.journals(current.journal);
-        let journals = [Journal::open(&a, current.salt)?, Journal::open(&b, current.salt)?];
-        let _ = layout.remove_others(*current);
-        let generation =
-            Generation { current: *current, journals, checkpoint, number: generation + 1 };
-        DiskStore::start(Arc::clone(layout), **options, generation, seq)
-    }
-}
-
-/// Reads the store in `dir` without changing it, from a copy: for commands while its server does
-/// not run. Refused while one does.
-pub fn open_copy(dir: &Path, recover: bool) -> Result<(Contents, Recovery), StoreError> {
-    let _lock = layout::lock(dir)?;
-    let Some(current) = layout::read_current(dir, layout::FORMAT)? else {
-        return Err(failed("open a store in", dir)(std::io::ErrorKind::NotFound.into()));
-    };
-    let copy = Scratch::new()?;
-    let disk = Disk::default();
-    let place = |path: &Path| copy.0.join(path.file_name().unwrap_or_default());
-    let checkpoint = layout::checkpoint(dir, current.checkpoint);
-    let journals = layout::journals(dir, current.journal);
-    for path in journals.iter().chain([&checkpoint]) {
-        if path.exists() {
-            disk.copy(path, &place(path))?;
-        }
-    }
-    let files = Files {
-        checkpoint: &place(&checkpoint),
-        untouched: &checkpoint,
-        journals: &journals.each_ref().map(|path| place(path)),
-        salt: current.salt,
-    };
-    let cache = StoreOptions::default().cache_bytes;
-    let Loaded { contents, tail, checkpoint } = files.load(&disk, cache, recover)?;
-    drop(checkpoint);
-    let recovery = Recovery {
-        seq: contents.seq,
-        replayed: tail.replayed,
-        torn: tail.torn,
-        lost: tail.damage,
-        ..Recovery::default()
-    };
-    Ok((contents, recovery))
-}
-
-/// A directory that nobody else can read, gone when dropped.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Scratch, StoreError> {
-        use std::os::unix::fs::DirBuilderExt;
-        let name = format!("foreshadow-{}-{:08x}", std::process::id(), layout::new_salt());
+    #[test]
+    fn an_older_format_is_rewritten_and_a_newer_one_refused() {
+        let name = format!("fs-upgrade-{}", std::process::id());
         let dir = std::env::temp_dir().join(name);
-        std::fs::DirBuilder::new().mode(0o700).create(&dir).map_err(failed("create", &dir))?;
-        Ok(Scratch(dir))
-    }
-}
+        let options = StoreOptions::default();
+        let open = |format| DiskStore::open_format(Disk::default(), &dir, &options, false, format);
+        let (mut store, ..) = open(1).unwrap();
+        let facts = [Change::Meta("a".into(), [7].into())];
+        store.commit(Seq(1), &facts).unwrap();
+        drop(store);
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let (mut store, contents, recovery) = open(2).unwrap();
+        assert_eq!((recovery.upgraded_from, contents.seq), (Some(1), Seq(1)));
+        assert_eq!(contents.meta["a"][..], [7]);
+        store.commit(Seq(2), &facts).unwrap();
+        drop(store);
+        let text = std::fs::read_to_string(dir.join("CURRENT")).unwrap();
+        assert!(text.contains("format 2\n"), "{text}");
+
+        let (store, contents, recovery) = open(2).unwrap();
+        assert_eq!((recovery.upgraded_from, contents.seq), (None, Seq(2)));
+        drop(store);
+        let refused = open(1).map(drop);
+        assert!(matches!(refused, Err(StoreError::Newer { found: 2, known: 1, .. })));
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -7,7 +7,7 @@
 //! * `block`, `checkpoint`: sled behind the journal, and what sled is weak at.
 //! * `worker`: the thread that moves facts from journal to checkpoint.
 //! * `layout`: the files, and how one generation of them takes over from another.
-//! * [`recovery`]: what the files say at start.
+//! * [`recovery`], `open`: what the files say at start, and how damage is treated.
 //! * [`disk_store`]: all of it together.
 //! * [`mem`]: a store in memory with injected failures, for tests of those above.
 //! * [`disk`]: every operation on files, where tests make a disk fail.
@@ -28,11 +28,13 @@ pub mod disk_store;
 mod journal;
 mod layout;
 pub mod mem;
+mod open;
 pub mod record;
 pub mod recovery;
 mod worker;
 
-pub use disk_store::{DiskStore, StoreOptions, open_copy};
+pub use disk_store::{DiskStore, StoreOptions};
+pub use open::open_copy;
 pub use recovery::Recovery;
 
 /// Called once with what came of a backup, from another thread.

@@ -329,7 +329,7 @@ mod tests {
     }
 
     /// A batch: one fact that each batch overwrites, and some of its own. Batch 3 is long.
-    fn facts(seq: u64) -> Vec<(Box<[u8]>, Box<[u8]>)> {
+    fn facts(seq: u64) -> Changes {
         let own = if seq == 3 { 40 } else { 2 };
         let names = (0..own).map(|i| format!("{seq}-{i}")).chain(["last".to_owned()]);
         let fact = |name: String| {

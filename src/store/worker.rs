@@ -22,18 +22,17 @@ enum Job {
 pub(super) struct Merged {
     /// The journal that held these changes may be written over, unless this is an error.
     pub(super) result: Result<(), StoreError>,
-    /// What is in force now: a rewrite changes it.
-    pub(super) current: Current,
     /// Size of the checkpoint.
     pub(super) disk_bytes: u64,
 }
 
 /// The handle on the thread.
 pub(super) struct Worker {
+    layout: Arc<Layout>,
     jobs: Option<Sender<Job>>,
     merged: Receiver<Merged>,
-    /// Merges that have not come back.
-    pending: usize,
+    /// A merge has not come back.
+    busy: bool,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -48,22 +47,24 @@ impl Worker {
         let (jobs, todo) = channel();
         let (report, merged) = channel();
         let path = layout.dir.clone();
-        let mut state = State { layout, current, checkpoint, cache, rewrite_above: 0 };
+        let mut state =
+            State { layout: Arc::clone(&layout), current, checkpoint, cache, rewrite_above: 0 };
         let thread = std::thread::Builder::new()
             .name("checkpoint".into())
             .spawn(move || state.run(&todo, &report))
             .map_err(|source| StoreError::Io { what: "start a thread for", path, source })?;
-        Ok(Worker { jobs: Some(jobs), merged, pending: 0, thread: Some(thread) })
+        let (jobs, thread) = (Some(jobs), Some(thread));
+        Ok(Worker { layout, jobs, merged, busy: false, thread })
     }
 
     /// Whether a merge is under way.
     pub(super) fn is_busy(&self) -> bool {
-        self.pending > 0
+        self.busy
     }
 
     /// Hands over a merge.
     pub(super) fn merge(&mut self, changes: Changes, seq: u64) {
-        self.pending += 1;
+        self.busy = true;
         self.send(Job::Merge(changes, seq));
     }
 
@@ -72,31 +73,31 @@ impl Worker {
         self.send(Job::Backup(to, done));
     }
 
-    /// A merge that came back, if any did.
+    /// What came of the merge under way, if it came back.
     pub(super) fn poll(&mut self) -> Option<Merged> {
-        if self.pending == 0 {
-            return None;
-        }
         match self.merged.try_recv() {
-            Ok(merged) => {
-                self.pending -= 1;
-                Some(merged)
-            }
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => {
-                self.pending = 0;
-                None
-            }
+            Ok(merged) => Some(self.back(Some(merged))),
+            Err(TryRecvError::Disconnected) if self.busy => Some(self.back(None)),
+            Err(_) => None,
         }
     }
 
-    /// Waits for the merge that is under way.
+    /// Waits for the merge under way, if there is one.
     pub(super) fn wait(&mut self) -> Option<Merged> {
-        if self.pending == 0 {
+        if !self.busy {
             return None;
         }
-        self.pending -= 1;
-        self.merged.recv().ok()
+        let merged = self.merged.recv().ok();
+        Some(self.back(merged))
+    }
+
+    /// A merge whose thread ended has failed.
+    fn back(&mut self, merged: Option<Merged>) -> Merged {
+        self.busy = false;
+        merged.unwrap_or_else(|| {
+            let (path, why) = (self.layout.dir.clone(), "its thread has ended".to_owned());
+            Merged { result: Err(StoreError::Checkpoint { path, why }), disk_bytes: 0 }
+        })
     }
 
     fn send(&self, job: Job) {
@@ -147,7 +148,7 @@ impl State {
 
     fn report(&self, result: Result<(), StoreError>, report: &Sender<Merged>) {
         let disk_bytes = self.checkpoint.disk_bytes();
-        let _ = report.send(Merged { result, current: self.current, disk_bytes });
+        let _ = report.send(Merged { result, disk_bytes });
     }
 
     /// Copies the checkpoint to fresh files when sled's have grown out of proportion. A disk that

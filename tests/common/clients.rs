@@ -7,12 +7,13 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
 use super::process::Proc;
 use super::world::{Host, World};
-use super::{PATIENCE, require, wait_for, wait_until};
+use super::{PATIENCE, look_for, require, wait_for, wait_until};
 
 /// Which client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +169,12 @@ impl Client {
     pub(crate) fn release(&mut self) {
         match self.kind {
             Kind::Udhcpc => self.proc.signal(Signal::USR2),
-            Kind::Dhcpcd => self.proc.signal(Signal::ALARM),
+            // dhcpcd forgets a signal that comes while it handles another: it is told again.
+            Kind::Dhcpcd => wait_until("dhcpcd to give its address back", PATIENCE, || {
+                self.proc.signal(Signal::ALARM);
+                let gone = || self.host.addresses("eth0").is_empty().then_some(());
+                look_for(Duration::from_secs(2), gone).is_some()
+            }),
             Kind::Dhclient => {
                 let mut words: Vec<&str> = self.argv.iter().map(String::as_str).collect();
                 words.insert(1, "-r");

@@ -22,28 +22,31 @@ pub(crate) fn require(program: &str, package: &str) {
     assert!(found, "{program} is missing: apt-get install {package}");
 }
 
-/// Waits until `look` sees something, and returns it.
-///
-/// The one place where tests pause: `look` is asked again every few milliseconds until `patience`
-/// is over, and then the test fails, saying what it waited for.
+/// Waits until `look` sees something, and returns it; fails the test if it never does.
 #[track_caller]
-pub(crate) fn wait_for<T>(
-    what: &str,
-    patience: Duration,
-    mut look: impl FnMut() -> Option<T>,
-) -> T {
-    let deadline = Instant::now() + patience;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what}: not within {} s", patience.as_secs());
-        thread::sleep(Duration::from_millis(10));
-    }
+pub(crate) fn wait_for<T>(what: &str, patience: Duration, look: impl FnMut() -> Option<T>) -> T {
+    let Some(found) = look_for(patience, look) else {
+        panic!("{what}: not within {} s", patience.as_secs());
+    };
+    found
 }
 
 /// Waits until `look` is true.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, patience: Duration, mut look: impl FnMut() -> bool) {
     wait_for(what, patience, || look().then_some(()));
+}
+
+/// What `look` sees before `patience` is over, if anything.
+///
+/// The one place where tests pause: `look` is asked again every few milliseconds.
+pub(crate) fn look_for<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let found = look();
+        if found.is_some() || Instant::now() >= deadline {
+            return found;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
 }

@@ -14,12 +14,13 @@ const ADDRESSES: u64 = 2_000;
 /// How many batches lie between rebuilds.
 const REBUILD_EVERY: u64 = 250;
 
-/// Small journals and frequent checkpoints, so that a second sees many of each.
+/// Small journals, frequent checkpoints and a cache that they outgrow, so that a second sees many
+/// turns, merges and rewrites.
 fn options() -> StoreOptions {
     StoreOptions {
         journal_bytes: 256 << 10,
         checkpoint_every: Span::from_ms(20),
-        ..StoreOptions::default()
+        cache_bytes: 64 << 10,
     }
 }
 
@@ -39,7 +40,7 @@ pub(crate) fn write(
             return Ok(());
         }
         store.maintain()?;
-        if n % REBUILD_EVERY == 0 {
+        if n.is_multiple_of(REBUILD_EVERY) {
             store.rebuild(&model.to_contents())?;
         }
     }
@@ -75,7 +76,7 @@ fn batch(n: u64) -> Vec<Change> {
         state ^= state << 17;
         state % below
     };
-    let count = if n % 50 == 0 { 300 } else { 1 + random(20) };
+    let count = if n.is_multiple_of(50) { 300 } else { 1 + random(20) };
     let mut changes: Vec<Change> = (0..count).map(|_| change(n, &mut random)).collect();
     changes.push(Change::Meta("last".into(), n.to_le_bytes().as_slice().into()));
     changes

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::common::crowd::Crowd;
 use crate::common::dhcp::{self, Message};
 use crate::common::link::{Raw, mac};
+use crate::common::process::Proc;
 use crate::common::server::{Server, Setup, calm_lan};
 use crate::common::world::{Host, World};
 use crate::common::{PATIENCE, require, wait_until};
@@ -27,8 +28,9 @@ fn wide_world(name: &str) -> (World, Host) {
     (world, server_host)
 }
 
-/// The server is killed three times in the midst of a crowd: every client that had its ACK gets
-/// the same address again from the next server, and no address is given to anyone else.
+/// The server is killed three times in the midst of a crowd, with its writes slowed down, so that
+/// an ACK before the write would be found out: every client that had its ACK gets the same
+/// address again from the next server, and no address is given to anyone else.
 #[test]
 fn acknowledged_leases_survive_kill_9() {
     let (world, server_host) = wide_world("kill");
@@ -36,6 +38,7 @@ fn acknowledged_leases_survive_kill_9() {
     let host = world.client("crowd", &server_host, "br0");
     let mut crowd = Crowd::on(&host, 0);
     for round in 1..=3 {
+        let _slow = slow_writes(&world, &server_host, &server);
         crowd.lease(1000, |acked| {
             if acked >= round * 300 {
                 server.kill9();
@@ -61,6 +64,18 @@ fn acknowledged_leases_survive_kill_9() {
     assert_eq!(crowd.acked.keys().chain(others.acked.keys()).find(missing), None);
 }
 
+/// Makes each write of the server to a file take 20 ms longer.
+fn slow_writes(world: &World, host: &Host, server: &Server) -> Proc {
+    require("strace", "strace");
+    let pid = server.proc.pid().to_string();
+    let inject = "inject=pwrite64:delay_enter=20000";
+    let argv =
+        ["strace", "-f", "-e", "trace=pwrite64", "-e", inject, "-o", "/dev/null", "-p", &pid];
+    let mut strace = world.spawn(host, "slow", &argv);
+    strace.wait_line("attached");
+    strace
+}
+
 /// The system calls of an exchange: the journal's data sync returns after the REQUEST came and
 /// before the ACK is handed to the kernel.
 #[test]
@@ -78,6 +93,12 @@ fn the_sync_comes_before_the_ack() {
     strace.wait_line("attached");
     let host = world.client("client", &server_host, "br0");
     let got = Raw::on(&host).lease(mac(1));
+    // The client may have its ACK before the call that sent it returns, and is written down.
+    let is = |line: &str, call: &str, kind: u8| line.contains(call) && line.contains(&hex_of(kind));
+    wait_until("the ACK in the trace", PATIENCE, || {
+        let text = fs::read_to_string(&trace).unwrap();
+        text.lines().any(|line| is(line, "send", dhcp::ACK))
+    });
     strace.stop();
 
     let text = fs::read_to_string(&trace).unwrap();
@@ -85,12 +106,8 @@ fn the_sync_comes_before_the_ack() {
     let find = |from: usize, like: &dyn Fn(&str) -> bool| {
         lines.iter().skip(from).position(|line| like(line)).map(|at| at + from)
     };
-    let is = |kind: u8, call: &'static str| {
-        let bytes = hex_of(kind);
-        move |line: &str| line.contains(call) && line.contains(&bytes)
-    };
-    let came = find(0, &is(dhcp::REQUEST, "recv")).expect("the REQUEST in the trace");
-    let sent = find(came, &is(dhcp::ACK, "send")).expect("the ACK in the trace");
+    let came = find(0, &|l| is(l, "recv", dhcp::REQUEST)).expect("the REQUEST in the trace");
+    let sent = find(came, &|l| is(l, "send", dhcp::ACK)).expect("the ACK in the trace");
     let synced = find(came, &|line| line.contains("fdatasync") && line.ends_with("= 0"))
         .unwrap_or_else(|| panic!("no data sync after the REQUEST for {}", got.addr));
     assert!(synced < sent, "ACK at line {sent}, sync at line {synced} of {path}");

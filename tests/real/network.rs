@@ -104,8 +104,8 @@ fn bridges_come_and_go() {
     server_host.ip("link set port0 master br1");
     wait_served(&host);
 
-    server_host.ip("addr add 10.77.2.9/24 dev br1");
     server_host.ip("addr del 10.77.2.1/24 dev br1");
+    server_host.ip("addr add 10.77.2.9/24 dev br1");
     let mut raw = Raw::on(&host);
     wait_until("the new server identifier", PATIENCE, || {
         let xid = raw.xid();

@@ -1,0 +1,147 @@
+//! Opening the files of a store that is there: as its server, or as a reader of a copy.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::block::Changes;
+use super::checkpoint::Checkpoint;
+use super::disk::{Disk, failed};
+use super::disk_store::{DiskStore, Generation, StoreOptions};
+use super::journal::Journal;
+use super::layout::{self, Current, Layout};
+use super::recovery::{Files, Loaded, Recovery};
+use super::{Contents, StoreError};
+
+/// A store that is there, being opened.
+pub(super) struct Opening<'a> {
+    pub(super) layout: &'a Arc<Layout>,
+    pub(super) current: Current,
+    pub(super) options: &'a StoreOptions,
+}
+
+impl Opening<'_> {
+    /// Reads everything; with `recover`, also says where the damaged files are kept.
+    ///
+    /// sled writes to its files as soon as it opens them, and makes damage worse. So they are
+    /// copied first, and put back if they turn out to be damaged.
+    pub(super) fn load(&self, recover: bool) -> Result<(Loaded, Option<PathBuf>), StoreError> {
+        let Opening { layout, current, options } = self;
+        let (disk, checkpoint) = (&layout.disk, layout.checkpoint(current.checkpoint));
+        let journals = layout.journals(current.journal);
+        let salt = current.salt;
+        let mut files =
+            Files { checkpoint: &checkpoint, untouched: &checkpoint, journals: &journals, salt };
+        let as_found = layout.checkpoint(layout.free_number()?);
+        // A disk too full for the copy is no reason not to start.
+        let copied = disk.copy(&checkpoint, &as_found).is_ok();
+        let e = match files.load(disk, options.cache_bytes, false) {
+            Ok(loaded) => {
+                disk.remove(&as_found)?;
+                return Ok((loaded, None));
+            }
+            Err(e) => e,
+        };
+        if copied {
+            let touched = layout.checkpoint(layout.free_number()?);
+            disk.rename(&checkpoint, &touched)?;
+            disk.rename(&as_found, &checkpoint)?;
+            disk.remove(&touched)?;
+        }
+        if !recover || !matches!(e, StoreError::Damaged { .. } | StoreError::Checkpoint { .. }) {
+            return Err(e);
+        }
+        let kept = self.keep(&files)?;
+        let untouched = kept.join(checkpoint.file_name().unwrap_or_default());
+        files.untouched = &untouched;
+        let loaded = files.load(disk, options.cache_bytes, true)?;
+        Ok((loaded, Some(kept)))
+    }
+
+    /// A copy of all files in force, for whoever wants to look at them later.
+    fn keep(&self, files: &Files<'_>) -> Result<PathBuf, StoreError> {
+        let Layout { dir, disk, .. } = &**self.layout;
+        let kept = dir.join(format!("damaged-{}", self.layout.free_number()?));
+        disk.create_dir(&kept)?;
+        let [a, b] = files.journals;
+        for path in [&dir.join("CURRENT"), a, b, files.checkpoint] {
+            if let Some(name) = path.file_name().filter(|_| path.exists()) {
+                disk.copy(path, &kept.join(name))?;
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Goes on with sound files: the journals' tail goes into the checkpoint, and the journals
+    /// begin anew.
+    pub(super) fn resume(
+        &self,
+        mut checkpoint: Checkpoint,
+        changes: &Changes,
+        seq: u64,
+        generation: u64,
+    ) -> Result<DiskStore, StoreError> {
+        let Opening { layout, current, options } = self;
+        checkpoint.merge(changes, seq)?;
+        let [a, b] = layout.journals(current.journal);
+        let journals = [Journal::open(&a, current.salt)?, Journal::open(&b, current.salt)?];
+        let _ = layout.remove_others(*current);
+        let generation =
+            Generation { current: *current, journals, checkpoint, number: generation + 1 };
+        DiskStore::start(Arc::clone(layout), **options, generation, seq)
+    }
+}
+
+/// Reads the store in `dir` without changing it, from a copy: for commands while its server does
+/// not run. Refused while one does.
+pub fn open_copy(dir: &Path, recover: bool) -> Result<(Contents, Recovery), StoreError> {
+    let _lock = layout::lock(dir)?;
+    let Some(current) = layout::read_current(dir, layout::FORMAT)? else {
+        return Err(failed("open a store in", dir)(std::io::ErrorKind::NotFound.into()));
+    };
+    let copy = Scratch::new()?;
+    let disk = Disk::default();
+    let place = |path: &Path| copy.0.join(path.file_name().unwrap_or_default());
+    let checkpoint = layout::checkpoint(dir, current.checkpoint);
+    let journals = layout::journals(dir, current.journal);
+    for path in journals.iter().chain([&checkpoint]) {
+        if path.exists() {
+            disk.copy(path, &place(path))?;
+        }
+    }
+    let files = Files {
+        checkpoint: &place(&checkpoint),
+        untouched: &checkpoint,
+        journals: &journals.each_ref().map(|path| place(path)),
+        salt: current.salt,
+    };
+    let cache = StoreOptions::default().cache_bytes;
+    let Loaded { contents, tail, checkpoint } = files.load(&disk, cache, recover)?;
+    drop(checkpoint);
+    let recovery = Recovery {
+        seq: contents.seq,
+        replayed: tail.replayed,
+        torn: tail.torn,
+        lost: tail.damage,
+        ..Recovery::default()
+    };
+    Ok((contents, recovery))
+}
+
+/// A directory that nobody else can read, gone when dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Scratch, StoreError> {
+        use std::os::unix::fs::DirBuilderExt;
+        let name = format!("foreshadow-{}-{:08x}", std::process::id(), layout::new_salt());
+        let dir = std::env::temp_dir().join(name);
+        std::fs::DirBuilder::new().mode(0o700).create(&dir).map_err(failed("create", &dir))?;
+        Ok(Scratch(dir))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
