@@ -66,13 +66,19 @@ pub(super) fn open_store(policy: &Policy) -> Result<(Box<dyn Store>, Contents), 
 /// Damage and newer versions have an exit code of their own.
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
-        let exit = match error {
-            StoreError::Damaged { .. }
-            | StoreError::Newer { .. }
-            | StoreError::Checkpoint { .. } => Exit::Store,
-            _ => Exit::Failed,
+        let (exit, way_out) = match error {
+            StoreError::Damaged { .. } | StoreError::Checkpoint { .. } => {
+                (Exit::Store, "`foreshadow serve --recover` starts without what cannot be read")
+            }
+            StoreError::Newer { .. } => return Failure::new(Exit::Store, error),
+            StoreError::Locked { .. } => (
+                Exit::Failed,
+                "its server has another control socket than the configuration says: name it by \
+                 --socket",
+            ),
+            _ => return Failure::new(Exit::Failed, error),
         };
-        Failure::new(exit, error)
+        Failure::says(exit, format!("{error}; {way_out}"))
     }
 }
 

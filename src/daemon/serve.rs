@@ -111,6 +111,9 @@ fn open_store(serve: &Serve, policy: &Policy) -> anyhow::Result<Opened> {
         StoreError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
             anyhow::anyhow!(refused(source))
         }
+        StoreError::Locked { path } => {
+            anyhow::anyhow!("{}: another server, or a command, has this store open", path.display())
+        }
         _ => error.into(),
     })?;
     tell(&recovery, contents.leases.len());

@@ -103,19 +103,14 @@ pub(super) struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// A new one in `dir`, which is made, with nothing in it up to batch `seq`; durable but for
-    /// the name of `dir` in its parent.
-    pub(super) fn create(
-        disk: &Disk,
-        dir: &Path,
-        cache: u64,
-        seq: u64,
-    ) -> Result<Checkpoint, StoreError> {
+    /// A new one in `dir`, which is made, with nothing in it; durable but for the name of `dir`
+    /// in its parent.
+    pub(super) fn create(disk: &Disk, dir: &Path, cache: u64) -> Result<Checkpoint, StoreError> {
         disk.create_dir(dir)?;
         let db = open_sled(dir, cache)?;
         let path = dir.join("db");
         let data = File::open(&path).map_err(failed("open", &path))?;
-        let manifest = Manifest { seq, ..Manifest::default() };
+        let manifest = Manifest::default();
         let checkpoint = Checkpoint {
             dir: dir.to_owned(),
             disk: disk.clone(),
@@ -202,6 +197,22 @@ impl Checkpoint {
 
     /// Takes `changes` in and makes them durable: afterwards all batches up to `seq` are here.
     pub(super) fn merge(&mut self, changes: &Changes, seq: u64) -> Result<(), StoreError> {
+        let batch = self.stage(changes, seq)?;
+        self.manifest.seq = seq;
+        self.apply(batch)?;
+        self.sync()
+    }
+
+    /// Takes in a part of what is to be here up to `seq`; only [`Checkpoint::merge`] says that it
+    /// is. Whoever finds less was rolled back.
+    pub(super) fn add(&mut self, changes: &Changes, seq: u64) -> Result<(), StoreError> {
+        let batch = self.stage(changes, seq)?;
+        self.apply(batch)?;
+        self.sync()
+    }
+
+    /// Applies all of `changes` but a last batch.
+    fn stage(&mut self, changes: &Changes, seq: u64) -> Result<sled::Batch, StoreError> {
         let mut batch = sled::Batch::default();
         let mut count = 0;
         let mut rest = changes.iter().peekable();
@@ -217,9 +228,7 @@ impl Checkpoint {
                 count = 0;
             }
         }
-        self.manifest.seq = seq;
-        self.apply(batch)?;
-        self.sync()
+        Ok(batch)
     }
 
     /// Whether its file is out of proportion to its data, or its cache too small for them.
@@ -232,7 +241,7 @@ impl Checkpoint {
     /// A durable copy of all of it in the new directory `dir`, but for the name of `dir`.
     pub(super) fn copy_to(&self, dir: &Path, cache: u64) -> Result<Checkpoint, StoreError> {
         let cache = cache.max(self.manifest.bytes.saturating_mul(4));
-        let mut copy = Checkpoint::create(&self.disk, dir, cache, 0)?;
+        let mut copy = Checkpoint::create(&self.disk, dir, cache)?;
         let mut batch = sled::Batch::default();
         let mut count = 0;
         self.each_part(&mut |key, value| {
@@ -402,7 +411,7 @@ fn refused(dir: &Path, why: &str) -> StoreError {
     StoreError::Checkpoint { path: dir.to_owned(), why: why.to_owned() }
 }
 
-fn damaged(path: &Path, offset: u64, why: &str, last_good: u64) -> StoreError {
+pub(super) fn damaged(path: &Path, offset: u64, why: &str, last_good: u64) -> StoreError {
     StoreError::Damaged { path: path.to_owned(), offset, why: why.to_owned(), last_good }
 }
 
@@ -459,7 +468,7 @@ mod tests {
     ) -> Result<Changes, StoreError> {
         let dir = Dir::new(name);
         let (disk, path) = (Disk::default(), dir.0.join("c"));
-        let mut checkpoint = Checkpoint::create(&disk, &path, 1 << 20, 0)?;
+        let mut checkpoint = Checkpoint::create(&disk, &path, 1 << 20)?;
         checkpoint.merge(&facts(&["a", "b", "c"], 1), 1)?;
         checkpoint.merge(&facts(&["a"], 2), 2)?;
         checkpoint.sled(tamper)?;
@@ -508,7 +517,7 @@ mod tests {
     fn a_cut_off_snapshot_is_no_damage() {
         let dir = Dir::new("snapshot");
         let (disk, path) = (Disk::default(), dir.0.join("c"));
-        let mut checkpoint = Checkpoint::create(&disk, &path, 1 << 20, 0).unwrap();
+        let mut checkpoint = Checkpoint::create(&disk, &path, 1 << 20).unwrap();
         checkpoint.merge(&facts(&["a"], 1), 1).unwrap();
         drop(checkpoint);
         std::fs::write(path.join("snap.0000000000FFFFFF.generating"), b"cut o").unwrap();

@@ -344,7 +344,8 @@ impl Generation {
     ) -> Result<Generation, StoreError> {
         let number = layout.free_number()?;
         let salt = layout::new_salt();
-        let current = Current { format: layout.format, journal: number, checkpoint: number, salt };
+        let (format, batch) = (layout.format, contents.seq.0);
+        let current = Current { format, journal: number, checkpoint: number, batch, salt };
         let written = Generation::fill(layout, options, contents, current)
             .and_then(|generation| layout.prepare(current).map(|()| generation));
         if written.is_err() {
@@ -365,7 +366,7 @@ impl Generation {
         let dir = layout.checkpoint(current.checkpoint);
         // Twice what the leases take, which is less than 200 bytes each.
         let cache = options.cache_bytes.max(contents.leases.len() as u64 * 400);
-        let mut checkpoint = Checkpoint::create(&layout.disk, &dir, cache, contents.seq.0)?;
+        let mut checkpoint = Checkpoint::create(&layout.disk, &dir, cache)?;
         let mut order: Vec<&Lease> = contents.leases.iter().collect();
         order.sort_unstable_by_key(|lease| (lease.network, lease.resource));
         for chunk in order.chunks(REBUILD_CHUNK) {
@@ -373,7 +374,7 @@ impl Generation {
             for lease in chunk {
                 insert(&Change::Put((*lease).clone()), &mut changes)?;
             }
-            checkpoint.merge(&changes, contents.seq.0)?;
+            checkpoint.add(&changes, contents.seq.0)?;
         }
         let mut changes = Changes::new();
         for (name, value) in &contents.meta {

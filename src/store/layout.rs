@@ -1,13 +1,13 @@
 //! The store's directory: which files are in force, and how others take their place.
 //!
 //! ```text
-//! CURRENT              what is in force: format, numbers of journals and checkpoint, salt
+//! CURRENT              what is in force: format, numbers of journals and checkpoint, batch, salt
 //! journal-N.a, .b      the two journals, used in turn
 //! checkpoint-M/        sled's files
 //! damaged-K/           files as they were found before a start with --recover
 //! ```
 //!
-//! CURRENT is text of five lines and a checksum. Another generation takes over in one step: its
+//! CURRENT is text of six lines and a checksum. Another generation takes over in one step: its
 //! files are written and synced under new numbers, then CURRENT is replaced by rename and the
 //! directory synced; only then are the old files removed. Files with other numbers than CURRENT
 //! names are leftovers of a step that a crash cut short; they are removed at the next start.
@@ -37,6 +37,9 @@ pub(super) struct Current {
     pub(super) journal: u64,
     /// Number of the checkpoint.
     pub(super) checkpoint: u64,
+    /// The last batch in the checkpoint when it was put in force: sled repairs damage by rolling
+    /// back, and further back than this is damage.
+    pub(super) batch: u64,
     /// Where the checksums of the journals start from.
     pub(super) salt: u32,
 }
@@ -44,9 +47,9 @@ pub(super) struct Current {
 impl Current {
     /// The text of the file.
     fn to_text(self) -> String {
-        let Current { format, journal, checkpoint, salt } = self;
+        let Current { format, journal, checkpoint, batch, salt } = self;
         let body = format!(
-            "{TITLE}\nformat {format}\njournal {journal}\ncheckpoint {checkpoint}\nsalt {salt:08x}\n"
+            "{TITLE}\nformat {format}\njournal {journal}\ncheckpoint {checkpoint}\nbatch {batch}\nsalt {salt:08x}\n"
         );
         let crc = crc32c::crc32c(body.as_bytes());
         format!("{body}crc {crc:08x}\n")
@@ -65,12 +68,13 @@ impl Current {
         };
         let format = field("format", 10).and_then(|n| u32::try_from(n).ok());
         let format = format.ok_or("it states no format")?;
-        let mut current = Current { format, journal: 0, checkpoint: 0, salt: 0 };
+        let mut current = Current { format, journal: 0, checkpoint: 0, batch: 0, salt: 0 };
         if format > known {
             return Ok(current);
         }
         current.journal = field("journal", 10).ok_or("it states no journal")?;
         current.checkpoint = field("checkpoint", 10).ok_or("it states no checkpoint")?;
+        current.batch = field("batch", 10).ok_or("it states no batch")?;
         current.salt = field("salt", 16).ok_or("it states no salt")? as u32;
         if current.to_text() != text {
             return Err("its checksum does not fit");

@@ -114,7 +114,7 @@ pub enum StoreError {
     },
     /// A record is damaged and newer ones follow it, so it is no torn tail.
     #[error(
-        "{path}: record at byte {offset} is damaged ({why}); the last good batch is {last_good}; start with --recover to go on without what cannot be read"
+        "{path}: record at byte {offset} is damaged ({why}); the last good batch is {last_good}"
     )]
     Damaged {
         /// The file.
@@ -164,4 +164,20 @@ pub enum StoreError {
         /// The directory.
         path: std::path::PathBuf,
     },
+}
+
+impl StoreError {
+    /// The same, with its path moved from below `from` to below `to`: who reads a copy wants to
+    /// hear of the files that were copied.
+    pub(crate) fn moved(mut self, from: &std::path::Path, to: &std::path::Path) -> StoreError {
+        if let StoreError::Io { path, .. }
+        | StoreError::Damaged { path, .. }
+        | StoreError::Newer { path, .. }
+        | StoreError::Checkpoint { path, .. } = &mut self
+            && let Ok(inside) = path.strip_prefix(from)
+        {
+            *path = to.join(inside);
+        }
+        self
+    }
 }

@@ -28,9 +28,9 @@ impl Opening<'_> {
         let Opening { layout, current, options } = self;
         let (disk, checkpoint) = (&layout.disk, layout.checkpoint(current.checkpoint));
         let journals = layout.journals(current.journal);
-        let salt = current.salt;
-        let mut files =
-            Files { checkpoint: &checkpoint, untouched: &checkpoint, journals: &journals, salt };
+        let (salt, batch) = (current.salt, current.batch);
+        let (journals, untouched) = (&journals, &*checkpoint);
+        let mut files = Files { checkpoint: &checkpoint, untouched, journals, salt, batch };
         let as_found = layout.checkpoint(layout.free_number()?);
         // A disk too full for the copy is no reason not to start.
         let copied = disk.copy(&checkpoint, &as_found).is_ok();
@@ -113,9 +113,11 @@ pub fn open_copy(dir: &Path, recover: bool) -> Result<(Contents, Recovery), Stor
         untouched: &checkpoint,
         journals: &journals.each_ref().map(|path| place(path)),
         salt: current.salt,
+        batch: current.batch,
     };
     let cache = StoreOptions::default().cache_bytes;
-    let Loaded { contents, tail, checkpoint } = files.load(&disk, cache, recover)?;
+    let loaded = files.load(&disk, cache, recover).map_err(|e| e.moved(&copy.0, dir))?;
+    let Loaded { contents, tail, checkpoint } = loaded;
     drop(checkpoint);
     let recovery = Recovery {
         seq: contents.seq,

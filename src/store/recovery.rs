@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::lease::{Change, Seq};
 
 use super::block::{self, Changes};
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{Checkpoint, damaged};
 use super::disk::{Disk, failed};
 use super::journal::{self, Found, Scan};
 use super::{Contents, StoreError, record};
@@ -60,6 +60,8 @@ pub(super) struct Files<'a> {
     pub(super) untouched: &'a Path,
     pub(super) journals: &'a [PathBuf; 2],
     pub(super) salt: u32,
+    /// The last batch that the checkpoint must have.
+    pub(super) batch: u64,
 }
 
 impl Files<'_> {
@@ -83,6 +85,10 @@ impl Files<'_> {
     fn load_sound(&self, disk: &Disk, cache: u64) -> Result<Loaded, StoreError> {
         let checkpoint = Checkpoint::open(disk, self.checkpoint, cache)?;
         let from = checkpoint.seq();
+        if from < self.batch {
+            let why = format!("it ends with batch {from}, and had batch {} once", self.batch);
+            return Err(damaged(&self.checkpoint.join("db"), 0, &why, from));
+        }
         let tail = self.tail(from, &|_| from)?;
         let mut contents = Contents { seq: Seq(tail.seq), ..Contents::default() };
         checkpoint.read(&mut |slot, record| {
@@ -304,7 +310,7 @@ mod tests {
         fn tail(&self, from: u64) -> Tail {
             let nowhere = Path::new("/nonexistent");
             let (journals, salt) = (&self.0, SALT);
-            let files = Files { checkpoint: nowhere, untouched: nowhere, journals, salt };
+            let files = Files { checkpoint: nowhere, untouched: nowhere, journals, salt, batch: 0 };
             files.tail(from, &|_| from).unwrap()
         }
 

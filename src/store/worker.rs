@@ -160,7 +160,8 @@ impl State {
         }
         let number = self.layout.free_number()?;
         let dir = self.layout.checkpoint(number);
-        let next = Current { checkpoint: number, ..self.current };
+        let batch = self.checkpoint.seq();
+        let next = Current { checkpoint: number, batch, ..self.current };
         let copied = self.checkpoint.copy_to(&dir, self.cache);
         let ready = copied.and_then(|copy| self.layout.prepare(next).map(|()| copy));
         let Ok(copy) = ready else {
@@ -180,9 +181,9 @@ impl State {
         let target = Layout::lock(&to, self.layout.disk.clone(), self.layout.format)?;
         target.check_vacant()?;
         let copy = self.checkpoint.copy_to(&target.checkpoint(1), 0)?;
+        let (format, batch, salt) = (target.format, copy.seq(), layout::new_salt());
         drop(copy);
-        let current =
-            Current { format: target.format, journal: 1, checkpoint: 1, salt: layout::new_salt() };
+        let current = Current { format, journal: 1, checkpoint: 1, batch, salt };
         target.create_journals(current)?;
         target.prepare(current)?;
         target.activate()
