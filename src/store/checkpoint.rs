@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::StoreError;
 use super::block::{self, Changes};
@@ -39,6 +40,10 @@ const BATCH_MAX: usize = 255;
 const BLOAT_MAX: u64 = 6;
 /// Files below this size are never rewritten for their size.
 const BLOAT_FREE: u64 = 32 << 20;
+
+/// sled's threads may hold its file a moment longer than its handle lives. Nobody else can: the
+/// store's directory is locked.
+const LETTING_GO: Duration = Duration::from_secs(5);
 
 /// The key of the manifest; blocks have longer keys.
 const MANIFEST: &[u8] = b"s";
@@ -377,7 +382,20 @@ impl Drop for Checkpoint {
 
 fn open_sled(dir: &Path, cache: u64) -> Result<sled::Db, StoreError> {
     let config = sled::Config::new().path(dir).cache_capacity(cache).flush_every_ms(None);
-    guarded(dir, 0, || config.open())
+    let deadline = Instant::now() + LETTING_GO;
+    loop {
+        match guarded(dir, 0, || config.open()) {
+            Err(StoreError::Io { source, .. }) if is_held(&source) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// sled names its file's lock in the text of its error only.
+fn is_held(error: &std::io::Error) -> bool {
+    error.to_string().starts_with("could not acquire lock")
 }
 
 fn guarded<T>(
