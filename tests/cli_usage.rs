@@ -105,3 +105,38 @@ fn a_reader_that_has_read_enough_is_no_failure() {
     assert!(done.status.success());
     assert_eq!(text(&done.stderr), "");
 }
+
+#[test]
+fn a_good_configuration_is_told_from_a_bad_one() {
+    let dir = directory("check");
+    let (good, bad) = (dir.join("good.toml"), dir.join("bad.toml"));
+    let minimal = concat!(env!("CARGO_MANIFEST_DIR"), "/config/minimal.toml");
+    let config = std::fs::read_to_string(minimal).unwrap();
+    let config = config.replace("interfaces = \"br0\"", "interfaces = \"no-such-link\"");
+    std::fs::write(&good, &config).unwrap();
+    std::fs::write(&bad, config.replace("pools", "pols").replace("name =", "nam =")).unwrap();
+    let (good, bad) = (good.to_str().unwrap(), bad.to_str().unwrap());
+
+    let done = run(&["check", good]);
+    assert_eq!(done.status.code(), Some(0));
+    assert_eq!(text(&done.stdout), format!("{good}: 1 network, no faults\n"));
+    let warning = text(&done.stderr);
+    assert!(warning.starts_with("warning[") && warning.contains("no-such-link"), "{warning}");
+    let said = fails(&["check", bad], 3);
+    let faults = |text: &str| text.matches("error[").count();
+    assert!(said.contains("pols") && said.contains("nam") && faults(&said) >= 2, "{said}");
+    assert_eq!(faults(&fails(&["serve", "--config", bad], 3)), faults(&said));
+
+    let as_json = |words: &[&str], code| {
+        let done = run(words);
+        assert_eq!(done.status.code(), Some(code));
+        serde_json::from_slice::<Vec<serde_json::Value>>(&done.stdout).unwrap()
+    };
+    let warnings = as_json(&["check", "--json", good], 0);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(warnings[0]["severity"], "warning");
+    let found = as_json(&["check", "--json", bad], 3);
+    assert_eq!(found.iter().filter(|f| f["severity"] == "error").count(), faults(&said));
+    assert!(found.iter().all(|fault| fault["line"].is_u64() && fault["message"].is_string()));
+    std::fs::remove_dir_all(dir).unwrap();
+}
