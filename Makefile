@@ -24,7 +24,7 @@ lint:
 	cargo clippy --locked --all-targets -- -D warnings
 	@command -v cargo-deny >/dev/null || \
 	    { echo "lint: please run: cargo install --locked cargo-deny" >&2; exit 1; }
-	cargo deny --locked check bans licenses sources
+	cargo deny --locked check --hide-inclusion-graph bans licenses sources
 
 bench:
 	scripts/ensure-packages build

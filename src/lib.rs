@@ -1,14 +1,39 @@
 //! foreshadow: a DHCP server for hypervisor networks that looks ahead.
+//!
+//! The modules in reading order. Imports go down this table and never sideways; what stands above
+//! [`store`] does no IO and reads no clock. `docs/architecture.md` follows one packet through them.
+//!
+//! | layer | module | what it is |
+//! | --- | --- | --- |
+//! | 0 | [`base`] | words: time, addresses, identities, names |
+//! | 1 | [`wire`] | frames and DHCP messages, from bytes and to bytes |
+//! | 1 | [`config`] | the TOML file, checked into a [`config::Policy`]; options encoded |
+//! | 1 | [`import`] | the lease files of other servers |
+//! | 2 | [`lease`] | bindings, their indexes, and the free addresses of a pool |
+//! | 3 | [`engine`] | decides: an input and the time in, effects out |
+//! | 4 | [`store`] | makes bindings durable: a journal, and a checkpoint behind it |
+//! | 4 | [`net`] | packet sockets, UDP sockets, interfaces |
+//! | 5 | [`api`] | the control socket: requests to commands |
+//! | 6 | [`daemon`] | the running server: threads, clock, signals, logs |
+//! | 6 | [`lab`] | the demonstration in namespaces of its own |
+//! | 7 | [`cli`] | what people type |
 
-pub mod api;
 pub mod base;
-pub mod cli;
+
 pub mod config;
-pub mod daemon;
-pub mod engine;
 pub mod import;
-pub mod lab;
+pub mod wire;
+
 pub mod lease;
+
+pub mod engine;
+
 pub mod net;
 pub mod store;
-pub mod wire;
+
+pub mod api;
+
+pub mod daemon;
+pub mod lab;
+
+pub mod cli;

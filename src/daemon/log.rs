@@ -71,7 +71,7 @@ impl Log {
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, String> {
-    EnvFilter::try_new(filter).map_err(|error| format!("log.filter is `{filter}`: {error}"))
+    EnvFilter::try_new(filter).map_err(|error| format!("log.level is `{filter}`: {error}"))
 }
 
 /// Whether standard error is the journal's stream (systemd.exec(5), `JOURNAL_STREAM`).
@@ -449,6 +449,6 @@ mod tests {
     #[test]
     fn a_wrong_filter_is_named() {
         let error = parse("foreshadow=lots=of").unwrap_err();
-        assert!(error.starts_with("log.filter is `foreshadow=lots=of`: "), "{error}");
+        assert!(error.starts_with("log.level is `foreshadow=lots=of`: "), "{error}");
     }
 }

@@ -84,10 +84,10 @@ fn fixed_changes(old: &Policy, new: &Policy) -> Vec<String> {
         ("server.state_dir", was.state_dir != is.state_dir),
         ("server.control_socket", was.control_socket != is.control_socket),
         ("server.hosts_file", was.hosts_file != is.hosts_file),
-        ("log.json", old.log.json != new.log.json),
-        ("store.journal_bytes", old.store.journal_bytes != new.store.journal_bytes),
-        ("store.checkpoint_every", old.store.checkpoint_every != new.store.checkpoint_every),
-        ("store.cache_bytes", old.store.cache_bytes != new.store.cache_bytes),
+        ("log.format", old.log.json != new.log.json),
+        ("store.journal", old.store.journal_bytes != new.store.journal_bytes),
+        ("store.checkpoint", old.store.checkpoint_every != new.store.checkpoint_every),
+        ("store.cache", old.store.cache_bytes != new.store.cache_bytes),
     ];
     changed
         .into_iter()
