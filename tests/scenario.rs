@@ -54,7 +54,7 @@ scenarios! {
     hostile_foreign_release hostile_hlen hostile_hostname hostile_no_subnet hostile_own_address
     hostile_names hostile_other_port hostile_reserved_clone hostile_unproven_select
     hostile_pool_removed hostile_short_relayed hostile_subnet_deleted identity inform options
-    rapid_commit relays reservations states store_failure times verifier
+    rapid_commit relay_links relays reservations states store_failure times verifier
 }
 
 #[test]
