@@ -162,6 +162,11 @@ impl EventLog {
             EventKind::Informed(hw, addr) => {
                 debug!(target: LEASE, address = %addr, client = %hw, network, took_us, "informed");
             }
+            EventKind::Clone(..)
+            | EventKind::InUse(..)
+            | EventKind::ArpProxy(_)
+            | EventKind::ForeignServer(..)
+                if !self.limit.admit(event.at) => {}
             EventKind::Clone(lease, hw) => {
                 let address = lease.resource;
                 warn!(target: LEASE, %address, holder = %lease.hw, client = %hw, network,
