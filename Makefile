@@ -4,6 +4,8 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Tests make network namespaces; without root, cargo runs the built tests by sudo.
 RUNNER := $(if $(SUDO),--config "target.'cfg(unix)'.runner='sudo -E'")
 FUZZ_SECONDS ?= 30
+BENCH_DIR ?= target/bench
+BENCH_LEASES ?= 100000
 PREFIX ?= /usr/local
 DESTDIR ?=
 ARGS ?=
@@ -26,9 +28,10 @@ lint:
 	    { echo "lint: please run: cargo install --locked cargo-deny" >&2; exit 1; }
 	cargo deny --locked check --hide-inclusion-graph bans licenses sources
 
+# How fast the store is on the disk that BENCH_DIR is on.
 bench:
 	scripts/ensure-packages build
-	cargo bench --locked
+	cargo run --locked --release --example store_speed -- $(BENCH_DIR) $(BENCH_LEASES)
 
 # Each target of fuzz/ for FUZZ_SECONDS, on the stable toolchain and so without a sanitizer.
 fuzz:

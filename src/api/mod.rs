@@ -10,7 +10,7 @@
 //! | request | what it does |
 //! | --- | --- |
 //! | `GET /v1/status` | [`view::StatusView`] |
-//! | `GET /v1/leases?network=&state=&account=&from=&limit=` | a page of leases, [`view::LeasesView`] |
+//! | `GET /v1/leases?network=&state=&account=&from=` | a page of leases, [`view::LeasesView`] |
 //! | `GET /v1/leases/{resource}?network=` | the bindings of one address or prefix |
 //! | `POST /v1/leases/{resource}/release?network=` | ends a binding or a quarantine |
 //! | `GET /v1/leases/export?format=json\|csv` | every binding |

@@ -73,9 +73,8 @@ impl Clock {
         let (boot_id, started) = (outside.boot_id.clone(), outside.boot_ms);
         let outlived = past.longest.max(GRACE);
         if let Some(saved) = saved.as_ref().filter(|s| s.boot_id == outside.boot_id) {
-            let trusted = saved.trusted || outside.synchronised;
-            let offset = saved.offset;
-            return Clock { offset, boot_id, trusted, started, outlived, by_wall: true };
+            let Saved { offset, trusted, by_wall, .. } = *saved;
+            return Clock { offset, boot_id, trusted, started, outlived, by_wall };
         }
         let last = saved.map_or(past.last, |s| past.last.max(s.last)).0;
         let now = outside.wall_ms.max(last);
@@ -123,8 +122,9 @@ impl Clock {
 
     /// What to store under [`META`], now and then and at the end.
     pub fn save(&self) -> Box<[u8]> {
-        let (offset, last, trusted) = (self.offset, self.now().0, u8::from(self.trusted));
-        format!("{} {offset} {last} {trusted}", self.boot_id).into_bytes().into()
+        let (offset, last) = (self.offset, self.now().0);
+        let (trusted, by_wall) = (u8::from(self.trusted), u8::from(self.by_wall));
+        format!("{} {offset} {last} {trusted} {by_wall}", self.boot_id).into_bytes().into()
     }
 }
 
@@ -150,12 +150,14 @@ impl Past {
     }
 }
 
-/// The stored fact, as text: boot id, offset, the time when it was saved, trusted.
+/// The stored fact, as text: boot id, offset, the time when it was saved, trusted, by the wall
+/// clock.
 struct Saved {
     boot_id: Box<str>,
     offset: u64,
     last: Timestamp,
     trusted: bool,
+    by_wall: bool,
 }
 
 impl Saved {
@@ -166,6 +168,7 @@ impl Saved {
             offset: words.next()?.parse().ok()?,
             last: Timestamp(words.next()?.parse().ok()?),
             trusted: words.next()? == "1",
+            by_wall: words.next()? == "1",
         })
     }
 }
@@ -272,7 +275,10 @@ mod tests {
             let mut clock = Clock::start_at(&start, None, past(10 * HOUR));
             assert!(!clock.trusted);
             assert!(!trusts(&mut clock, 1000, wall + 1000, synchronised));
-            assert!(trusts(&mut clock, GRACE.0, wall + GRACE.0, synchronised));
+            let again = outside("b", 2000, wall + 2000, false);
+            let mut clock = Clock::start_at(&again, saved(&clock, 10 * HOUR), past(10 * HOUR));
+            let end = GRACE.0 + 2000;
+            assert!(trusts(&mut clock, end, wall + end, synchronised));
         }
     }
 
@@ -306,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_damaged_fact_is_no_fact() {
-        for bytes in [&b""[..], b"a", b"a 1", b"a x 1 1", b"\xff 1 1 1"] {
+        for bytes in [&b""[..], b"a", b"a 1", b"a 1 1 1", b"a x 1 1 1", b"\xff 1 1 1 1"] {
             assert!(Saved::read(bytes).is_none());
         }
     }
