@@ -98,7 +98,7 @@ pub(super) static LOG: Section = Section {
             "level",
             "\"info\"",
             "\"info\"",
-            "`error`, `warn`, `info`, `debug` or `trace`; also by module, as in `info,foreshadow::engine=debug`.",
+            "`error`, `warn`, `info`, `debug` or `trace`; also by module, as in `info,foreshadow::offer=debug`.",
         ),
         key(
             "bad_packets_per_s",

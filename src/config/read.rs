@@ -74,7 +74,7 @@ fn log(root: &Table<'_>) -> LogPolicy {
     }
 }
 
-/// Levels, bare or by module: `info,foreshadow::engine=debug`.
+/// Levels, bare or by module: `info,foreshadow::offer=debug`.
 fn log_filter<'a>(node: &Node<'a>) -> Option<&'a str> {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
     let text = node.text(255)?;
