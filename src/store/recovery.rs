@@ -18,7 +18,7 @@ pub struct Recovery {
     pub seq: Seq,
     /// Batches taken from the journals, after the checkpoint.
     pub replayed: u64,
-    /// The file and offset of a batch that was cut short and never acknowledged.
+    /// The file and offset of a last batch that is incomplete or damaged, and was dropped.
     pub torn: Option<(PathBuf, u64)>,
     /// What could not be read; empty unless the store was damaged and opened all the same.
     pub lost: Vec<StoreError>,
@@ -37,7 +37,7 @@ pub(super) struct Tail {
     pub(super) seq: u64,
     /// Batches in `changes`.
     pub(super) replayed: u64,
-    /// The highest generation of any batch.
+    /// The highest generation of any batch; 0 if there is none.
     pub(super) generation: u64,
     /// What ends the tail, if it is not plain emptiness.
     pub(super) torn: Option<(PathBuf, u64)>,
@@ -143,9 +143,14 @@ impl Files<'_> {
         for path in self.journals {
             if path.exists() {
                 scans.push(Scan::of(path, self.salt)?);
-            } else {
-                let (path, why) = (path.clone(), "it is missing".to_owned());
-                tail.damage.push(StoreError::Damaged { path, offset: 0, why, last_good: from });
+            }
+            let fault = match scans.iter().find(|scan| scan.path == *path) {
+                Some(scan) => scan.fault.clone(),
+                None => Some((0, "it is missing".to_owned())),
+            };
+            if let Some((offset, why)) = fault {
+                let path = path.clone();
+                tail.damage.push(StoreError::Damaged { path, offset, why, last_good: from });
             }
         }
         let mut batches: Vec<(&Scan, Found)> =
@@ -239,6 +244,11 @@ fn unreadable(path: &Path, offset: u64, why: &record::RecordError, last_good: u6
     StoreError::Damaged { path: path.to_owned(), offset, why: why.to_string(), last_good }
 }
 
+/// Whether the checkpoint in `dir` holds any fact, as far as its raw bytes say.
+pub(super) fn holds_facts(dir: &Path) -> bool {
+    std::fs::read(dir.join("db")).is_ok_and(|bytes| !salvage(&bytes).is_empty())
+}
+
 /// Blocks by key: the checkpoint that wrote them, and their records.
 type Blocks = BTreeMap<Vec<u8>, (u64, Vec<(u8, Vec<u8>)>)>;
 
@@ -284,7 +294,7 @@ fn block_of(slot: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::journal::{Buffer, Journal};
+    use crate::store::journal::{Buffer, Journal, Stamp};
 
     const SALT: u32 = 0x1234_5678;
     const BATCHES: u64 = 5;
@@ -297,7 +307,10 @@ mod tests {
             let dir = std::env::temp_dir().join(format!("fs-tail-{name}-{}", std::process::id()));
             std::fs::create_dir_all(&dir).unwrap();
             let pair = Pair(["a", "b"].map(|side| dir.join(side)));
-            pair.0.iter().for_each(|path| std::fs::write(path, []).unwrap());
+            let stamp = Stamp { format: 1, number: 1, salt: SALT };
+            for path in &pair.0 {
+                Journal::create(&Disk::default(), path, stamp).unwrap();
+            }
             pair
         }
 
@@ -311,7 +324,7 @@ mod tests {
         /// Writes batches `seqs` from the start of journal `side`.
         fn write(&self, side: usize, generation: u64, seqs: impl Iterator<Item = u64>) {
             let disk = Disk::default();
-            let mut journal = Journal::open(&self.0[side], SALT).unwrap();
+            let mut journal = Journal::open(&disk, &self.0[side], SALT).unwrap();
             journal.start(&disk, generation, 4096).unwrap();
             for seq in seqs {
                 let mut buffer = Buffer::default();
@@ -363,13 +376,17 @@ mod tests {
     }
 
     #[test]
-    fn every_truncation_leaves_a_prefix() {
+    fn every_unwritten_end_leaves_a_prefix_and_every_truncation_is_damage() {
         let pair = Pair::new("cut");
         pair.write(0, 1, 1..=BATCHES);
         let bytes = std::fs::read(&pair.0[0]).unwrap();
         let mut ends = vec![0];
-        for length in 0..=used_bytes(&pair.0[0]) {
-            std::fs::write(&pair.0[0], &bytes[..length]).unwrap();
+        for length in 512..=used_bytes(&pair.0[0]) {
+            let mut written = bytes[..length].to_vec();
+            std::fs::write(&pair.0[0], &written).unwrap();
+            assert_eq!(pair.tail(0).damage.len(), 1, "cut at {length}");
+            written.resize(bytes.len(), 0);
+            std::fs::write(&pair.0[0], &written).unwrap();
             let tail = pair.tail(0);
             assert!(tail.damage.is_empty(), "{length}: {:?}", tail.damage);
             assert_honest(&tail, &format!("cut at {length}"));
@@ -430,13 +447,13 @@ mod tests {
         let pair = Pair::new("hole");
         pair.write(0, 1, 1..=BATCHES);
         let mut bytes = std::fs::read(&pair.0[0]).unwrap();
-        bytes[512..1024].fill(0);
+        bytes[1024..1536].fill(0);
         std::fs::write(&pair.0[0], &bytes).unwrap();
         let tail = pair.tail(0);
         assert_eq!(tail.damage.len(), 1);
         let message = tail.damage[0].to_string();
         assert!(
-            message.contains("byte 512") && message.contains("last good batch is 1"),
+            message.contains("byte 1024") && message.contains("last good batch is 1"),
             "{message}"
         );
     }
@@ -446,9 +463,9 @@ mod tests {
         let outer = Pair::new("outer");
         let inner = Pair::new("inner");
         inner.write(0, 9, 2..=2);
-        let forged = std::fs::read(&inner.0[0]).unwrap()[..512].to_vec();
+        let forged = std::fs::read(&inner.0[0]).unwrap()[512..1024].to_vec();
         let disk = Disk::default();
-        let mut journal = Journal::open(&outer.0[0], SALT ^ 1).unwrap();
+        let mut journal = Journal::open(&disk, &outer.0[0], SALT ^ 1).unwrap();
         journal.start(&disk, 1, 4096).unwrap();
         let mut buffer = Buffer::default();
         buffer.clear();
@@ -458,7 +475,7 @@ mod tests {
         buffer.push(&record);
         journal.append(&disk, 0, 1, &mut buffer).unwrap();
         let mut bytes = std::fs::read(&outer.0[0]).unwrap();
-        bytes[3] ^= 1;
+        bytes[515] ^= 1;
         std::fs::write(&outer.0[0], &bytes).unwrap();
         let scan = Scan::of(&outer.0[0], SALT ^ 1).unwrap();
         assert!(scan.batches.is_empty());
