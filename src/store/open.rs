@@ -31,7 +31,8 @@ impl<'a> Opening<'a> {
         recover: bool,
     ) -> Result<Option<Opening<'a>>, StoreError> {
         let Layout { dir, disk, format, .. } = &**layout;
-        let scratch = layout.checkpoint(layout.free_number()?);
+        // Numbers begin at 1, so it is a leftover wherever it is found.
+        let scratch = layout.checkpoint(0);
         let (format, cache, scratch) = (*format, options.cache_bytes, &scratch);
         let search = recover.then_some(Search { dir, disk, format, cache, scratch });
         let found = in_force(dir, format, search)?;

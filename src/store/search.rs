@@ -35,6 +35,7 @@ impl Search<'_> {
     /// by the last batch that they lead to. Among equals the lowest numbers are taken: a copy that
     /// was never put in force has higher ones than what it was made of.
     pub(super) fn run(&self) -> Result<Option<Current>, StoreError> {
+        self.disk.remove(self.scratch)?;
         let mut journals = self.journals()?;
         let used = |j: &Journals| j.paths.iter().any(|path| journal::is_used(path));
         let newest = journals.iter().filter(|j| used(j)).map(|j| j.number).max().unwrap_or(0);

@@ -237,7 +237,8 @@ fn an_emptied_journal_is_damage_and_a_new_one_is_not() {
     let new = place.0.join("new");
     copy(&place.store(), &new);
     assert_eq!(reopened(&new), Model::default());
-    let (mut store, _) = open(&place.store(), &lazy());
+    let roomy = foreshadow::store::StoreOptions { journal_bytes: 4 << 20, ..lazy() };
+    let (mut store, _) = open(&place.store(), &roomy);
     let mut model = Model::default();
     commit_some(&mut store, &mut model, 1..=3000);
     drop(store);
@@ -277,7 +278,8 @@ fn damaged_settings_of_sled_are_named_and_recovered() {
         );
         let (store, contents, recovery) = DiskStore::open(&place.store(), &lazy(), true).unwrap();
         drop(store);
-        assert_eq!((Model::of(&contents), recovery.lost.len()), (model, 1));
+        assert!(recovery.lost[0].to_string().contains("conf"), "byte {at}: {:?}", recovery.lost);
+        assert!(Model::of(&contents) == model, "byte {at}: something is missing");
     }
 }
 
