@@ -72,11 +72,11 @@ impl Stamp {
         let mut r = Reader { rest: body };
         let whole = r.array::<4>("stamp").ok()? == STAMP_MAGIC
             && crc32c::crc32c(body) == u32::from_le_bytes(*crc);
-        let mut fields = || {
+        let fields = || {
             let (format, number) = (r.u32("stamp").ok()?, r.u64("stamp").ok()?);
             Some(Stamp { format, number, salt: r.u32("stamp").ok()? })
         };
-        whole.then(|| fields())?
+        whole.then(fields)?
     }
 }
 
