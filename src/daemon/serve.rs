@@ -125,7 +125,12 @@ fn tell(recovery: &Recovery, bindings: usize) {
     tracing::info!(bindings, batch, replayed, "store opened");
     if let Some((path, offset)) = &recovery.torn {
         let path = path.display();
-        tracing::info!(%path, offset, "a batch that was never acknowledged was cut short; dropped");
+        tracing::warn!(
+            %path,
+            offset,
+            "the last batch is incomplete or damaged and was dropped; it was not acknowledged \
+             if the server was cut off while writing it"
+        );
     }
     if let Some(from) = recovery.upgraded_from {
         tracing::info!(from, "store upgraded from an older format");

@@ -110,7 +110,10 @@ impl Engine {
         if let Some(wanted) = selection {
             // RFC 3011 s2: from the subnet asked for or not at all.
             let first = subnet_index(network, wanted).ok_or(DropReason::NoSubnet)?;
-            let here = network.subnets.get(first).is_some_and(|s| network.is_local(s.prefix));
+            let here = network.subnets.get(first).is_some_and(|s| {
+                network.is_local(s.prefix)
+                    || self.link_addrs(arrival.link).any(|a| s.prefix.contains(a))
+            });
             return match here || relay.is_some() {
                 true => Ok(Scope { first, only: true }),
                 // A guest does not choose the link that it is on.
@@ -119,10 +122,7 @@ impl Engine {
         }
         let first = match path {
             Path::Routed => subnet_index(network, msg.ciaddr()),
-            _ => self.link_addrs(arrival.link).find_map(|addr| {
-                let subnet = network.subnets.get(subnet_index(network, addr)?)?;
-                network.is_local(subnet.prefix).then(|| subnet_index(network, addr)).flatten()
-            }),
+            _ => self.link_addrs(arrival.link).find_map(|addr| subnet_index(network, addr)),
         };
         let local = || network.subnets.iter().position(|s| network.is_local(s.prefix));
         Ok(Scope { first: first.or_else(local).unwrap_or(0), only: false })

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 
-use crate::base::{ClientKey, HwAddr, LinkId, Mac, NetworkId, Resource, Span, Timestamp};
+use crate::base::{ClientKey, HwAddr, LinkId, Mac, NetworkId, Prefix4, Resource, Span, Timestamp};
 use crate::config::policy::{Network, Verify};
 use crate::lease::{Lease, QuarantineReason, State};
 
@@ -154,6 +154,8 @@ impl Engine {
     fn start_proofs(&mut self, now: Timestamp, at: usize, network: &Network, fx: &mut Effects) {
         let links: Vec<_> =
             self.links.values().filter(|up| up.network == network.id).map(|up| up.link).collect();
+        let served = self.links.values().filter(|up| up.network == network.id);
+        let own: Vec<Ipv4Addr> = served.flat_map(|up| up.addrs.iter().map(|a| a.0)).collect();
         let net = &mut self.nets[at];
         net.verifier.refill(now);
         net.verifier.short = false;
@@ -163,7 +165,10 @@ impl Engine {
         let until = now + network.verify.wait;
         for (index, pool) in net.pools.iter_mut().enumerate() {
             pool.free.age(now, network.verify.fresh);
-            if !network.subnets.get(pool.subnet).is_some_and(|s| network.is_local(s.prefix)) {
+            let on_link = |prefix: Prefix4| {
+                network.is_local(prefix) || own.iter().any(|addr| prefix.contains(*addr))
+            };
+            if !network.subnets.get(pool.subnet).is_some_and(|s| on_link(s.prefix)) {
                 continue;
             }
             while pool.free.checked() < network.verify.ready {

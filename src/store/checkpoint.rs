@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use super::StoreError;
 use super::block::{self, Changes};
-use super::disk::{Disk, Op, failed, list, size_of};
+use super::disk::{Disk, Op, check_in_place, failed, list, size_of};
 use super::record::{self, Reader};
 
 /// Most blocks in one batch.
@@ -353,7 +353,8 @@ impl Checkpoint {
     /// What sled calls a flush, and then what makes it durable.
     fn sync(&self) -> Result<(), StoreError> {
         self.sled(|db| db.flush().map(drop))?;
-        self.disk.sync(&self.data, &self.data_path())
+        self.disk.sync(&self.data, &self.data_path())?;
+        check_in_place(&self.data, &self.data_path())
     }
 
     fn data_path(&self) -> PathBuf {
@@ -383,12 +384,21 @@ impl Drop for Checkpoint {
 fn open_sled(dir: &Path, cache: u64) -> Result<sled::Db, StoreError> {
     let config = sled::Config::new().path(dir).cache_capacity(cache).flush_every_ms(None);
     let deadline = Instant::now() + LETTING_GO;
+    let open = || match config.open() {
+        // It says so, naming no place, of a `conf` that is not what it once wrote.
+        Err(sled::Error::Unsupported(_) | sled::Error::Corruption { at: None, .. }) => Ok(None),
+        other => other.map(Some),
+    };
     loop {
-        match guarded(dir, 0, || config.open()) {
+        match guarded(dir, 0, open) {
             Err(StoreError::Io { source, .. }) if is_held(&source) && Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            other => return other,
+            other => {
+                let lost =
+                    || damaged(&dir.join("conf"), 0, "sled cannot read its settings there", 0);
+                return other?.ok_or_else(lost);
+            }
         }
     }
 }

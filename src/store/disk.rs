@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -179,6 +179,21 @@ pub(super) fn size_of(path: &Path) -> u64 {
         return meta.len();
     }
     list(path).unwrap_or_default().iter().map(|entry| size_of(entry)).sum()
+}
+
+/// An error if `file`, which is open, is not what `path` names now.
+pub(super) fn check_in_place(file: &File, path: &Path) -> Result<(), StoreError> {
+    let held = file.metadata().map_err(failed("look at", path))?;
+    match std::fs::metadata(path) {
+        Ok(named) if (named.dev(), named.ino()) == (held.dev(), held.ino()) => Ok(()),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("look at", path)(e)),
+        _ => Err(failed("go on writing", path)(removed())),
+    }
+}
+
+/// A file went away that nobody but this process may remove.
+pub(super) fn removed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "it was removed or replaced while in use")
 }
 
 /// Wraps what the system said: `.map_err(failed("sync", path))`.

@@ -104,13 +104,12 @@ impl DiskStore {
         format: u32,
     ) -> Result<(DiskStore, Contents, Recovery), StoreError> {
         let layout = Arc::new(Layout::lock(dir, disk, format)?);
-        let Some(current) = layout.current()? else {
-            layout.check_empty()?;
+        let Some(mut opening) = Opening::of(&layout, options, recover)? else {
             let contents = Contents::default();
             let store = DiskStore::write_new(layout, *options, &contents)?;
             return Ok((store, contents, Recovery::default()));
         };
-        let opening = Opening { layout: &layout, current, options };
+        let current = opening.current;
         let (loaded, kept) = opening.load(recover)?;
         let Loaded { contents, checkpoint, mut tail } = loaded;
         let recovery = Recovery {
@@ -215,6 +214,23 @@ impl DiskStore {
         }
     }
 
+    /// Files that somebody removed or replaced take in every write, and are gone at the next
+    /// start: that is as bad as a failed checkpoint, and healed the same way.
+    fn check_in_place(&mut self) {
+        let mut checked = self.layout.check_in_place();
+        for journal in &self.journals {
+            checked = checked.and_then(|()| journal.check_in_place());
+        }
+        // The worker may be putting another checkpoint in force, and looks after its own.
+        if !self.worker.is_busy() {
+            checked = checked.and_then(|()| self.layout.check_current());
+        }
+        if let Err(e) = checked {
+            self.stalled = true;
+            self.trouble = Some(e);
+        }
+    }
+
     /// Only after a merge that succeeded may the journal behind it be written over.
     fn note(&mut self, merged: Merged) {
         self.checkpoint_bytes = merged.disk_bytes;
@@ -275,6 +291,9 @@ impl Store for DiskStore {
     }
 
     fn maintain(&mut self) -> Result<(), StoreError> {
+        if !self.broken && !self.stalled {
+            self.check_in_place();
+        }
         self.advance();
         match self.trouble.take() {
             Some(e) => Err(e),
@@ -287,6 +306,9 @@ impl Store for DiskStore {
         // Only one of us may write CURRENT.
         if let Some(merged) = self.worker.wait() {
             self.note(merged);
+        }
+        if self.layout.check_in_place().is_err() {
+            self.layout = Arc::new(self.layout.renew()?);
         }
         let generation = Generation::write(&self.layout, &self.options, contents)?;
         if let Err(e) = self.layout.activate() {
@@ -362,7 +384,6 @@ impl Generation {
         contents: &Contents,
         current: Current,
     ) -> Result<Generation, StoreError> {
-        let journals = layout.create_journals(current)?;
         let dir = layout.checkpoint(current.checkpoint);
         // Twice what the leases take, which is less than 200 bytes each.
         let cache = options.cache_bytes.max(contents.leases.len() as u64 * 400);
@@ -381,6 +402,8 @@ impl Generation {
             insert(&Change::Meta(name.clone(), value.clone()), &mut changes)?;
         }
         checkpoint.merge(&changes, contents.seq.0)?;
+        // Only now: journals say that the checkpoint with their number is whole.
+        let journals = layout.create_journals(current)?;
         Ok(Generation { current, journals, checkpoint, number: 1 })
     }
 }

@@ -1,6 +1,8 @@
 //! The commit path: one file, batches appended, one data sync for each.
 //!
 //! ```text
+//! file   := stamp batch*                    (the stamp has the first 512 bytes to itself)
+//! stamp  := magic:u32 format:u32 number:u64 salt:u32 crc:u32
 //! batch  := header payload padding          (begins at a multiple of 512 bytes)
 //! header := magic:u32 generation:u64 previous:u64 seq:u64 length:u32 payload_crc:u32 header_crc:u32
 //! payload:= (record:bytes)*                 (record as in `record`; all of them or none)
@@ -15,7 +17,9 @@
 //!   something inside is damaged.
 //! * Batches begin at sector boundaries, so that writing one never touches a sector of another.
 //! * The file grows by a mebibyte of zeros at a time, so that most syncs need not write the
-//!   file's length and a small store stays small.
+//!   file's length and a small store stays small. The stamp and the first mebibyte are synced
+//!   before CURRENT names the file, and every further one before a batch goes into it: a file
+//!   that is shorter, or that ends with data inside a mebibyte, was cut short by no power cut.
 //! * Checksums start from a random salt of the store: clients choose text that ends up in
 //!   payloads, and none of it can be made to read as a batch.
 
@@ -24,7 +28,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
-use super::disk::{Disk, failed};
+use super::disk::{Disk, check_in_place, failed};
 use super::record::{Reader, RecordError, put_varint};
 
 /// Batches begin at multiples of this: the unit that a disk writes whole.
@@ -33,6 +37,48 @@ const ALIGN: u64 = 512;
 const STEP: u64 = 1 << 20;
 const HEADER: usize = 40;
 const MAGIC: [u8; 4] = *b"fsJ\xa1";
+/// Where the first batch begins.
+const FIRST: u64 = ALIGN;
+const STAMP: usize = 24;
+const STAMP_MAGIC: [u8; 4] = *b"fsJ\xa0";
+
+/// What a journal says of itself; never written again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    /// The store's format.
+    pub(super) format: u32,
+    /// The number in its name.
+    pub(super) number: u64,
+    /// Where its checksums start from.
+    pub(super) salt: u32,
+}
+
+impl Stamp {
+    fn to_bytes(self) -> Vec<u8> {
+        let mut out = STAMP_MAGIC.to_vec();
+        out.extend_from_slice(&self.format.to_le_bytes());
+        out.extend_from_slice(&self.number.to_le_bytes());
+        out.extend_from_slice(&self.salt.to_le_bytes());
+        let crc = crc32c::crc32c(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// The stamp of the file at `path`; `None` if there is no whole one.
+    pub(super) fn of(path: &Path) -> Option<Stamp> {
+        let mut bytes = [0; STAMP];
+        File::open(path).ok()?.read_exact_at(&mut bytes, 0).ok()?;
+        let (body, crc) = bytes.split_last_chunk::<4>()?;
+        let mut r = Reader { rest: body };
+        let whole = r.array::<4>("stamp").ok()? == STAMP_MAGIC
+            && crc32c::crc32c(body) == u32::from_le_bytes(*crc);
+        let fields = || {
+            let (format, number) = (r.u32("stamp").ok()?, r.u64("stamp").ok()?);
+            Some(Stamp { format, number, salt: r.u32("stamp").ok()? })
+        };
+        whole.then(fields)?
+    }
+}
 
 /// A journal that is being written.
 pub(super) struct Journal {
@@ -47,19 +93,26 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// A new empty file.
-    pub(super) fn create(disk: &Disk, path: &Path, salt: u32) -> Result<Journal, StoreError> {
+    /// A new file with nothing but its stamp.
+    pub(super) fn create(disk: &Disk, path: &Path, stamp: Stamp) -> Result<Journal, StoreError> {
         let file = disk.create(path)?;
+        let mut bytes = stamp.to_bytes();
+        bytes.resize(STEP as usize, 0);
+        disk.write_at(&file, path, &bytes, 0)?;
         disk.sync(&file, path)?;
-        Ok(Journal { path: path.to_owned(), file, salt, generation: 0, end: 0, length: 0 })
+        let (path, salt) = (path.to_owned(), stamp.salt);
+        Ok(Journal { path, file, salt, generation: 0, end: FIRST, length: STEP })
     }
 
     /// One that is there, to be written from its start: [`Journal::start`] comes next.
-    pub(super) fn open(path: &Path, salt: u32) -> Result<Journal, StoreError> {
+    pub(super) fn open(disk: &Disk, path: &Path, salt: u32) -> Result<Journal, StoreError> {
         let mut options = File::options();
         let file = options.read(true).write(true).open(path).map_err(failed("open", path))?;
         let length = file.metadata().map_err(failed("read the length of", path))?.len();
-        Ok(Journal { path: path.to_owned(), file, salt, generation: 0, end: 0, length })
+        // A killed process may have left a length that is not durable yet.
+        disk.sync(&file, path)?;
+        let length = length - length % STEP;
+        Ok(Journal { path: path.to_owned(), file, salt, generation: 0, end: FIRST, length })
     }
 
     /// Begins a turn. All that is in the file must be in a durable checkpoint.
@@ -71,12 +124,13 @@ impl Journal {
         generation: u64,
         limit: u64,
     ) -> Result<(), StoreError> {
-        if self.length > limit.max(STEP).saturating_mul(2) {
+        let limit = limit.max(STEP).next_multiple_of(STEP);
+        if self.length > limit.saturating_mul(2) {
             disk.resize(&self.file, &self.path, limit)?;
             self.length = limit;
         }
         self.generation = generation;
-        self.end = 0;
+        self.end = FIRST;
         Ok(())
     }
 
@@ -90,10 +144,8 @@ impl Journal {
     ) -> Result<(), StoreError> {
         buffer.seal(self.salt, self.generation, previous, seq);
         let end = self.end + buffer.bytes.len() as u64;
-        while self.length < end {
-            let zeros = vec![0; STEP as usize];
-            disk.write_at(&self.file, &self.path, &zeros, self.length)?;
-            self.length += STEP;
+        if self.length < end {
+            self.grow(disk, end)?;
         }
         disk.write_at(&self.file, &self.path, &buffer.bytes, self.end)?;
         disk.sync(&self.file, &self.path)?;
@@ -101,7 +153,23 @@ impl Journal {
         Ok(())
     }
 
-    /// Bytes used in this turn.
+    /// Makes the file reach `end`, durably before any batch does.
+    fn grow(&mut self, disk: &Disk, end: u64) -> Result<(), StoreError> {
+        let zeros = vec![0; STEP as usize];
+        while self.length < end {
+            disk.write_at(&self.file, &self.path, &zeros, self.length)?;
+            self.length += STEP;
+        }
+        disk.sync(&self.file, &self.path)
+    }
+
+    /// An error if the file is no longer what its path names: somebody removed or replaced it,
+    /// and what is written here is lost when the process ends.
+    pub(super) fn check_in_place(&self) -> Result<(), StoreError> {
+        check_in_place(&self.file, &self.path)
+    }
+
+    /// Bytes used in this turn, and by the stamp.
     pub(super) fn used(&self) -> u64 {
         self.end
     }
@@ -176,6 +244,8 @@ pub(super) struct Scan {
     pub(super) batches: Vec<Found>,
     /// Offset, and what is wrong there.
     pub(super) bad: Vec<(u64, &'static str)>,
+    /// The same for the file as a whole, which no power cut explains.
+    pub(super) fault: Option<(u64, String)>,
 }
 
 impl Scan {
@@ -183,8 +253,9 @@ impl Scan {
     pub(super) fn of(path: &Path, salt: u32) -> Result<Scan, StoreError> {
         let file = File::open(path).map_err(failed("open", path))?;
         let length = file.metadata().map_err(failed("read the length of", path))?.len();
+        let fault = fault(&file, path, salt, length)?;
         let (batches, bad) = (Vec::new(), Vec::new());
-        let mut scan = Scan { path: path.to_owned(), file, salt, batches, bad };
+        let mut scan = Scan { path: path.to_owned(), file, salt, batches, bad, fault };
         let mut at = 0;
         while at < length {
             let window = (length - at).min(STEP) as usize;
@@ -239,8 +310,33 @@ impl Scan {
 /// Whether a file holds any batch at all, of whatever store.
 pub(super) fn is_used(path: &Path) -> bool {
     let mut magic = [0; 4];
-    let read = File::open(path).and_then(|file| file.read_exact_at(&mut magic, 0));
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut magic, FIRST));
     read.is_ok() && magic == MAGIC
+}
+
+/// What is wrong with a file of this length as a whole, and where.
+fn fault(
+    file: &File,
+    path: &Path,
+    salt: u32,
+    length: u64,
+) -> Result<Option<(u64, String)>, StoreError> {
+    if length < STEP {
+        let why = format!("it is {length} bytes long, and was at least {STEP}");
+        return Ok(Some((length, why)));
+    }
+    match Stamp::of(path) {
+        None => return Ok(Some((0, "the stamp at its start is lost".to_owned()))),
+        Some(stamp) if stamp.salt != salt => {
+            return Ok(Some((0, "it belongs to another store".to_owned())));
+        }
+        Some(_) => {}
+    }
+    let mut rest = vec![0; (length % STEP) as usize];
+    let start = length - length % STEP;
+    file.read_exact_at(&mut rest, start).map_err(failed("read", path))?;
+    let cut = rest.iter().any(|byte| *byte != 0);
+    Ok(cut.then(|| (length, "it was longer, its end is lost".to_owned())))
 }
 
 /// The records of a payload.

@@ -12,21 +12,28 @@
 //! directory synced; only then are the old files removed. Files with other numbers than CURRENT
 //! names are leftovers of a step that a crash cut short; they are removed at the next start.
 //!
+//! Each journal repeats its salt and its number, so that a start with `--recover` finds its way
+//! where CURRENT is lost (see `search`). That rests on an order: the journals of a generation are
+//! made only when its checkpoint is whole.
+//!
 //! The directory itself is locked (`flock`), so that one process at a time has the store open.
 
+use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::StoreError;
-use super::disk::{Disk, failed, list};
-use super::journal::{self, Journal};
+use super::disk::{Disk, check_in_place, failed, list, removed};
+use super::journal::{self, Journal, Stamp};
+use super::{StoreError, recovery};
 
 /// The format that is written. Formats up to it are read, and rewritten at start; newer ones are
 /// refused.
 pub(super) const FORMAT: u32 = 1;
 
 const TITLE: &str = "foreshadow store";
+const BAD_SUM: &str = "its checksum does not fit";
 
 /// What CURRENT says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,14 +77,20 @@ impl Current {
         let format = format.ok_or("it states no format")?;
         let mut current = Current { format, journal: 0, checkpoint: 0, batch: 0, salt: 0 };
         if format > known {
-            return Ok(current);
+            // Whatever a newer version writes, it ends like this if it has a checksum at all.
+            let sum =
+                text.rsplit_once("crc ").map(|(body, sum)| (crc32c::crc32c(body.as_bytes()), sum));
+            return match sum {
+                Some((want, found)) if format!("{want:08x}\n") != found => Err(BAD_SUM),
+                _ => Ok(current),
+            };
         }
         current.journal = field("journal", 10).ok_or("it states no journal")?;
         current.checkpoint = field("checkpoint", 10).ok_or("it states no checkpoint")?;
         current.batch = field("batch", 10).ok_or("it states no batch")?;
         current.salt = field("salt", 16).ok_or("it states no salt")? as u32;
         if current.to_text() != text {
-            return Err("its checksum does not fit");
+            return Err(BAD_SUM);
         }
         Ok(current)
     }
@@ -89,7 +102,9 @@ pub(super) struct Layout {
     pub(super) disk: Disk,
     /// The format that is written.
     pub(super) format: u32,
-    _lock: File,
+    /// The highest number given out: none comes twice, not even when files were removed.
+    highest: AtomicU64,
+    lock: File,
 }
 
 impl Layout {
@@ -101,12 +116,30 @@ impl Layout {
                 disk.sync_dir(parent)?;
             }
         }
-        Ok(Layout { dir: dir.to_owned(), disk, format, _lock: lock(dir)? })
+        let (dir, lock, highest) = (dir.to_owned(), lock(dir)?, AtomicU64::new(0));
+        Ok(Layout { dir, disk, format, highest, lock })
     }
 
-    /// What is in force; `None` in a directory without a store.
-    pub(super) fn current(&self) -> Result<Option<Current>, StoreError> {
-        read_current(&self.dir, self.format)
+    /// An error if the directory is no longer what its path names.
+    pub(super) fn check_in_place(&self) -> Result<(), StoreError> {
+        check_in_place(&self.lock, &self.dir)
+    }
+
+    /// The same directory made and locked anew, for when it was removed.
+    pub(super) fn renew(&self) -> Result<Layout, StoreError> {
+        let renewed = Layout::lock(&self.dir, self.disk.clone(), self.format)?;
+        renewed.highest.store(self.highest.load(Ordering::Relaxed), Ordering::Relaxed);
+        Ok(renewed)
+    }
+
+    /// An error if CURRENT or the checkpoint that it names is gone. Only while nobody is about to
+    /// put others in force.
+    pub(super) fn check_current(&self) -> Result<(), StoreError> {
+        let path = match read_current(&self.dir, self.format)? {
+            None => self.dir.join("CURRENT"),
+            Some(current) => self.checkpoint(current.checkpoint).join("db"),
+        };
+        if path.exists() { Ok(()) } else { Err(failed("go on with", &path)(removed())) }
     }
 
     /// The paths of the two journals.
@@ -117,7 +150,9 @@ impl Layout {
     /// Makes the two journals that `current` names.
     pub(super) fn create_journals(&self, current: Current) -> Result<[Journal; 2], StoreError> {
         let [a, b] = self.journals(current.journal);
-        let create = |path: &Path| Journal::create(&self.disk, path, current.salt);
+        let Current { format, journal: number, salt, .. } = current;
+        let create =
+            |path: &Path| Journal::create(&self.disk, path, Stamp { format, number, salt });
         Ok([create(&a)?, create(&b)?])
     }
 
@@ -129,7 +164,9 @@ impl Layout {
     /// A number that no file has yet.
     pub(super) fn free_number(&self) -> Result<u64, StoreError> {
         let used = list(&self.dir)?.iter().filter_map(|path| number_of(path)).max();
-        Ok(used.unwrap_or(0) + 1)
+        let used = used.unwrap_or(0).max(self.highest.load(Ordering::Relaxed));
+        self.highest.store(used + 1, Ordering::Relaxed);
+        Ok(used + 1)
     }
 
     /// Writes what [`Layout::activate`] puts in force. All that `next` names must be synced; its
@@ -170,20 +207,31 @@ impl Layout {
         let source = std::io::Error::from(std::io::ErrorKind::DirectoryNotEmpty);
         Err(failed("copy to", &self.dir)(source))
     }
+}
 
-    /// A directory without CURRENT holds no store, unless a journal in it has been written to:
-    /// then CURRENT was lost.
-    pub(super) fn check_empty(&self) -> Result<(), StoreError> {
-        match list(&self.dir)?.into_iter().find(|path| journal::is_used(path)) {
-            None => Ok(()),
-            Some(path) => Err(StoreError::Damaged {
-                path: self.dir.join("CURRENT"),
-                offset: 0,
-                why: format!("it is missing, but {} holds batches", path.display()),
-                last_good: 0,
-            }),
-        }
+/// A directory without CURRENT holds no store, unless a journal or a checkpoint in it has been
+/// written to: then CURRENT was lost.
+pub(super) fn check_empty(dir: &Path) -> Result<(), StoreError> {
+    let ours = |path: &PathBuf| number_of(path).is_some() && !is_aside(path);
+    let used = |path: &PathBuf| journal::is_used(path) || recovery::holds_facts(path);
+    match list(dir)?.into_iter().filter(ours).find(used) {
+        None => Ok(()),
+        Some(path) => Err(StoreError::Damaged {
+            path: dir.join("CURRENT"),
+            offset: 0,
+            why: format!("it is missing, but {} holds leases", path.display()),
+            last_good: 0,
+        }),
     }
+}
+
+/// The numbers of the files of one kind: "journal" or "checkpoint".
+pub(super) fn numbers(dir: &Path, kind: &str) -> Result<BTreeSet<u64>, StoreError> {
+    let of_kind = |path: &&PathBuf| {
+        let name = path.file_name().map(|name| name.as_encoded_bytes());
+        name.is_some_and(|name| name.starts_with(kind.as_bytes()))
+    };
+    Ok(list(dir)?.iter().filter(of_kind).filter_map(|path| number_of(path)).collect())
 }
 
 /// The journals with this number in `dir`.

@@ -7,7 +7,7 @@
 //! * `block`, `checkpoint`: sled behind the journal, and what sled is weak at.
 //! * `worker`: the thread that moves facts from journal to checkpoint.
 //! * `layout`: the files, and how one generation of them takes over from another.
-//! * [`recovery`], `open`: what the files say at start, and how damage is treated.
+//! * [`recovery`], `open`, `search`: what the files say at start, and how damage is treated.
 //! * [`disk_store`]: all of it together.
 //! * [`mem`]: a store in memory with injected failures, for tests of those above.
 //! * [`disk`]: every operation on files, where tests make a disk fail.
@@ -31,6 +31,7 @@ pub mod mem;
 mod open;
 pub mod record;
 pub mod recovery;
+mod search;
 mod worker;
 
 pub use disk_store::{DiskStore, StoreOptions};
@@ -54,8 +55,8 @@ pub trait Store: Send {
     /// Background work (checkpoints, retiring journals), called between commits when idle and at
     /// least once a second. Does not block commits for long.
     ///
-    /// An error says that the checkpoint failed. Commits go on, in journals that grow;
-    /// [`Store::rebuild`] is due. Until then each call is an error.
+    /// An error says that the checkpoint failed, or that files in use were removed. Commits go
+    /// on, in journals that grow; [`Store::rebuild`] is due. Until then each call is an error.
     fn maintain(&mut self) -> Result<(), StoreError>;
 
     /// After a failed commit: write everything anew from memory into new files, so that nothing

@@ -10,6 +10,7 @@ use super::disk_store::{DiskStore, Generation, StoreOptions};
 use super::journal::Journal;
 use super::layout::{self, Current, Layout};
 use super::recovery::{Files, Loaded, Recovery};
+use super::search::Search;
 use super::{Contents, StoreError};
 
 /// A store that is there, being opened.
@@ -17,20 +18,44 @@ pub(super) struct Opening<'a> {
     pub(super) layout: &'a Arc<Layout>,
     pub(super) current: Current,
     pub(super) options: &'a StoreOptions,
+    /// What became of CURRENT, if `current` had to be found without it.
+    pub(super) lost: Option<StoreError>,
 }
 
-impl Opening<'_> {
+impl<'a> Opening<'a> {
+    /// Finds what is in force: what CURRENT says, or with `recover` what it must have said.
+    /// `None` in a directory without a store.
+    pub(super) fn of(
+        layout: &'a Arc<Layout>,
+        options: &'a StoreOptions,
+        recover: bool,
+    ) -> Result<Option<Opening<'a>>, StoreError> {
+        let Layout { dir, disk, format, .. } = &**layout;
+        // Numbers begin at 1, so it is a leftover wherever it is found.
+        let scratch = layout.checkpoint(0);
+        let (format, cache, scratch) = (*format, options.cache_bytes, &scratch);
+        let search = recover.then_some(Search { dir, disk, format, cache, scratch });
+        let found = in_force(dir, format, search)?;
+        Ok(found.map(|(current, lost)| Opening { layout, current, options, lost }))
+    }
+
     /// Reads everything; with `recover`, also says where the damaged files are kept.
     ///
     /// sled writes to its files as soon as it opens them, and makes damage worse. So they are
     /// copied first, and put back if they turn out to be damaged.
-    pub(super) fn load(&self, recover: bool) -> Result<(Loaded, Option<PathBuf>), StoreError> {
-        let Opening { layout, current, options } = self;
+    pub(super) fn load(&mut self, recover: bool) -> Result<(Loaded, Option<PathBuf>), StoreError> {
+        let lost = self.lost.take();
+        let Opening { layout, current, options, .. } = self;
         let (disk, checkpoint) = (&layout.disk, layout.checkpoint(current.checkpoint));
         let journals = layout.journals(current.journal);
         let (salt, batch) = (current.salt, current.batch);
         let (journals, untouched) = (&journals, &*checkpoint);
-        let mut files = Files { checkpoint: &checkpoint, untouched, journals, salt, batch };
+        let files = Files { checkpoint: &checkpoint, untouched, journals, salt, batch };
+        if let Some(lost) = lost {
+            let (mut loaded, kept) = self.salvage(&files)?;
+            loaded.tail.damage.insert(0, lost);
+            return Ok((loaded, kept));
+        }
         let as_found = layout.checkpoint(layout.free_number()?);
         // A disk too full for the copy is no reason not to start.
         let copied = disk.copy(&checkpoint, &as_found).is_ok();
@@ -50,10 +75,15 @@ impl Opening<'_> {
         if !recover || !matches!(e, StoreError::Damaged { .. } | StoreError::Checkpoint { .. }) {
             return Err(e);
         }
-        let kept = self.keep(&files)?;
-        let untouched = kept.join(checkpoint.file_name().unwrap_or_default());
-        files.untouched = &untouched;
-        let loaded = files.load(disk, options.cache_bytes, true)?;
+        self.salvage(&files)
+    }
+
+    /// Keeps the files as they are, then reads what can be read.
+    fn salvage(&self, files: &Files<'_>) -> Result<(Loaded, Option<PathBuf>), StoreError> {
+        let kept = self.keep(files)?;
+        let untouched = kept.join(files.checkpoint.file_name().unwrap_or_default());
+        let files = Files { untouched: &untouched, ..*files };
+        let loaded = files.load(&self.layout.disk, self.options.cache_bytes, true)?;
         Ok((loaded, Some(kept)))
     }
 
@@ -80,10 +110,11 @@ impl Opening<'_> {
         seq: u64,
         generation: u64,
     ) -> Result<DiskStore, StoreError> {
-        let Opening { layout, current, options } = self;
+        let Opening { layout, current, options, .. } = self;
         checkpoint.merge(changes, seq)?;
         let [a, b] = layout.journals(current.journal);
-        let journals = [Journal::open(&a, current.salt)?, Journal::open(&b, current.salt)?];
+        let open = |path: &Path| Journal::open(&layout.disk, path, current.salt);
+        let journals = [open(&a)?, open(&b)?];
         let _ = layout.remove_others(*current);
         let generation =
             Generation { current: *current, journals, checkpoint, number: generation + 1 };
@@ -91,15 +122,40 @@ impl Opening<'_> {
     }
 }
 
+/// What CURRENT says. Where it is damaged or lost, what `search` finds, and why it was needed.
+fn in_force(
+    dir: &Path,
+    known: u32,
+    search: Option<Search<'_>>,
+) -> Result<Option<(Current, Option<StoreError>)>, StoreError> {
+    let lost = match layout::read_current(dir, known) {
+        Ok(Some(current)) => return Ok(Some((current, None))),
+        Ok(None) => match layout::check_empty(dir) {
+            Ok(()) => return Ok(None),
+            Err(e) => e,
+        },
+        Err(e) => e,
+    };
+    match search.filter(|_| matches!(lost, StoreError::Damaged { .. })) {
+        None => Err(lost),
+        Some(search) => match search.run()? {
+            None => Err(lost),
+            Some(found) => Ok(Some((found, Some(lost)))),
+        },
+    }
+}
+
 /// Reads the store in `dir` without changing it, from a copy: for commands while its server does
 /// not run. Refused while one does.
 pub fn open_copy(dir: &Path, recover: bool) -> Result<(Contents, Recovery), StoreError> {
     let _lock = layout::lock(dir)?;
-    let Some(current) = layout::read_current(dir, layout::FORMAT)? else {
+    let (copy, disk, format) = (Scratch::new()?, Disk::default(), layout::FORMAT);
+    let cache = StoreOptions::default().cache_bytes;
+    let scratch = &copy.0.join("search");
+    let search = recover.then_some(Search { dir, disk: &disk, format, cache, scratch });
+    let Some((current, lost)) = in_force(dir, format, search)? else {
         return Err(failed("open a store in", dir)(std::io::ErrorKind::NotFound.into()));
     };
-    let copy = Scratch::new()?;
-    let disk = Disk::default();
     let place = |path: &Path| copy.0.join(path.file_name().unwrap_or_default());
     let checkpoint = layout::checkpoint(dir, current.checkpoint);
     let journals = layout::journals(dir, current.journal);
@@ -115,7 +171,6 @@ pub fn open_copy(dir: &Path, recover: bool) -> Result<(Contents, Recovery), Stor
         salt: current.salt,
         batch: current.batch,
     };
-    let cache = StoreOptions::default().cache_bytes;
     let loaded = files.load(&disk, cache, recover).map_err(|e| e.moved(&copy.0, dir))?;
     let Loaded { contents, tail, checkpoint } = loaded;
     drop(checkpoint);
@@ -123,7 +178,7 @@ pub fn open_copy(dir: &Path, recover: bool) -> Result<(Contents, Recovery), Stor
         seq: contents.seq,
         replayed: tail.replayed,
         torn: tail.torn,
-        lost: tail.damage,
+        lost: lost.into_iter().chain(tail.damage).collect(),
         ..Recovery::default()
     };
     Ok((contents, recovery))

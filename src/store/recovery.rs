@@ -18,7 +18,7 @@ pub struct Recovery {
     pub seq: Seq,
     /// Batches taken from the journals, after the checkpoint.
     pub replayed: u64,
-    /// The file and offset of a batch that was cut short and never acknowledged.
+    /// The file and offset of a last batch that is incomplete or damaged, and was dropped.
     pub torn: Option<(PathBuf, u64)>,
     /// What could not be read; empty unless the store was damaged and opened all the same.
     pub lost: Vec<StoreError>,
@@ -37,7 +37,7 @@ pub(super) struct Tail {
     pub(super) seq: u64,
     /// Batches in `changes`.
     pub(super) replayed: u64,
-    /// The highest generation of any batch.
+    /// The highest generation of any batch; 0 if there is none.
     pub(super) generation: u64,
     /// What ends the tail, if it is not plain emptiness.
     pub(super) torn: Option<(PathBuf, u64)>,
@@ -149,9 +149,14 @@ impl Files<'_> {
         for path in self.journals {
             if path.exists() {
                 scans.push(Scan::of(path, self.salt)?);
-            } else {
-                let (path, why) = (path.clone(), "it is missing".to_owned());
-                tail.damage.push(StoreError::Damaged { path, offset: 0, why, last_good: from });
+            }
+            let fault = match scans.iter().find(|scan| scan.path == *path) {
+                Some(scan) => scan.fault.clone(),
+                None => Some((0, "it is missing".to_owned())),
+            };
+            if let Some((offset, why)) = fault {
+                let path = path.clone();
+                tail.damage.push(StoreError::Damaged { path, offset, why, last_good: from });
             }
         }
         let mut batches: Vec<(&Scan, Found)> =
@@ -245,6 +250,11 @@ fn unreadable(path: &Path, offset: u64, why: &record::RecordError, last_good: u6
     StoreError::Damaged { path: path.to_owned(), offset, why: why.to_string(), last_good }
 }
 
+/// Whether the checkpoint in `dir` holds any fact, as far as its raw bytes say.
+pub(super) fn holds_facts(dir: &Path) -> bool {
+    std::fs::read(dir.join("db")).is_ok_and(|bytes| !salvage(&bytes).is_empty())
+}
+
 /// Blocks by key: the checkpoint that wrote them, and their records.
 type Blocks = BTreeMap<Vec<u8>, (u64, Vec<(u8, Vec<u8>)>)>;
 
@@ -289,8 +299,11 @@ fn block_of(slot: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
     use super::*;
-    use crate::store::journal::{Buffer, Journal};
+    use crate::store::journal::{Buffer, Journal, Stamp};
 
     const SALT: u32 = 0x1234_5678;
     const BATCHES: u64 = 5;
@@ -303,7 +316,10 @@ mod tests {
             let dir = std::env::temp_dir().join(format!("fs-tail-{name}-{}", std::process::id()));
             std::fs::create_dir_all(&dir).unwrap();
             let pair = Pair(["a", "b"].map(|side| dir.join(side)));
-            pair.0.iter().for_each(|path| std::fs::write(path, []).unwrap());
+            let stamp = Stamp { format: 1, number: 1, salt: SALT };
+            for path in &pair.0 {
+                Journal::create(&Disk::default(), path, stamp).unwrap();
+            }
             pair
         }
 
@@ -317,7 +333,7 @@ mod tests {
         /// Writes batches `seqs` from the start of journal `side`.
         fn write(&self, side: usize, generation: u64, seqs: impl Iterator<Item = u64>) {
             let disk = Disk::default();
-            let mut journal = Journal::open(&self.0[side], SALT).unwrap();
+            let mut journal = Journal::open(&disk, &self.0[side], SALT).unwrap();
             journal.start(&disk, generation, 4096).unwrap();
             for seq in seqs {
                 let mut buffer = Buffer::default();
@@ -369,17 +385,21 @@ mod tests {
     }
 
     #[test]
-    fn every_truncation_leaves_a_prefix() {
+    fn every_unwritten_end_leaves_a_prefix_and_every_truncation_is_damage() {
         let pair = Pair::new("cut");
         pair.write(0, 1, 1..=BATCHES);
         let bytes = std::fs::read(&pair.0[0]).unwrap();
         let mut ends = vec![0];
-        for length in 0..=used_bytes(&pair.0[0]) {
-            std::fs::write(&pair.0[0], &bytes[..length]).unwrap();
+        let file = File::options().write(true).open(&pair.0[0]).unwrap();
+        for length in 512..=used_bytes(&pair.0[0]) {
+            file.set_len(length as u64).unwrap();
+            assert_eq!(pair.tail(0).damage.len(), 1, "cut at {length}");
+            file.set_len(bytes.len() as u64).unwrap();
             let tail = pair.tail(0);
             assert!(tail.damage.is_empty(), "{length}: {:?}", tail.damage);
             assert_honest(&tail, &format!("cut at {length}"));
             ends.push(tail.seq);
+            file.write_all_at(&bytes[..(length + 1).min(bytes.len())], 0).unwrap();
         }
         ends.dedup();
         assert_eq!(ends, (0..=BATCHES).collect::<Vec<_>>());
@@ -389,14 +409,14 @@ mod tests {
     fn every_flipped_byte_is_a_prefix_or_damage() {
         let pair = Pair::new("flip");
         pair.write(0, 1, 1..=BATCHES);
-        let mut bytes = std::fs::read(&pair.0[0]).unwrap();
-        bytes.truncate(used_bytes(&pair.0[0]));
+        let file = File::options().read(true).write(true).open(&pair.0[0]).unwrap();
         let (mut torn, mut damaged) = (0, 0);
-        for at in 0..bytes.len() {
-            bytes[at] ^= 0x40;
-            std::fs::write(&pair.0[0], &bytes).unwrap();
-            bytes[at] ^= 0x40;
+        for at in 0..used_bytes(&pair.0[0]) {
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at as u64).unwrap();
+            file.write_all_at(&[byte[0] ^ 0x40], at as u64).unwrap();
             let tail = pair.tail(0);
+            file.write_all_at(&byte, at as u64).unwrap();
             assert_honest(&tail, &format!("flip at {at}"));
             torn += u32::from(tail.damage.is_empty() && tail.seq < BATCHES);
             damaged += u32::from(!tail.damage.is_empty());
@@ -436,13 +456,13 @@ mod tests {
         let pair = Pair::new("hole");
         pair.write(0, 1, 1..=BATCHES);
         let mut bytes = std::fs::read(&pair.0[0]).unwrap();
-        bytes[512..1024].fill(0);
+        bytes[1024..1536].fill(0);
         std::fs::write(&pair.0[0], &bytes).unwrap();
         let tail = pair.tail(0);
         assert_eq!(tail.damage.len(), 1);
         let message = tail.damage[0].to_string();
         assert!(
-            message.contains("byte 512") && message.contains("last good batch is 1"),
+            message.contains("byte 1024") && message.contains("last good batch is 1"),
             "{message}"
         );
     }
@@ -452,9 +472,9 @@ mod tests {
         let outer = Pair::new("outer");
         let inner = Pair::new("inner");
         inner.write(0, 9, 2..=2);
-        let forged = std::fs::read(&inner.0[0]).unwrap()[..512].to_vec();
+        let forged = std::fs::read(&inner.0[0]).unwrap()[512..1024].to_vec();
         let disk = Disk::default();
-        let mut journal = Journal::open(&outer.0[0], SALT ^ 1).unwrap();
+        let mut journal = Journal::open(&disk, &outer.0[0], SALT ^ 1).unwrap();
         journal.start(&disk, 1, 4096).unwrap();
         let mut buffer = Buffer::default();
         buffer.clear();
@@ -464,7 +484,7 @@ mod tests {
         buffer.push(&record);
         journal.append(&disk, 0, 1, &mut buffer).unwrap();
         let mut bytes = std::fs::read(&outer.0[0]).unwrap();
-        bytes[3] ^= 1;
+        bytes[515] ^= 1;
         std::fs::write(&outer.0[0], &bytes).unwrap();
         let scan = Scan::of(&outer.0[0], SALT ^ 1).unwrap();
         assert!(scan.batches.is_empty());

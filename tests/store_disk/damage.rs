@@ -47,11 +47,11 @@ fn a_damaged_journal_is_named_and_kept_and_recovered_on_request() {
     let model = filled(&place);
     let path = place.store().join("journal-1.a");
     // The eleventh batch after the checkpoint, in its payload.
-    flip(&path, 10 * 512 + 100);
+    flip(&path, 11 * 512 + 100);
     let before = snapshot(&place.store());
     let error = DiskStore::open(&place.store(), &lazy(), false).map(drop).unwrap_err();
     let message = error.to_string();
-    assert!(message.contains("journal-1.a") && message.contains("byte 5120"), "{message}");
+    assert!(message.contains("journal-1.a") && message.contains("byte 5632"), "{message}");
     assert!(message.ends_with("last good batch is 70"), "{message}");
     assert!(snapshot(&place.store()) == before, "the files stay as they are");
     assert!(open_copy(&place.store(), false).is_err());
@@ -175,14 +175,11 @@ fn a_lost_file_is_damage() {
         std::fs::remove_file(place.store().join(lost)).unwrap();
         let error = DiskStore::open(&place.store(), &lazy(), false).map(drop).unwrap_err();
         assert!(matches!(error, StoreError::Damaged { .. }), "{lost}: {error}");
-        if lost != "CURRENT" {
-            let (store, contents, recovery) =
-                DiskStore::open(&place.store(), &lazy(), true).unwrap();
-            drop(store);
-            assert!(!recovery.lost.is_empty() && recovery.kept.is_some(), "{lost}");
-            if lost.ends_with("conf") {
-                assert_eq!(Model::of(&contents), model);
-            }
+        let (store, contents, recovery) = DiskStore::open(&place.store(), &lazy(), true).unwrap();
+        drop(store);
+        assert!(!recovery.lost.is_empty() && recovery.kept.is_some(), "{lost}");
+        if lost.ends_with("conf") || lost == "CURRENT" {
+            assert_eq!(Model::of(&contents), model, "{lost}");
         }
     }
 }
@@ -207,15 +204,129 @@ fn a_damaged_or_newer_current_is_refused() {
     }
 }
 
+/// Everything else is whole: CURRENT costs nothing, whatever became of it.
+#[test]
+fn a_damaged_current_is_recovered_without_loss() {
+    let place = Place::new("current-recover");
+    let model = filled(&place);
+    let path = place.store().join("CURRENT");
+    let text = std::fs::read(&path).unwrap();
+    let mut cases: Vec<Vec<u8>> = vec![Vec::new(), vec![0; text.len()], text[..30].to_vec()];
+    for at in [0, 24, 34, text.len() - 3] {
+        let mut flipped = text.clone();
+        flipped[at] ^= 1;
+        cases.push(flipped);
+    }
+    let whole = place.0.join("whole");
+    copy(&place.store(), &whole);
+    for (i, damaged) in cases.iter().enumerate() {
+        std::fs::remove_dir_all(place.store()).unwrap();
+        copy(&whole, &place.store());
+        std::fs::write(&path, damaged).unwrap();
+        let error = DiskStore::open(&place.store(), &lazy(), false).map(drop).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "case {i}: {error}");
+        let (copied, told) = open_copy(&place.store(), true).unwrap();
+        assert!(told.lost[0].to_string().contains("CURRENT"));
+        let (store, contents, recovery) = DiskStore::open(&place.store(), &lazy(), true).unwrap();
+        drop(store);
+        assert_eq!(Model::of(&copied), model, "case {i}");
+        assert_eq!(Model::of(&contents), model, "case {i}");
+        assert!(recovery.lost.len() == 1, "case {i}: {:?}", recovery.lost);
+        assert!(recovery.lost[0].to_string().contains("CURRENT"), "case {i}");
+        assert_eq!(std::fs::read(recovery.kept.unwrap().join("CURRENT")).unwrap(), *damaged);
+        assert_eq!(reopened(&place.store()), model, "case {i}");
+    }
+}
+
+/// Leftovers of the generation before, and a half-written copy, lie beside what was in force.
+#[test]
+fn the_newest_consistent_files_are_found_without_current() {
+    let place = Place::new("current-newest");
+    let mut model = filled(&place);
+    let old = place.0.join("old");
+    copy(&place.store(), &old);
+    let (mut store, _) = open(&place.store(), &lazy());
+    store.rebuild(&model.contents()).unwrap();
+    commit_some(&mut store, &mut model, 101..=120);
+    drop(store);
+    std::fs::remove_file(place.store().join("CURRENT")).unwrap();
+    for name in ["journal-1.a", "journal-1.b"] {
+        std::fs::copy(old.join(name), place.store().join(name)).unwrap();
+    }
+    copy(&old.join("checkpoint-1"), &place.store().join("checkpoint-1"));
+    copy(&old.join("checkpoint-1"), &place.store().join("checkpoint-90"));
+    std::fs::write(place.store().join("checkpoint-90/db"), [0; 5000]).unwrap();
+    let (store, contents, recovery) = DiskStore::open(&place.store(), &lazy(), true).unwrap();
+    drop(store);
+    assert_eq!(Model::of(&contents), model);
+    assert_eq!(recovery.lost.len(), 1, "{:?}", recovery.lost);
+    assert_eq!(reopened(&place.store()), model);
+}
+
+/// With the batches in it gone, nothing else tells an emptied journal from one not yet written.
+#[test]
+fn an_emptied_journal_is_damage_and_a_new_one_is_not() {
+    let place = Place::new("emptied");
+    let (store, _) = open(&place.store(), &lazy());
+    drop(store);
+    let new = place.0.join("new");
+    copy(&place.store(), &new);
+    assert_eq!(reopened(&new), Model::default());
+    let roomy = foreshadow::store::StoreOptions { journal_bytes: 4 << 20, ..lazy() };
+    let (mut store, _) = open(&place.store(), &roomy);
+    let mut model = Model::default();
+    commit_some(&mut store, &mut model, 1..=3000);
+    drop(store);
+    let path = place.store().join("journal-1.a");
+    let bytes = std::fs::read(&path).unwrap();
+    assert!(bytes.len() == 2 << 20, "{}", bytes.len());
+    let zeroed = vec![0; bytes.len()];
+    let cut = |length: usize| &bytes[..length];
+    // At the ends of batches: the shorter chain is without fault.
+    for left in [&zeroed[..], cut(0), cut(512), cut(512 * 11), cut((1 << 20) + 512 * 7)] {
+        std::fs::write(&path, left).unwrap();
+        let case = format!("{} bytes left", left.len());
+        let error = DiskStore::open(&place.store(), &lazy(), false).map(drop).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{case}: {error}");
+        assert!(error.to_string().contains("journal-1.a"), "{case}: {error}");
+        let (contents, recovery) = open_copy(&place.store(), true).unwrap();
+        assert!(!recovery.lost.is_empty() && contents.seq.0 < 3000, "{case}");
+    }
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(reopened(&place.store()), model);
+}
+
+/// sled's settings: not text, or not its own.
+#[test]
+fn damaged_settings_of_sled_are_named_and_recovered() {
+    for (at, byte) in [(3, 0xff), (15, b'7'), (2, b'!')] {
+        let place = Place::new("conf");
+        let model = filled(&place);
+        let path = place.store().join("checkpoint-1/conf");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[at] = byte;
+        std::fs::write(&path, bytes).unwrap();
+        let error = DiskStore::open(&place.store(), &lazy(), false).map(drop).unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Damaged { path: named, .. } if *named == path),
+            "byte {at}: {error}"
+        );
+        let (store, contents, recovery) = DiskStore::open(&place.store(), &lazy(), true).unwrap();
+        drop(store);
+        assert!(recovery.lost[0].to_string().contains("conf"), "byte {at}: {:?}", recovery.lost);
+        assert!(Model::of(&contents) == model, "byte {at}: something is missing");
+    }
+}
+
 /// What a power cut leaves of the last batch: it was never acknowledged, and is dropped.
 #[test]
 fn a_torn_tail_opens_unaided_and_is_told() {
     let place = Place::new("torn");
     filled(&place);
     let path = place.store().join("journal-1.a");
-    flip(&path, 39 * 512 + 60);
+    flip(&path, 40 * 512 + 60);
     let (store, contents, recovery) = DiskStore::open(&place.store(), &lazy(), false).unwrap();
     drop(store);
     assert_eq!((contents.seq.0, recovery.replayed), (99, 39));
-    assert_eq!(recovery.torn, Some((path, 39 * 512)));
+    assert_eq!(recovery.torn, Some((path, 40 * 512)));
 }

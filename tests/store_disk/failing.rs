@@ -160,6 +160,41 @@ fn a_failed_checkpoint_stops_no_commit() {
     }
 }
 
+/// Files removed or replaced under a running store: maintenance notices, and a rebuild writes
+/// all of them anew, and the directory too.
+#[test]
+fn removed_files_are_noticed_and_written_anew() {
+    for removed in ["journal-1.a", "journal-1.b", "CURRENT", "checkpoint-1", "", "replaced"] {
+        let place = Place::new("removed");
+        let (mut store, _) = open(&place.store(), &lazy());
+        let mut model = Model::default();
+        commit_some(&mut store, &mut model, 1..=20);
+        store.maintain().unwrap();
+        let path = place.store().join(removed);
+        if removed == "replaced" {
+            let aside = place.0.join("aside");
+            copy(&place.store(), &aside);
+            std::fs::remove_dir_all(place.store()).unwrap();
+            std::fs::rename(aside, place.store()).unwrap();
+        } else if path.is_dir() {
+            std::fs::remove_dir_all(path).unwrap();
+        } else {
+            std::fs::remove_file(path).unwrap();
+        }
+        let noticed = store.maintain();
+        assert!(noticed.is_err(), "{removed:?} was not missed");
+        assert!(store.maintain().is_err(), "each call is an error until a rebuild");
+        commit_some(&mut store, &mut model, 21..=25);
+        store.rebuild(&model.contents()).unwrap();
+        store.maintain().unwrap();
+        commit_some(&mut store, &mut model, 26..=30);
+        let other = DiskStore::open(&place.store(), &lazy(), false).map(drop);
+        assert!(matches!(other, Err(StoreError::Locked { .. })), "{other:?}");
+        drop(store);
+        assert_eq!(reopened(&place.store()), model, "{removed:?}");
+    }
+}
+
 /// A merge fails while a rebuild waits for it, and then the rebuild fails too: what only the
 /// journals hold must not be written over.
 #[test]
