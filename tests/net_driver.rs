@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 
-use foreshadow::base::{Mac, Timestamp};
+use foreshadow::base::Mac;
 use foreshadow::config::{self, Policy};
 use foreshadow::daemon::clock::Clock;
 use foreshadow::daemon::counters::Counters;
@@ -343,7 +343,7 @@ impl Server {
             store,
             meta: BTreeMap::new(),
             last: Seq(0),
-            clock: Clock::start(&BTreeMap::new(), Timestamp(0)),
+            clock: Clock::start(&BTreeMap::new(), &[]),
             events: sender,
         });
         Server { handle: handle.expect("driver"), events, policy: Arc::clone(policy) }

@@ -49,10 +49,12 @@ macro_rules! scenarios {
 
 scenarios! {
     adoption affinity boot_chain bootp choice classes clones declines destinations exhaustion
-    foreign_servers hostile_client_id_empty hostile_flood hostile_foreign_decline
+    foreign_servers hostile_client_id_empty hostile_flood hostile_forged_adoption
+    hostile_forged_arp hostile_foreign_decline
     hostile_foreign_release hostile_hlen hostile_hostname hostile_no_subnet hostile_own_address
+    hostile_names hostile_other_port hostile_reserved_clone hostile_unproven_select
     hostile_pool_removed hostile_short_relayed hostile_subnet_deleted identity inform options
-    rapid_commit relays reservations states store_failure times verifier
+    rapid_commit relay_links relays reservations states store_failure times verifier
 }
 
 #[test]

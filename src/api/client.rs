@@ -35,6 +35,14 @@ pub enum ClientError {
         /// What the system said.
         source: io::Error,
     },
+    /// Somebody may listen; we may not ask.
+    #[error(
+        "control socket {path}: permission denied: it is for root, the server's user and its group"
+    )]
+    Denied {
+        /// The socket.
+        path: PathBuf,
+    },
     /// The server says no.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -59,6 +67,7 @@ impl Client {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                     ClientError::NotRunning { path, source }
                 }
+                io::ErrorKind::PermissionDenied => ClientError::Denied { path },
                 _ => ClientError::Connect { path, source },
             }
         };

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::base::addr::{parse_hex, write_hex};
+use crate::base::name::clean_hostname;
 use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
 use crate::config::Policy;
 use crate::config::policy::{Identity, Network};
@@ -235,8 +236,8 @@ impl LeaseView {
             None => None,
         };
         Ok(Details {
-            // A name that DNS would not take is dropped; its lease is not.
-            hostname: self.hostname.as_deref().and_then(crate::import::hostname),
+            // Cleaned as one from the wire is.
+            hostname: self.hostname.as_deref().and_then(|name| clean_hostname(name.as_bytes())),
             account: self.account.as_deref().map(Into::into),
             circuit_id: bytes("circuit_id", &self.circuit_id)?,
             remote_id: bytes("remote_id", &self.remote_id)?,

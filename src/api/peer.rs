@@ -43,15 +43,28 @@ impl Peer {
     }
 }
 
-/// Whether user `uid` is listed as a member of group `gid` (passwd(5), group(5)).
-fn is_member(uid: u32, gid: u32, passwd: &str, group: &str) -> bool {
-    let id = |text: Option<&str>| text.and_then(|text| text.parse::<u32>().ok());
-    let user = passwd.lines().find_map(|line| {
+/// The name of a user, else its number.
+pub fn user_name(uid: u32) -> String {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    name_of(uid, &passwd).map_or_else(|| format!("number {uid}"), str::to_owned)
+}
+
+/// The name of user `uid` (passwd(5)).
+fn name_of(uid: u32, passwd: &str) -> Option<&str> {
+    passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
         (id(fields.nth(1)) == Some(uid)).then_some(name)
-    });
-    let Some(user) = user else { return false };
+    })
+}
+
+fn id(text: Option<&str>) -> Option<u32> {
+    text?.parse().ok()
+}
+
+/// Whether user `uid` is listed as a member of group `gid` (passwd(5), group(5)).
+fn is_member(uid: u32, gid: u32, passwd: &str, group: &str) -> bool {
+    let Some(user) = name_of(uid, passwd) else { return false };
     group.lines().any(|line| {
         let mut fields = line.split(':');
         id(fields.nth(2)) == Some(gid)

@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::future::Future;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, Sleep};
 
@@ -46,26 +47,50 @@ pub struct Hub {
 /// The running control socket; stops when dropped.
 #[derive(Debug)]
 pub struct Server {
-    path: PathBuf,
+    _file: SocketFile,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Server {
-    /// Binds `path` and serves it on a new thread.
+/// A control socket that is bound: whoever connects waits until it is served.
+#[derive(Debug)]
+pub struct Bound {
+    listener: UnixListener,
+    file: SocketFile,
+}
+
+impl Bound {
+    /// Binds `path`.
     ///
     /// A socket that a dead server left behind is replaced; one that answers is an error.
-    pub fn start(path: &Path, hub: Hub) -> io::Result<Server> {
+    pub fn new(path: &Path) -> io::Result<Bound> {
+        let listener = bind(path)?;
+        Ok(Bound { listener, file: SocketFile(path.to_owned()) })
+    }
+
+    /// Serves it on a new thread.
+    pub fn serve(self, hub: Hub) -> io::Result<Server> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let Bound { listener, file } = self;
         let listener = {
             let _context = runtime.enter();
-            bind(path)?
+            tokio::net::UnixListener::from_std(listener)?
         };
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || runtime.block_on(serve(listener, hub, stopped)))?;
-        Ok(Server { path: path.to_owned(), stop: Some(stop), thread: Some(thread) })
+        Ok(Server { _file: file, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+/// A socket's file, gone when dropped.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
     }
 }
 
@@ -75,11 +100,10 @@ impl Drop for Server {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        let _ = fs::remove_file(&self.path);
     }
 }
 
-async fn serve(listener: UnixListener, hub: Hub, mut stopped: oneshot::Receiver<()>) {
+async fn serve(listener: tokio::net::UnixListener, hub: Hub, mut stopped: oneshot::Receiver<()>) {
     let listener = Bounded { listener, slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)) };
     let service = routes::router(Arc::new(hub)).into_make_service_with_connect_info::<Caller>();
     let (tell, told) = oneshot::channel::<()>();
@@ -98,28 +122,26 @@ async fn serve(listener: UnixListener, hub: Hub, mut stopped: oneshot::Receiver<
 /// A listening socket at `path` that never exists with other permissions than 0660.
 fn bind(path: &Path) -> io::Result<UnixListener> {
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        let why = format!("{}: another server answers on this socket", path.display());
+        let why = "another server answers on this socket";
         return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
     }
     let mut unready = path.as_os_str().to_owned();
     unready.push(".new");
     let unready = PathBuf::from(unready);
-    let named = |error: io::Error| {
-        io::Error::new(error.kind(), format!("control socket {}: {error}", path.display()))
-    };
     match fs::remove_file(&unready) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(named(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(&unready).map_err(named)?;
-    fs::set_permissions(&unready, Permissions::from_mode(0o660)).map_err(named)?;
-    fs::rename(&unready, path).map_err(named)?;
+    let listener = UnixListener::bind(&unready)?;
+    listener.set_nonblocking(true)?;
+    fs::set_permissions(&unready, Permissions::from_mode(0o660))?;
+    fs::rename(&unready, path)?;
     Ok(listener)
 }
 
 /// Accepts only as many connections as there are slots.
 struct Bounded {
-    listener: UnixListener,
+    listener: tokio::net::UnixListener,
     slots: Arc<Semaphore>,
 }
 

@@ -18,10 +18,7 @@ pub(super) fn check(args: &Check, out: &mut Output) -> Result<(), Failure> {
     if !loaded.drawn.is_empty() {
         out.drawn(&loaded.drawn);
     }
-    let networks = match loaded.policy.networks.len() {
-        1 => "1 network".to_owned(),
-        several => format!("{several} networks"),
-    };
+    let networks = parts::count(loaded.policy.networks.len(), "network");
     Ok(writeln!(out, "{}: {networks}, no faults", args.file.display())?)
 }
 
@@ -35,8 +32,8 @@ fn check_json(args: &Check, out: &mut Output) -> Result<(), Failure> {
     match list.iter().filter(|fault| fault.severity == Severity::Error).count() {
         0 => Ok(()),
         errors => {
-            let path = args.file.display();
-            Err(Failure::says(Exit::Config, format!("{path}: {errors} errors")))
+            let (path, errors) = (args.file.display(), parts::count(errors, "error"));
+            Err(Failure::says(Exit::Config, format!("{path}: {errors}")))
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::api::view::{ReloadView, StatusView};
 use super::args;
 use super::exit::Failure;
 use super::output::{Output, Safe};
+use super::parts;
 use super::source::{self, Access, Source};
 use super::table::{Table, Tone};
 
@@ -60,7 +61,7 @@ pub(super) fn status(args: &args::Status, out: &mut Output) -> Result<(), Failur
     }
     let colour = out.colour();
     table.write(out, colour)?;
-    counts("packets", &status.packets, out)?;
+    counts("counted", &status.packets, out)?;
     counts("dropped", &status.dropped, out)
 }
 
@@ -90,7 +91,7 @@ pub(super) fn reload(args: &args::Reload, out: &mut Output) -> Result<(), Failur
     for warning in &done.warnings {
         out.note(format!("warning: {warning}"));
     }
-    Ok(writeln!(out, "reloaded: {} networks", done.networks)?)
+    Ok(writeln!(out, "reloaded: {}", parts::count(done.networks, "network"))?)
 }
 
 /// Copies the store into a new directory.

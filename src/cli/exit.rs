@@ -70,10 +70,20 @@ impl Failure {
     }
 }
 
-/// `cause: its cause: ...`, or the text as drawn.
+/// `what: its cause: ...`, where a cause that was named already is not named again; or the text
+/// as drawn.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.drawn { write!(f, "{}", self.error) } else { write!(f, "{:#}", self.error) }
+        let mut said = self.error.to_string();
+        write!(f, "{said}")?;
+        for cause in self.error.chain().skip(1).filter(|_| !self.drawn) {
+            let cause = cause.to_string();
+            if !said.ends_with(&cause) {
+                write!(f, ": {cause}")?;
+                said = cause;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -86,5 +96,23 @@ impl From<anyhow::Error> for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
         Failure::new(Exit::Failed, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_is_named_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("open /x: {source}")]
+        struct Open {
+            source: io::Error,
+        }
+        let inner = || Open { source: io::Error::other("no such device") };
+        let failure = Failure::new(Exit::Failed, anyhow::Error::new(inner()).context("backup"));
+        assert_eq!(failure.to_string(), "backup: open /x: no such device");
+        assert_eq!(Failure::new(Exit::Failed, inner()).to_string(), "open /x: no such device");
     }
 }

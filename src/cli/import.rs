@@ -48,7 +48,7 @@ fn read(path: &Path) -> Result<String, Failure> {
         return Err(Failure::says(Exit::Failed, text));
     }
     let bytes = fs::read(path).with_context(named)?;
-    // Host names from the wire may be no UTF-8; such a name is dropped, its lease is not.
+    // Host names from the wire may be no UTF-8; they are cleaned, and their leases kept.
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use anyhow::Context;
+
 use crate::config::{self, Fault, Policy};
 use crate::daemon::serve::{self, Serve};
 use crate::store::{self, Contents, DiskStore, Store, StoreError};
@@ -41,6 +43,11 @@ fn interfaces() -> Vec<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
+/// `1 network`, `2 networks`.
+pub(super) fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// What the store of a stopped server holds, from a copy.
 pub(super) fn open_copy(policy: &Policy) -> Result<Contents, Failure> {
     let (contents, _) = store::open_copy(&serve::store_dir(policy), false)?;
@@ -49,6 +56,8 @@ pub(super) fn open_copy(policy: &Policy) -> Result<Contents, Failure> {
 
 /// The store of a stopped server, locked against its start.
 pub(super) fn open_store(policy: &Policy) -> Result<(Box<dyn Store>, Contents), Failure> {
+    let dir = &policy.server.state_dir;
+    std::fs::create_dir_all(dir).with_context(|| format!("state_dir {}", dir.display()))?;
     let options = serve::store_options(policy);
     let (store, contents, _) = DiskStore::open(&serve::store_dir(policy), &options, false)?;
     Ok((Box::new(store), contents))
@@ -58,7 +67,9 @@ pub(super) fn open_store(policy: &Policy) -> Result<(Box<dyn Store>, Contents), 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         let exit = match error {
-            StoreError::Damaged { .. } | StoreError::Newer { .. } => Exit::Store,
+            StoreError::Damaged { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Checkpoint { .. } => Exit::Store,
             _ => Exit::Failed,
         };
         Failure::new(exit, error)

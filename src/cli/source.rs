@@ -58,9 +58,9 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Failure {
         match error {
             ClientError::Refused(refusal) => refusal.into(),
-            ClientError::NotRunning { .. } | ClientError::Connect { .. } => {
-                Failure::new(Exit::Unreachable, error)
-            }
+            ClientError::NotRunning { .. }
+            | ClientError::Connect { .. }
+            | ClientError::Denied { .. } => Failure::new(Exit::Unreachable, error),
             ClientError::Broken(_) => Failure::new(Exit::Failed, error),
         }
     }

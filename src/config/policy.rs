@@ -415,8 +415,12 @@ impl Network {
 
     /// Whether a subnet is on the link itself, and not one that only relays reach.
     pub fn is_local(&self, prefix: Prefix4) -> bool {
-        let relayed = self.relays.iter().any(|r| r.range().overlaps(&prefix.range()));
-        !relayed && !self.interfaces.is_empty()
+        !self.has_relays_in(prefix) && !self.interfaces.is_empty()
+    }
+
+    /// Whether believed relays can live in a subnet: then it is a link of its own.
+    pub fn has_relays_in(&self, prefix: Prefix4) -> bool {
+        self.relays.iter().any(|r| r.range().overlaps(&prefix.range()))
     }
 
     /// Whether relays at `giaddr` are believed for this network.

@@ -6,19 +6,29 @@
 //! - Restart in the same boot: the stored offset goes on, so elapsed time is exact.
 //! - Restart in another boot: the wall clock says how long the machine was off. It may be wrong
 //!   then (no battery, no time server yet), so it is never taken to be before the last time in
-//!   the store, and it is not *trusted* until the kernel calls it synchronised or [`GRACE`] has
-//!   passed. Until then nothing expires: an address goes to its last owner only.
+//!   the store, and it is not *trusted* until it is called synchronised or [`GRACE`] has passed.
+//!   Until then nothing expires: an address goes to its last owner only.
+//! - A wall clock that was ahead when we started, and was set back since, has put our time ahead.
+//!   Trusted now, it would end leases early. But who renews gets a lease by our time: once the
+//!   longest lease of before has had its length, nobody is left whom the error could hurt.
+//!
+//! Synchronised is what the kernel calls so (chrony, ntpd, systemd-timesyncd), or what
+//! systemd-timesyncd says in [`TIMESYNC`]: a hardened unit may not ask the kernel.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::base::{Span, Timestamp};
+use crate::lease::{Lease, State};
 use crate::net::sys;
 
 /// The name of the stored fact.
 pub const META: &str = "clock";
 /// How long an unsynchronised clock is doubted after a boot.
 pub const GRACE: Span = Span::from_secs(600);
+/// Where systemd-timesyncd says that it has set the clock since boot.
+pub const TIMESYNC: &str = "/run/systemd/timesync/synchronized";
 /// How far our time may be ahead of a synchronised wall clock and still count as right.
 const AHEAD_MAX: Span = Span::from_secs(60);
 
@@ -37,6 +47,10 @@ pub struct Clock {
     trusted: bool,
     /// Boot clock at start, in milliseconds.
     started: u64,
+    /// After how long every lease that was there at start is over, or renewed by our time.
+    outlived: Span,
+    /// The time is later than the last one in the store because the wall clock said so.
+    by_wall: bool,
 }
 
 /// What the outside says about time, so that tests can say it.
@@ -49,22 +63,26 @@ struct Reading {
 }
 
 impl Clock {
-    /// Starts the clock. `meta` is what the store held, `last` the latest time in its leases.
-    pub fn start(meta: &BTreeMap<Box<str>, Box<[u8]>>, last: Timestamp) -> Clock {
-        Clock::start_at(&read_outside(), meta.get(META).and_then(|bytes| Saved::read(bytes)), last)
+    /// Starts the clock. `meta` and `leases` are what the store held.
+    pub fn start(meta: &BTreeMap<Box<str>, Box<[u8]>>, leases: &[Lease]) -> Clock {
+        let saved = meta.get(META).and_then(|bytes| Saved::read(bytes));
+        Clock::start_at(&read_outside(), saved, Past::of(leases))
     }
 
-    fn start_at(outside: &Reading, saved: Option<Saved>, last: Timestamp) -> Clock {
+    fn start_at(outside: &Reading, saved: Option<Saved>, past: Past) -> Clock {
         let (boot_id, started) = (outside.boot_id.clone(), outside.boot_ms);
+        let outlived = past.longest.max(GRACE);
         if let Some(saved) = saved.as_ref().filter(|s| s.boot_id == outside.boot_id) {
             let trusted = saved.trusted || outside.synchronised;
-            return Clock { offset: saved.offset, boot_id, trusted, started };
+            let offset = saved.offset;
+            return Clock { offset, boot_id, trusted, started, outlived, by_wall: true };
         }
-        let last = saved.map_or(last, |s| last.max(s.last)).0;
+        let last = saved.map_or(past.last, |s| past.last.max(s.last)).0;
         let now = outside.wall_ms.max(last);
         // Without a past nothing can expire wrongly.
         let trusted = last == 0 || (outside.synchronised && outside.wall_ms >= last);
-        Clock { offset: now.saturating_sub(outside.boot_ms), boot_id, trusted, started }
+        let offset = now.saturating_sub(outside.boot_ms);
+        Clock { offset, boot_id, trusted, started, outlived, by_wall: now > last }
     }
 
     /// The present moment.
@@ -93,16 +111,42 @@ impl Clock {
 
     fn judge(&mut self, outside: &Reading) {
         let now = outside.boot_ms.saturating_add(self.offset);
-        // Were we started by a wall clock far ahead, trust would end every lease at once.
-        let not_ahead = now <= outside.wall_ms.saturating_add(AHEAD_MAX.0);
-        let waited = outside.boot_ms.saturating_sub(self.started) >= GRACE.0;
-        self.trusted = not_ahead && (outside.synchronised || waited);
+        let ahead = now > outside.wall_ms.saturating_add(AHEAD_MAX.0);
+        let waited = Span::from_ms(outside.boot_ms.saturating_sub(self.started));
+        self.trusted = match (ahead, self.by_wall) {
+            (false, _) => outside.synchronised || waited >= GRACE,
+            // By the store: its leases are of the same time as ours, whatever the wall clock says.
+            (true, false) => waited >= GRACE,
+            (true, true) => waited >= self.outlived,
+        };
     }
 
     /// What to store under [`META`], now and then and at the end.
     pub fn save(&self) -> Box<[u8]> {
         let (offset, last, trusted) = (self.offset, self.now().0, u8::from(self.trusted));
         format!("{} {offset} {last} {trusted}", self.boot_id).into_bytes().into()
+    }
+}
+
+/// What the leases in the store say about time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Past {
+    /// The latest moment at which one of them was written.
+    last: Timestamp,
+    /// The length of the longest that ends at all.
+    longest: Span,
+}
+
+impl Past {
+    fn of(leases: &[Lease]) -> Past {
+        let mut past = Past::default();
+        for lease in leases {
+            past.last = past.last.max(lease.updated);
+            if lease.state == State::Leased && lease.until != Timestamp::NEVER {
+                past.longest = past.longest.max(lease.until.since(lease.updated));
+            }
+        }
+        past
     }
 }
 
@@ -137,7 +181,8 @@ fn read_outside() -> Reading {
             "" => format!("unknown-{wall_ms}-{boot_ms}").into(),
             id => id.into(),
         },
-        synchronised: sys::wall_clock_is_synchronised().unwrap_or(false),
+        synchronised: sys::wall_clock_is_synchronised().unwrap_or(false)
+            || Path::new(TIMESYNC).exists(),
     }
 }
 
@@ -160,51 +205,103 @@ mod tests {
         Some(Saved { last: Timestamp(last), ..saved })
     }
 
+    fn past(last: u64) -> Past {
+        Past { last: Timestamp(last), longest: Span::from_ms(2 * HOUR) }
+    }
+
     fn now(clock: &Clock, boot_ms: u64) -> u64 {
         clock.offset + boot_ms
     }
 
     #[test]
     fn a_restart_in_the_same_boot_is_exact_whatever_the_wall_clock_did() {
-        let first = Clock::start_at(&outside("a", 1000, 50 * HOUR, true), None, Timestamp(0));
+        let first = Clock::start_at(&outside("a", 1000, 50 * HOUR, true), None, past(0));
         assert_eq!(now(&first, 1000), 50 * HOUR);
         let stepped = outside("a", 61_000, 90 * HOUR, true);
-        let again = Clock::start_at(&stepped, saved(&first, 50 * HOUR), Timestamp(0));
+        let again = Clock::start_at(&stepped, saved(&first, 50 * HOUR), past(0));
         assert_eq!(now(&again, 61_000), 50 * HOUR + 60_000);
         assert!(again.trusted);
     }
 
     #[test]
     fn another_boot_takes_the_wall_clock_but_never_goes_back() {
-        let first = Clock::start_at(&outside("a", 1000, 50 * HOUR, true), None, Timestamp(0));
-        let past = saved(&first, 51 * HOUR);
-        let later = Clock::start_at(&outside("b", 5, 60 * HOUR, true), past, Timestamp(0));
+        let first = Clock::start_at(&outside("a", 1000, 50 * HOUR, true), None, past(0));
+        let then = saved(&first, 51 * HOUR);
+        let later = Clock::start_at(&outside("b", 5, 60 * HOUR, true), then, past(0));
         assert_eq!((now(&later, 5), later.trusted), (60 * HOUR, true));
-        let past = saved(&first, 51 * HOUR);
-        let reset = Clock::start_at(&outside("b", 5, 0, false), past, Timestamp(52 * HOUR));
+        let then = saved(&first, 51 * HOUR);
+        let reset = Clock::start_at(&outside("b", 5, 0, false), then, past(52 * HOUR));
         assert_eq!((now(&reset, 5), reset.trusted), (52 * HOUR, false), "leases know it better");
+    }
+
+    /// What `clock` thinks after `boot_ms` of its boot.
+    fn trusts(clock: &mut Clock, boot_ms: u64, wall_ms: u64, synchronised: bool) -> bool {
+        clock.judge(&outside("b", boot_ms, wall_ms, synchronised));
+        clock.trusted
     }
 
     #[test]
     fn trust_comes_with_synchronisation_or_patience() {
-        let start =
-            |wall| Clock::start_at(&outside("b", 0, wall, false), None, Timestamp(10 * HOUR));
+        let start = |wall| Clock::start_at(&outside("b", 0, wall, false), None, past(10 * HOUR));
         let mut clock = start(11 * HOUR);
-        clock.judge(&outside("b", 1000, 11 * HOUR, false));
-        assert!(!clock.trusted);
-        clock.judge(&outside("b", 1000, 11 * HOUR, true));
-        assert!(clock.trusted);
+        assert!(!trusts(&mut clock, 1000, 11 * HOUR, false));
+        assert!(trusts(&mut clock, 1000, 11 * HOUR, true));
         let mut patient = start(11 * HOUR);
-        patient.judge(&outside("b", GRACE.0, 11 * HOUR + GRACE.0, false));
-        assert!(patient.trusted);
-        let mut ahead = start(99_999 * HOUR);
-        ahead.judge(&outside("b", 1000, 11 * HOUR, true));
-        assert!(!ahead.trusted, "started by a wall clock that was far ahead");
+        assert!(!trusts(&mut patient, GRACE.0 - 1, 11 * HOUR + GRACE.0, false));
+        assert!(trusts(&mut patient, GRACE.0, 11 * HOUR + GRACE.0, false));
+    }
+
+    /// The wall clock was ahead at start, by minutes or by years, and was set right since.
+    #[test]
+    fn a_clock_that_was_ahead_waits_until_the_leases_of_before_are_over() {
+        for ahead in [2 * 60_000, 99_999 * HOUR] {
+            let wall = 11 * HOUR;
+            let start = outside("b", 0, wall + ahead, false);
+            let mut clock = Clock::start_at(&start, None, past(10 * HOUR));
+            assert!(!trusts(&mut clock, GRACE.0, wall + GRACE.0, true));
+            assert!(!trusts(&mut clock, 2 * HOUR - 1, wall + 2 * HOUR - 1, true));
+            assert!(trusts(&mut clock, 2 * HOUR, wall + 2 * HOUR, true));
+        }
+    }
+
+    /// The store knows a later time than a wall clock that is right, or was never set.
+    #[test]
+    fn a_store_that_is_ahead_of_the_wall_clock_is_believed_after_a_while() {
+        for (wall, synchronised) in [(10 * HOUR - 5 * 60_000, true), (0, false)] {
+            let start = outside("b", 0, wall, synchronised);
+            let mut clock = Clock::start_at(&start, None, past(10 * HOUR));
+            assert!(!clock.trusted);
+            assert!(!trusts(&mut clock, 1000, wall + 1000, synchronised));
+            assert!(trusts(&mut clock, GRACE.0, wall + GRACE.0, synchronised));
+        }
+    }
+
+    #[test]
+    fn the_past_is_read_off_the_leases() {
+        let hw = crate::base::HwAddr::default();
+        let lease = |updated, until, state| Lease {
+            network: crate::base::NetworkId::of("vms"),
+            resource: std::net::Ipv4Addr::LOCALHOST.into(),
+            client: crate::base::ClientKey::hardware(&hw),
+            hw,
+            state,
+            since: Timestamp(1),
+            updated: Timestamp(updated),
+            until,
+            port: None,
+            details: Default::default(),
+        };
+        let past = Past::of(&[
+            lease(5, Timestamp(25), State::Leased),
+            lease(7, Timestamp::NEVER, State::Leased),
+            lease(9, Timestamp(999), State::Expired),
+        ]);
+        assert_eq!((past.last, past.longest), (Timestamp(9), Span::from_ms(20)));
     }
 
     #[test]
     fn an_empty_store_needs_no_trust() {
-        assert!(Clock::start_at(&outside("b", 0, 5, false), None, Timestamp(0)).trusted);
+        assert!(Clock::start_at(&outside("b", 0, 5, false), None, past(0)).trusted);
     }
 
     #[test]
@@ -216,7 +313,7 @@ mod tests {
 
     #[test]
     fn the_clock_moves_on() {
-        let clock = Clock::start(&BTreeMap::new(), Timestamp(0));
+        let clock = Clock::start(&BTreeMap::new(), &[]);
         let (first, second) = (clock.now(), clock.now());
         assert!(first <= second && second.since(first) < Span::from_secs(60));
     }

@@ -95,6 +95,8 @@ counters! {
     renewed,
     /// Leases of other servers taken over.
     adopted,
+    /// Bindings taken over by imports.
+    imported,
     /// Leases given back.
     released,
     /// Leases that ran out.
@@ -160,6 +162,7 @@ impl Counters {
             EventKind::Granted(_) => &self.granted,
             EventKind::Renewed(_) => &self.renewed,
             EventKind::Adopted(_) => &self.adopted,
+            EventKind::Imported(_) => &self.imported,
             EventKind::Released(_) => &self.released,
             EventKind::Expired(_) => &self.expired,
             EventKind::Declined(_) => &self.declined,

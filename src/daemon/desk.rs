@@ -9,6 +9,7 @@ use crate::api::view::{NetworkView, StatusView, StoreView};
 use crate::base::{NetworkId, Resource, Timestamp};
 use crate::config::Policy;
 use crate::engine::Engine;
+use crate::engine::effects::{Event, EventKind};
 use crate::engine::network::Net;
 use crate::lease::Lease;
 use crate::net::Mode;
@@ -103,8 +104,13 @@ impl Desk for AtBench<'_, '_> {
     }
 
     fn import(&mut self, lease: Lease) -> bool {
-        let Bench { machine, fx, .. } = self.bench;
-        machine.import(lease, fx)
+        let Bench { machine, now, fx, .. } = self.bench;
+        let taken = machine.import(lease.clone(), fx);
+        if taken {
+            let (at, network) = (*now, Some(lease.network));
+            fx.events.push(Event { at, network, kind: EventKind::Imported(Box::new(lease)) });
+        }
+        taken
     }
 
     fn set_policy(&mut self, policy: Arc<Policy>) {

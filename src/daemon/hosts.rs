@@ -5,6 +5,9 @@
 //! their own: the packet path only notes them. dnsmasq follows the file by itself if its
 //! directory is a `hostsdir`; the new file's name begins with a dot, which dnsmasq ignores.
 //!
+//! Events may be lost on their way here: then the file is made anew from the leases themselves,
+//! page by page, and events older than that are not looked at again.
+//!
 //! A name that several clients claim belongs to the one who has had its lease longest: a new
 //! machine cannot take another's name by asking for it.
 
@@ -17,26 +20,45 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::base::name::clean_hostname;
 use crate::base::{NetworkId, Resource, Timestamp};
 use crate::engine::effects::{Event, EventKind};
-use crate::import::hostname;
 use crate::lease::{Lease, State};
+
+use super::clock::Clock;
 
 /// How long changes are gathered before the file is written.
 const GATHER: Duration = Duration::from_millis(250);
 
-/// One address and its name.
+/// The least time between two readings of all leases.
+const RESYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// The name that a lease puts into the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
+pub struct Named {
     name: Box<str>,
     since: Timestamp,
 }
 
-/// What changed since the file was written; `None` takes an address out.
-type Changes = HashMap<Key, Option<Entry>>;
-
 /// Two networks may have the same address.
 type Key = (NetworkId, Resource);
+
+/// What changed since the file was written, and when; `None` takes an address out.
+type Changes = HashMap<Key, (Timestamp, Option<Named>)>;
+
+/// A part of all leases, as they were at one moment.
+#[derive(Debug)]
+pub struct Page {
+    /// The moment.
+    pub at: Timestamp,
+    /// Those that put a name into the file.
+    pub named: Vec<(Key, Named)>,
+    /// Where the next page starts; `None` after the last.
+    pub next: Option<u64>,
+}
+
+/// Reads a page of all leases, from a position on; `None` if the server cannot answer now.
+pub type ReadPage = dyn Fn(u64) -> Option<Page> + Send;
 
 #[derive(Default)]
 struct Shared {
@@ -47,6 +69,8 @@ struct Shared {
 #[derive(Default)]
 struct Inbox {
     changes: Changes,
+    /// Changes were lost: all leases must be read again.
+    lost: bool,
     stop: bool,
 }
 
@@ -57,35 +81,52 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// Keeps `path` up to date, from these leases on. An error of the first write is returned;
-    /// later ones are logged, and tried again at the next change.
-    pub fn start<'a>(path: &Path, leases: impl Iterator<Item = &'a Lease>) -> io::Result<Hosts> {
-        let mut file = HostsFile { path: path.to_owned(), entries: BTreeMap::new(), stale: false };
-        for lease in leases.filter(|lease| lease.state == State::Leased) {
-            file.entries.extend(entry(lease).map(|entry| (key(lease), entry)));
-        }
+    /// Writes `path` for these leases. An error of this first write is returned; later ones are
+    /// logged, and the write is tried again at the next change.
+    pub fn write<'a>(path: &Path, leases: impl Iterator<Item = &'a Lease>) -> io::Result<Written> {
+        let mut file = HostsFile { path: path.to_owned(), ..HostsFile::default() };
+        file.entries.extend(leases.filter_map(named));
         file.write()?;
-        let shared = Arc::new(Shared::default());
-        let inbox = shared.clone();
-        let thread =
-            std::thread::Builder::new().name("hosts".into()).spawn(move || keep(file, &inbox))?;
-        Ok(Hosts { shared, thread: Some(thread) })
+        Ok(Written(file))
     }
 
     /// Notes what an event means for the file.
     pub fn event(&self, event: &Event) {
         let (lease, held) = match &event.kind {
-            EventKind::Granted(lease) | EventKind::Renewed(lease) | EventKind::Adopted(lease) => {
-                (lease, true)
-            }
+            EventKind::Granted(lease)
+            | EventKind::Renewed(lease)
+            | EventKind::Adopted(lease)
+            | EventKind::Imported(lease) => (lease, true),
             EventKind::Released(lease) | EventKind::Expired(lease) | EventKind::Declined(lease) => {
                 (lease, false)
             }
             _ => return,
         };
-        let entry = if held { entry(lease) } else { None };
-        self.shared.lock().changes.insert(key(lease), entry);
+        let entry = named(lease).filter(|_| held).map(|(_, entry)| entry);
+        self.shared.lock().changes.insert(key(lease), (event.at, entry));
         self.shared.wake.notify_one();
+    }
+
+    /// Events were lost: the file must be made anew from the leases.
+    pub fn lost(&self) {
+        self.shared.lock().lost = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+/// A hosts file as it was at start, which nobody keeps up to date yet.
+#[derive(Debug)]
+pub struct Written(HostsFile);
+
+impl Written {
+    /// Starts the thread that keeps the file up to date; `read` is for when events were lost.
+    pub fn follow(self, read: Box<ReadPage>) -> io::Result<Hosts> {
+        let shared = Arc::new(Shared::default());
+        let inbox = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("hosts".into())
+            .spawn(move || keep(self.0, &inbox, &*read))?;
+        Ok(Hosts { shared, thread: Some(thread) })
     }
 }
 
@@ -106,32 +147,42 @@ impl Shared {
 }
 
 /// The thread that writes: waits for a change, gathers more, writes; at the end once more.
-fn keep(mut file: HostsFile, shared: &Shared) {
+fn keep(mut file: HostsFile, shared: &Shared, read: &ReadPage) {
+    let (mut gather, mut lost) = (GATHER, false);
     loop {
         let mut inbox = shared.lock();
-        while inbox.changes.is_empty() && !inbox.stop {
+        while inbox.changes.is_empty() && !inbox.lost && !inbox.stop && !lost {
             inbox = shared.wake.wait(inbox).unwrap_or_else(PoisonError::into_inner);
         }
         if !inbox.stop {
+            let patience = if lost || inbox.lost { gather.max(RESYNC_EVERY) } else { gather };
             inbox = shared
                 .wake
-                .wait_timeout_while(inbox, GATHER, |inbox| !inbox.stop)
+                .wait_timeout_while(inbox, patience, |inbox| !inbox.stop)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
         let stop = inbox.stop;
+        lost |= std::mem::take(&mut inbox.lost);
         let changes = std::mem::take(&mut inbox.changes);
         drop(inbox);
+        let began = Clock::mark();
+        // Whoever could be asked is gone at the end.
+        if lost && !stop {
+            lost = !file.read_again(read);
+        }
         file.stale |= file.apply(changes);
         if file.stale {
             match file.write() {
                 Ok(()) => file.stale = false,
-                Err(error) => tracing::error!("hosts file: {error}"),
+                Err(error) => tracing::error!("hosts file {}: {error}", file.path.display()),
             }
         }
         if stop {
             return;
         }
+        // A file of a million names takes long; it must not keep a core busy.
+        gather = GATHER.max(began.elapsed() * 4);
     }
 }
 
@@ -139,16 +190,22 @@ fn key(lease: &Lease) -> Key {
     (lease.network, lease.resource)
 }
 
-/// The name that a lease puts into the file.
-fn entry(lease: &Lease) -> Option<Entry> {
-    // Checked again: a stored name may come from an import or an older version.
-    let name = hostname(lease.details.hostname.as_deref()?)?;
-    Some(Entry { name, since: lease.since })
+/// What a lease puts into the file, if anything.
+pub fn named(lease: &Lease) -> Option<(Key, Named)> {
+    if lease.state != State::Leased {
+        return None;
+    }
+    // Cleaned again: a stored name may be of an older version.
+    let name = clean_hostname(lease.details.hostname.as_deref()?.as_bytes())?;
+    Some((key(lease), Named { name, since: lease.since }))
 }
 
+#[derive(Debug, Default)]
 struct HostsFile {
     path: PathBuf,
-    entries: BTreeMap<Key, Entry>,
+    entries: BTreeMap<Key, Named>,
+    /// When all leases were last read: changes of before are in the entries already.
+    read_at: Timestamp,
     /// The file says something else than the entries.
     stale: bool,
 }
@@ -157,7 +214,10 @@ impl HostsFile {
     /// Whether anything is different now.
     fn apply(&mut self, changes: Changes) -> bool {
         let mut changed = false;
-        for (key, entry) in changes {
+        for (key, (at, entry)) in changes {
+            if at < self.read_at {
+                continue;
+            }
             changed |= match entry {
                 Some(entry) => self.entries.insert(key, entry.clone()) != Some(entry),
                 None => self.entries.remove(&key).is_some(),
@@ -166,14 +226,23 @@ impl HostsFile {
         changed
     }
 
-    fn write(&self) -> io::Result<()> {
-        let named = |error: io::Error| {
-            io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
-        };
-        self.replace().map_err(named)
+    /// Takes the entries from all leases; whether that could be done.
+    fn read_again(&mut self, read: &ReadPage) -> bool {
+        let (mut entries, mut began, mut next) = (BTreeMap::new(), None, Some(0));
+        while let Some(from) = next {
+            let Some(page) = read(from) else { return false };
+            // Later pages are newer: what changed meanwhile is told by events that count again.
+            began.get_or_insert(page.at);
+            entries.extend(page.named);
+            next = page.next;
+        }
+        self.read_at = began.unwrap_or_default();
+        self.stale |= self.entries != entries;
+        self.entries = entries;
+        true
     }
 
-    fn replace(&self) -> io::Result<()> {
+    fn write(&self) -> io::Result<()> {
         let file_name = self.path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
         let mut unready = std::ffi::OsString::from(".");
         unready.push(file_name);
@@ -233,37 +302,110 @@ mod tests {
         Event { at: Timestamp(9), network: None, kind }
     }
 
+    /// A directory of the test's own, gone when dropped.
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Dir {
+            let name = format!("foreshadow-hosts-{name}-{}", std::process::id());
+            let dir = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(&dir).unwrap();
+            Dir(dir)
+        }
+
+        fn path(&self) -> PathBuf {
+            self.0.join("leases.hosts")
+        }
+
+        fn lines(&self) -> Vec<String> {
+            let text = std::fs::read_to_string(self.path()).unwrap();
+            text.lines().skip(1).map(String::from).collect()
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    /// A hosts file of a server that cannot be asked.
+    fn start(dir: &Dir, leases: &[Lease]) -> Hosts {
+        Hosts::write(&dir.path(), leases.iter()).unwrap().follow(Box::new(|_| None)).unwrap()
+    }
+
     #[test]
     fn the_file_follows_the_leases() {
-        let dir = std::env::temp_dir().join(format!("foreshadow-hosts-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let path = dir.join("leases.hosts");
-        let lines = || {
-            let text = std::fs::read_to_string(&path).unwrap();
-            text.lines().skip(1).map(String::from).collect::<Vec<_>>()
-        };
-        let at_start = [lease(1, "web", 5), lease(2, "bad name\n0.0.0.0 bank", 5)];
-        let hosts = Hosts::start(&path, at_start.iter()).unwrap();
-        assert_eq!(lines(), ["10.0.0.1 web"]);
+        let dir = Dir::new("follow");
+        let lines = || dir.lines();
+        let hosts = start(&dir, &[lease(1, "web", 5), lease(2, "bad name\n0.0.0.0 bank", 5)]);
+        assert_eq!(lines(), ["10.0.0.1 web", "10.0.0.2 bad-name0.0.0.0-bank"]);
 
         hosts.event(&event(EventKind::Granted(Box::new(lease(3, "db", 7)))));
         hosts.event(&event(EventKind::Granted(Box::new(lease(4, "web", 8)))));
         hosts.event(&event(EventKind::Renewed(Box::new(lease(1, "web", 5)))));
         drop(hosts);
-        assert_eq!(lines(), ["10.0.0.1 web", "10.0.0.3 db"], "a name stays with its first owner");
+        let named: Vec<_> = lines().into_iter().filter(|line| !line.contains("bank")).collect();
+        assert_eq!(named, ["10.0.0.1 web", "10.0.0.3 db"], "a name stays with its first owner");
 
-        let all = [lease(1, "web", 5), lease(3, "db", 7), lease(4, "web", 8)];
-        let hosts = Hosts::start(&path, all.iter()).unwrap();
+        let hosts = start(&dir, &[lease(1, "web", 5), lease(3, "db", 7), lease(4, "web", 8)]);
         hosts.event(&event(EventKind::Released(Box::new(lease(1, "web", 5)))));
         drop(hosts);
         assert_eq!(lines(), ["10.0.0.3 db", "10.0.0.4 web"]);
-        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1, "no temporary file stays");
-        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(std::fs::read_dir(&dir.0).unwrap().count(), 1, "no temporary file stays");
+    }
+
+    /// Some events never came, and one that is older than the reading comes after it.
+    #[test]
+    fn lost_events_are_made_good_from_the_leases() {
+        let dir = Dir::new("lost");
+        let (asked, when) = std::sync::mpsc::channel();
+        let read = move |from| {
+            let page = |last, next| Page {
+                at: Timestamp(20 + u64::from(last)),
+                named: named(&lease(last, &format!("vm-{last}"), 5)).into_iter().collect(),
+                next,
+            };
+            asked.send(from).unwrap();
+            Some(if from == 0 { page(2, Some(7)) } else { page(3, None) })
+        };
+        let hosts = Hosts::write(&dir.path(), [lease(1, "gone", 5)].iter()).unwrap();
+        let hosts = hosts.follow(Box::new(read)).unwrap();
+        hosts.lost();
+        let deadline = Duration::from_secs(60);
+        assert_eq!(when.recv_timeout(deadline), Ok(0));
+        assert_eq!(when.recv_timeout(deadline), Ok(7));
+        let told = |at, last| Event {
+            at: Timestamp(at),
+            ..event(EventKind::Granted(Box::new(lease(last, "late", 5))))
+        };
+        hosts.event(&told(21, 4));
+        hosts.event(&told(22, 5));
+        drop(hosts);
+        assert_eq!(dir.lines(), ["10.0.0.2 vm-2", "10.0.0.3 vm-3", "10.0.0.5 late"]);
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_asked_is_asked_again() {
+        let dir = Dir::new("again");
+        let (asked, when) = std::sync::mpsc::channel();
+        let read = move |from| {
+            asked.send(from).unwrap();
+            None
+        };
+        let hosts = Hosts::write(&dir.path(), [lease(1, "web", 5)].iter()).unwrap();
+        let hosts = hosts.follow(Box::new(read)).unwrap();
+        hosts.lost();
+        for _ in 0..2 {
+            assert_eq!(when.recv_timeout(Duration::from_secs(60)), Ok(0));
+        }
+        drop(hosts);
+        assert_eq!(dir.lines(), ["10.0.0.1 web"], "what is known stays");
     }
 
     #[test]
     fn a_place_that_cannot_be_written_is_an_error_at_start() {
-        let refused = Hosts::start(Path::new("/proc/nonexistent/hosts"), [].iter());
-        assert!(refused.err().unwrap().to_string().contains("/proc/nonexistent/hosts"));
+        let refused = Hosts::write(Path::new("/proc/nonexistent/hosts"), [].iter());
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -149,6 +149,9 @@ impl EventLog {
             EventKind::Adopted(lease) => {
                 self.lease("adopted", "would adopt", lease, network, took_us)
             }
+            EventKind::Imported(lease) => {
+                self.lease("imported", "imported", lease, network, took_us)
+            }
             EventKind::Released(lease) => {
                 self.lease("released", "released", lease, network, took_us)
             }
@@ -159,6 +162,11 @@ impl EventLog {
             EventKind::Informed(hw, addr) => {
                 debug!(target: LEASE, address = %addr, client = %hw, network, took_us, "informed");
             }
+            EventKind::Clone(..)
+            | EventKind::InUse(..)
+            | EventKind::ArpProxy(_)
+            | EventKind::ForeignServer(..)
+                if !self.limit.admit(event.at) => {}
             EventKind::Clone(lease, hw) => {
                 let address = lease.resource;
                 warn!(target: LEASE, %address, holder = %lease.hw, client = %hw, network,

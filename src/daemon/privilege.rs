@@ -10,11 +10,15 @@
 //! gives up every other one, and whatever it would execute gains none (no_new_privs).
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, set_capabilities,
     set_no_new_privs,
 };
+
+use crate::api::peer::{Peer, user_name};
 
 /// Without these the server cannot work.
 const NEEDED: CapabilitySet = CapabilitySet::NET_RAW.union(CapabilitySet::NET_BIND_SERVICE);
@@ -51,6 +55,28 @@ pub fn explain(what: &str, error: &io::Error) -> String {
     }
 }
 
+/// What the system said when `path` could not be written; where it belongs to somebody else, whose
+/// it is and what to do about it.
+pub fn explain_path(what: &str, path: &Path, error: &io::Error) -> String {
+    let plain = format!("{what} {}: {error}", path.display());
+    let Some((place, owner)) = owner(path) else { return plain };
+    let us = Peer::own().map_or(owner, |own| own.uid);
+    if error.kind() != io::ErrorKind::PermissionDenied || owner == us {
+        return plain;
+    }
+    let (us, owner, place) = (user_name(us), user_name(owner), place.display());
+    format!(
+        "{plain}: {place} belongs to user {owner}, and the server runs as user {us}, which may \
+         write its own files only: start it by its systemd unit or as user {owner}, or give {place} \
+         to user {us}"
+    )
+}
+
+/// The nearest part of `path` that is there, and who owns it.
+fn owner(path: &Path) -> Option<(&Path, u32)> {
+    path.ancestors().find_map(|place| Some((place, std::fs::metadata(place).ok()?.uid())))
+}
+
 fn message(missing: CapabilitySet) -> Option<String> {
     let names: Vec<String> = missing.iter_names().map(|(name, _)| format!("CAP_{name}")).collect();
     if names.is_empty() {
@@ -73,6 +99,18 @@ mod tests {
         let text = message(NEEDED).unwrap();
         assert!(text.starts_with("CAP_NET_BIND_SERVICE and CAP_NET_RAW missing"), "{text}");
         assert!(text.contains("setcap cap_net_bind_service,cap_net_raw=ep"), "{text}");
+    }
+
+    #[test]
+    fn a_path_of_another_user_is_explained() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        // Belongs to root wherever the test runs; as root itself there is nothing to explain.
+        let said = explain_path("state_dir", Path::new("/proc/1/none"), &denied);
+        assert!(said.starts_with("state_dir /proc/1/none: "), "{said}");
+        let ours = Peer::own().unwrap().uid == 0;
+        assert_eq!(said.contains("belongs to user root"), !ours, "{said}");
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        assert!(!explain_path("state_dir", Path::new("/proc"), &full).contains("belongs"));
     }
 
     /// Capabilities belong to threads, so this test may lose its own.

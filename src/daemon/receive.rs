@@ -122,14 +122,18 @@ impl<M: Machine> Driver<M> {
         self.began = Clock::mark();
         self.counters.arps.add(count as u64);
         let now = self.clock.now();
+        let mut fresh = false;
         for i in 0..count {
             let frame = FrameSocket::frame(&self.batch, i).filter(|frame| !frame.to_other_host);
             let Some(arp) = frame.and_then(|frame| arp::read(frame.bytes)) else { continue };
+            let place = self.links.port_of(link, arp.eth_src, &mut fresh);
             let seen = ArpSeen {
                 sender: arp.sender,
                 sender_ip: arp.sender_ip,
                 target_ip: arp.target_ip,
                 is_reply: arp.is_reply,
+                frame_source: arp.eth_src,
+                port: Some(place).filter(|place| !place.trunk).and_then(|place| place.port),
             };
             self.machine.handle(now, Input::Arp(link, seen), &mut self.fx);
         }

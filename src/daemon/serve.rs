@@ -1,6 +1,7 @@
 //! From a checked configuration to a running server, and to its orderly end.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,23 +10,25 @@ use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::api::command::{Post, Reload};
+use crate::api::command::{LEASES_PER_PAGE, Post, Reload};
 use crate::api::peer::Peer;
-use crate::api::server::{Hub, Server};
+use crate::api::server::{Bound, Hub, Server};
 use crate::base::Timestamp;
 use crate::config::{self, Policy};
 use crate::engine::Engine;
 use crate::net::Mode;
-use crate::store::{Contents, DiskStore, Recovery, Store, StoreOptions};
+use crate::store::{Contents, DiskStore, Recovery, Store, StoreError, StoreOptions};
 
 use super::clock::Clock;
+use super::counters::Counters;
 use super::desk::Counter;
 use super::driver::{Driver, DriverHandle, Setup, Told};
-use super::hosts::Hosts;
+use super::hosts::{self, Hosts};
 use super::log::{EventLog, Log};
 use super::notify::Notify;
 use super::privilege;
 use super::reload::{Load, Reloader};
+use super::work::Jobs;
 
 /// Batches of events that may wait for the log; more are counted and lost.
 const EVENTS_MAX: usize = 1024;
@@ -58,8 +61,9 @@ pub fn run(serve: &Serve, policy: Arc<Policy>, warnings: &str) -> anyhow::Result
         anyhow::bail!("{missing}");
     }
     privilege::drop_privileges().context("giving up privileges")?;
+    let socket = bind(&policy.server.control_socket)?;
     let (store, contents) = open_store(serve, &policy)?;
-    let server = Running::start(serve, policy, log, store, contents)?;
+    let server = Running::start(serve, policy, log, socket, store, contents)?;
     notify.ready("serving");
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
     let outcome = server.watch(signals, &notify);
@@ -81,6 +85,17 @@ pub fn store_dir(policy: &Policy) -> PathBuf {
     policy.server.state_dir.join("store")
 }
 
+/// The control socket comes before all else: a server that runs already must not be disturbed.
+fn bind(socket: &Path) -> anyhow::Result<Bound> {
+    let refused = |error: io::Error| {
+        anyhow::anyhow!(privilege::explain_path("control_socket", socket, &error))
+    };
+    if let Some(parent) = socket.parent() {
+        std::fs::create_dir_all(parent).map_err(refused)?;
+    }
+    Bound::new(socket).map_err(refused)
+}
+
 type Opened = (Option<Box<dyn Store>>, Contents);
 
 fn open_store(serve: &Serve, policy: &Policy) -> anyhow::Result<Opened> {
@@ -88,9 +103,16 @@ fn open_store(serve: &Serve, policy: &Policy) -> anyhow::Result<Opened> {
         return Ok((None, Contents::default()));
     }
     let dir = &policy.server.state_dir;
-    std::fs::create_dir_all(dir).with_context(|| format!("state_dir {}", dir.display()))?;
+    let refused = |error: &io::Error| privilege::explain_path("state_dir", dir, error);
+    std::fs::create_dir_all(dir).map_err(|error| anyhow::anyhow!(refused(&error)))?;
     let options = store_options(policy);
-    let (store, contents, recovery) = DiskStore::open(&store_dir(policy), &options, serve.recover)?;
+    let opened = DiskStore::open(&store_dir(policy), &options, serve.recover);
+    let (store, contents, recovery) = opened.map_err(|error| match &error {
+        StoreError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            anyhow::anyhow!(refused(source))
+        }
+        _ => error.into(),
+    })?;
     tell(&recovery, contents.leases.len());
     Ok((Some(Box::new(store)), contents))
 }
@@ -125,27 +147,21 @@ impl Running {
         serve: &Serve,
         policy: Arc<Policy>,
         log: Log,
+        socket: Bound,
         store: Option<Box<dyn Store>>,
         contents: Contents,
     ) -> anyhow::Result<Running> {
-        let last = contents.leases.iter().map(|l| l.updated).max().unwrap_or_default();
-        let clock = Clock::start(&contents.meta, last);
-        let started = clock.now();
-        let now = clock.reader();
+        let clock = Clock::start(&contents.meta, &contents.leases);
+        let (started, now, then) = (clock.now(), clock.reader(), clock.reader());
         let hosts = match &policy.server.hosts_file {
-            Some(path) if !serve.observe => Some(Hosts::start(path, contents.leases.iter())?),
+            Some(path) if !serve.observe => {
+                let written = Hosts::write(path, contents.leases.iter());
+                let refused = |error| privilege::explain_path("hosts_file", path, &error);
+                Some(written.map_err(|error| anyhow::anyhow!(refused(error)))?)
+            }
             _ => None,
         };
-        let new_policy = NewPolicy::default();
-        let teller = Teller {
-            log: EventLog::new(&policy, serve.observe),
-            hosts,
-            new_policy: new_policy.clone(),
-            now: Box::new(clock.reader()),
-        };
         let (events, heard) = mpsc::sync_channel(EVENTS_MAX);
-        let teller =
-            std::thread::Builder::new().name("teller".into()).spawn(move || teller.run(&heard))?;
         let mut machine = Engine::new(policy.clone(), contents.leases, contents.seq);
         let mode = if serve.observe { Mode::Observe } else { Mode::Serve };
         if serve.observe {
@@ -162,15 +178,21 @@ impl Running {
             events,
         })
         .map_err(|error| anyhow::anyhow!("{}", privilege::explain("sockets", &error)))?;
+        let new_policy = NewPolicy::default();
+        let teller = Teller {
+            log: EventLog::new(&policy, serve.observe),
+            hosts: hosts.map(|written| written.follow(read_page(driver.jobs()))).transpose()?,
+            new_policy: new_policy.clone(),
+            now: Box::new(then),
+            counters: driver.counters(),
+            lost: 0,
+        };
+        let teller =
+            std::thread::Builder::new().name("teller".into()).spawn(move || teller.run(&heard))?;
         let post: Arc<dyn Post> = Arc::new(Counter::new(driver.jobs(), started));
         let reloader = Arc::new(reloader(serve, &policy, post.clone(), log, new_policy));
-        let socket = &policy.server.control_socket;
-        if let Some(parent) = socket.parent() {
-            std::fs::create_dir_all(parent)
-                .with_context(|| format!("control_socket {}", socket.display()))?;
-        }
         let hub = Hub { post, reload: reloader.clone(), now: Box::new(now), own: Peer::own()? };
-        let control = Server::start(socket, hub)?;
+        let control = socket.serve(hub)?;
         Ok(Running { control, reloader, driver, teller })
     }
 
@@ -238,18 +260,36 @@ fn reloader(
     Reloader::new(serve.config.clone(), policy.clone(), post, load, follow)
 }
 
+/// How the hosts file reads all leases again.
+fn read_page(jobs: Jobs<Engine>) -> Box<hosts::ReadPage> {
+    Box::new(move |from| {
+        let page = jobs.call(move |bench| {
+            let mut named = Vec::new();
+            let next = bench.machine.leases().scan(from, LEASES_PER_PAGE, |lease| {
+                named.extend(hosts::named(lease));
+            });
+            hosts::Page { at: bench.now, named, next }
+        });
+        page.ok()
+    })
+}
+
 /// Writes the log and feeds the hosts file, on a thread that packets do not wait for.
 struct Teller {
     log: EventLog,
     hosts: Option<Hosts>,
     new_policy: NewPolicy,
     now: Box<dyn Fn() -> Timestamp + Send>,
+    counters: Arc<Counters>,
+    /// Of the counters, when the hosts file was last told: [`Teller::notice_losses`].
+    lost: u64,
 }
 
 impl Teller {
     fn run(mut self, heard: &Receiver<Told>) {
         loop {
             let told = heard.recv_timeout(WATCH);
+            self.notice_losses();
             let changed = self.new_policy.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(policy) = changed {
                 self.log.set_policy(&policy);
@@ -265,5 +305,54 @@ impl Teller {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    /// Whether the hosts file can still be right: it is not if events were lost, nor, since the
+    /// leases may have been read before their commit failed, after a failed commit.
+    fn notice_losses(&mut self) {
+        let lost = self.counters.events_lost.get() + self.counters.commits_failed.get();
+        if lost != self.lost {
+            self.lost = lost;
+            self.hosts.iter().for_each(Hosts::lost);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::tests::policy;
+
+    #[test]
+    fn lost_events_have_all_leases_read_again() {
+        let dir = std::env::temp_dir().join(format!("foreshadow-teller-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let (asked, when) = mpsc::channel();
+        let read = move |from| {
+            asked.send(from).unwrap();
+            Some(hosts::Page { at: Timestamp(1), named: vec![], next: None })
+        };
+        let written = Hosts::write(&dir.join("hosts"), [].iter()).unwrap();
+        let counters = Arc::new(Counters::default());
+        let teller = Teller {
+            log: EventLog::new(&policy(), false),
+            hosts: Some(written.follow(Box::new(read)).unwrap()),
+            new_policy: NewPolicy::default(),
+            now: Box::new(|| Timestamp(1)),
+            counters: counters.clone(),
+            lost: 0,
+        };
+        let (events, heard) = mpsc::sync_channel(1);
+        let told = || Told { events: vec![], took: Duration::ZERO };
+        let thread = std::thread::spawn(move || teller.run(&heard));
+        events.send(told()).unwrap();
+        events.send(told()).unwrap();
+        counters.events_lost.add(3);
+        events.send(told()).unwrap();
+        assert_eq!(when.recv_timeout(Duration::from_secs(60)), Ok(0));
+        drop(events);
+        thread.join().unwrap();
+        assert_eq!(when.try_iter().count(), 0, "once is enough");
+        std::fs::remove_dir_all(dir).unwrap();
     }
 }

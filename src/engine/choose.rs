@@ -6,7 +6,6 @@
 
 use std::net::Ipv4Addr;
 
-use crate::config::policy::HostId;
 use crate::lease::{Lease, QuarantineReason, State};
 
 use super::Engine;
@@ -14,6 +13,7 @@ use super::context::{Ctx, Proof};
 use super::effects::{DropReason, Effects, NakReason};
 use super::network::address;
 use super::v4::{is_of, is_sibling};
+use super::verify::Source;
 
 /// The outcome of a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +105,13 @@ impl Engine {
         own.chain(siblings.filter(|l| l.client != ctx.client && is_sibling(l, ctx)))
     }
 
+    /// Whether `addr` was offered to the client, is or was its own, or is reserved for it.
+    pub(super) fn has_claim(&self, ctx: &Ctx<'_>, addr: Ipv4Addr) -> bool {
+        ctx.reservation.is_some_and(|r| r.addr == addr)
+            || self.offers.get(ctx.id(), addr.into()).is_some()
+            || self.bindings_of(ctx).any(|l| l.resource == addr.into())
+    }
+
     /// The address a client has a claim to: reserved, bound, offered, or its last one.
     fn its_own(&self, ctx: &Ctx<'_>) -> Option<Ipv4Addr> {
         let entitled = |addr: &Ipv4Addr| self.entitled(ctx, *addr).is_ok();
@@ -130,22 +137,25 @@ impl Engine {
 
     /// An address that the client asks for and may have: at once if it is proven free or cannot
     /// be proven, else after the wire was asked. `None` if somebody else answered for it.
-    fn consider(&mut self, ctx: &Ctx<'_>, addr: Ipv4Addr, fx: &mut Effects) -> Option<Choice> {
+    pub(super) fn consider(
+        &mut self,
+        ctx: &Ctx<'_>,
+        addr: Ipv4Addr,
+        fx: &mut Effects,
+    ) -> Option<Choice> {
         let verify = ctx.network.verify;
         let at_once = |proven| Some(Choice::Take(Chosen { addr, proven }));
         if !verify.enabled || !ctx.can_probe() {
             return at_once(false);
         }
-        if self.is_proven(ctx, addr) {
-            return at_once(true);
-        }
         match ctx.proof(addr) {
-            None if self.waiting.is_full() => None,
+            None if self.is_proven(ctx, addr) => at_once(true),
+            None if self.waiting.is_full(ctx.share()) => None,
             None => Some(Choice::Ask(addr)),
             Some(Proof { answer: None, .. }) => at_once(true),
             Some(Proof { answer: Some(mac), .. }) if ctx.hw.mac() == Some(mac) => at_once(true),
-            Some(Proof { answer: Some(mac), .. }) => {
-                self.in_use(ctx.now, ctx.net, addr, mac, fx);
+            Some(Proof { answer: Some(mac), port, .. }) => {
+                self.in_use(ctx.now, ctx.net, addr, mac, Source::of(port, mac), fx);
                 None
             }
         }
@@ -164,9 +174,7 @@ impl Engine {
     }
 
     fn may_use_any(&self, ctx: &Ctx<'_>) -> bool {
-        let subnets = &ctx.network.subnets;
-        let mut in_scope = ctx.scope.order(subnets.len()).filter_map(|i| subnets.get(i));
-        in_scope.any(|s| s.pools.iter().any(|p| ctx.may_use(p)))
+        ctx.subnets().any(|(_, s)| s.pools.iter().any(|p| ctx.may_use(p)))
     }
 
     fn evict_offer(&mut self, ctx: &Ctx<'_>) -> bool {
@@ -177,7 +185,7 @@ impl Engine {
     fn take_next(&mut self, ctx: &Ctx<'_>) -> Option<Chosen> {
         let fresh_for = ctx.network.verify.fresh;
         let net = self.nets.get_mut(ctx.net)?;
-        for subnet in ctx.scope.order(ctx.network.subnets.len()) {
+        for (subnet, _) in ctx.subnets() {
             for pool in net.pools.iter_mut().filter(|p| p.subnet == subnet) {
                 if !pool.policy(ctx.network).is_some_and(|p| ctx.may_use(p)) {
                     continue;
@@ -199,13 +207,8 @@ impl Engine {
     }
 }
 
-/// The holder of the client's reserved address has it by the same reservation: the same machine
-/// under another name, or what replaced it on the same port.
+/// The holder of the client's reserved address is the same machine under another name. (What
+/// replaced it on its port waits until its lease is over: two may live behind one port.)
 fn is_reserved_alike(lease: &Lease, ctx: &Ctx<'_>) -> bool {
-    ctx.reservation.filter(|r| lease.resource == r.addr.into()).is_some_and(|r| match &r.host {
-        HostId::Hardware(hw) => lease.hw == *hw,
-        HostId::ClientId(id) => lease.client.option_61() == Some(id),
-        HostId::CircuitId(id) => lease.details.circuit_id.as_ref() == Some(id),
-        HostId::RemoteId(id) => lease.details.remote_id.as_ref() == Some(id),
-    })
+    ctx.reservation.is_some_and(|r| lease.resource == r.addr.into()) && lease.hw == ctx.hw
 }

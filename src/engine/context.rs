@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use crate::base::{ClientKey, HwAddr, LinkId, Mac, NetworkId, Timestamp};
 use crate::config::Policy;
 use crate::config::policy::{Network, Pool, Reservation, Subnet};
+use crate::lease::{Lease, State};
 use crate::wire::{Message, RelayInfo};
 
 use super::classes::Classes;
@@ -76,6 +77,8 @@ pub struct Proof {
     pub addr: Ipv4Addr,
     /// Who answered, if anybody did in time.
     pub answer: Option<Mac>,
+    /// By which port of the bridge, where known.
+    pub port: Option<LinkId>,
 }
 
 impl Scope {
@@ -92,13 +95,23 @@ impl<'a> Ctx<'a> {
         self.network.id
     }
 
+    /// The subnets that may serve, in the order to try them: the one that was selected, then
+    /// those that share its link. A subnet in which believed relays live is the link of these.
+    pub fn subnets(&self) -> impl Iterator<Item = (usize, &'a Subnet)> + use<'a> {
+        let (network, relayed) = (self.network, self.path != Path::Link);
+        let first = self.scope.first;
+        let shares = move |subnet: &Subnet| match relayed {
+            true => network.interfaces.is_empty() && !network.has_relays_in(subnet.prefix),
+            false => network.is_local(subnet.prefix),
+        };
+        let order = self.scope.order(network.subnets.len());
+        let all = order.filter_map(move |i| Some((i, network.subnets.get(i)?)));
+        all.filter(move |(i, subnet)| *i == first || shares(subnet))
+    }
+
     /// The subnet in scope that holds `addr` as a host address.
     pub fn subnet_of(&self, addr: Ipv4Addr) -> Option<&'a Subnet> {
-        let subnets = &self.network.subnets;
-        self.scope
-            .order(subnets.len())
-            .filter_map(|i| subnets.get(i))
-            .find(|s| s.prefix.is_host(addr))
+        self.subnets().map(|(_, subnet)| subnet).find(|s| s.prefix.is_host(addr))
     }
 
     /// Whether `addr` belongs where the client is now.
@@ -133,6 +146,22 @@ impl<'a> Ctx<'a> {
     /// Whether the wire can be asked about the client's addresses: not behind a relay or router.
     pub fn can_probe(&self) -> bool {
         self.path == Path::Link
+    }
+
+    /// Whether the frame came from the client's own hardware, as far as that can be told.
+    pub fn is_own_frame(&self) -> bool {
+        self.arrival.src_mac.is_none_or(|src| self.hw.mac() == Some(src))
+    }
+
+    /// Whether somebody else's frame speaks for the holder of `lease`: it does not come from the
+    /// client's hardware, and by another port than the holder's.
+    pub fn is_impostor_of(&self, lease: &Lease) -> bool {
+        let other_port =
+            matches!((lease.port, self.arrival.port), (Some(was), Some(is)) if was != is);
+        self.path == Path::Link
+            && lease.state == State::Leased
+            && !self.is_own_frame()
+            && other_port
     }
 
     /// Whether it came through a relay.

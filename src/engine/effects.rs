@@ -61,6 +61,10 @@ pub struct ArpSeen {
     pub target_ip: Ipv4Addr,
     /// A reply, not a request.
     pub is_reply: bool,
+    /// Source of the frame that carried it.
+    pub frame_source: Mac,
+    /// The access port of the bridge that it came by, where known.
+    pub port: Option<LinkId>,
 }
 
 /// An interface that serves a network.
@@ -164,6 +168,8 @@ pub enum EventKind {
     Renewed(Box<Lease>),
     /// An unknown lease of a live client was taken over.
     Adopted(Box<Lease>),
+    /// A binding was taken over by an import.
+    Imported(Box<Lease>),
     /// The client gave it back.
     Released(Box<Lease>),
     /// It ran out.

@@ -14,6 +14,9 @@ use super::effects::{DropReason, Effects, EventKind, Offered};
 use super::settings::{Chain, Times};
 use super::v4::is_of;
 
+/// Names that resolvers and browsers trust without asking whose they are.
+const SPECIAL_NAMES: [&str; 4] = ["localhost", "wpad", "isatap", "broadcasthost"];
+
 /// What kind of grant it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grant {
@@ -78,7 +81,8 @@ impl Engine {
         }
         self.take_from_pool(ctx.id(), addr.into());
         let before = self.table.get(ctx.id(), addr.into()).filter(|l| is_of(l, ctx)).cloned();
-        let lease = binding(ctx, &chain, addr, times.lease, before.as_ref());
+        let details = details(ctx, &chain, self.client_name(ctx));
+        let lease = binding(ctx, details, addr, times.lease, before.as_ref());
         self.put(lease.clone(), fx);
         self.abandon_others(ctx, &lease, fx);
         let known = before.is_some_and(|l| l.state == State::Leased && l.client == ctx.client);
@@ -90,6 +94,19 @@ impl Engine {
         };
         self.say(ctx.now, Some(ctx.id()), kind, fx);
         Ok(Granted { lease, times })
+    }
+
+    /// The name that is kept for a client, and told to a DNS server: its reservation's, or the
+    /// first label of its own, so that a guest names itself and nothing else.
+    fn client_name(&self, ctx: &Ctx<'_>) -> Option<Box<str>> {
+        if let Some(reserved) = ctx.reservation.and_then(|r| r.hostname.as_deref()) {
+            return Some(reserved.into());
+        }
+        let name = hostname(ctx.msg)?;
+        let label = name.split('.').next()?;
+        let number = label.bytes().all(|b| b.is_ascii_digit());
+        let taken = self.nets.get(ctx.net).is_some_and(|net| net.names.contains(label));
+        (!number && !taken && !SPECIAL_NAMES.contains(&label)).then(|| label.into())
     }
 
     /// A client that takes another address of the network has given up its former one.
@@ -109,12 +126,11 @@ impl Engine {
 
 fn binding(
     ctx: &Ctx<'_>,
-    chain: &Chain<'_>,
+    details: Details,
     addr: Ipv4Addr,
     span: Span,
     before: Option<&Lease>,
 ) -> Lease {
-    let details = details(ctx, chain);
     Lease {
         network: ctx.id(),
         resource: addr.into(),
@@ -124,7 +140,11 @@ fn binding(
         since: before.filter(|l| l.state == State::Leased).map_or(ctx.now, |l| l.since),
         updated: ctx.now,
         until: expiry(ctx.now, span),
-        port: ctx.arrival.port,
+        // Only the client's own frame says behind which port it is.
+        port: match before {
+            Some(before) if !ctx.is_own_frame() => before.port,
+            _ => ctx.arrival.port,
+        },
         details: match before {
             Some(l) if *l.details == details => l.details.clone(),
             _ => Arc::new(details),
@@ -136,11 +156,10 @@ fn expiry(now: Timestamp, span: Span) -> Timestamp {
     if span.is_forever() { Timestamp::NEVER } else { now + span }
 }
 
-fn details(ctx: &Ctx<'_>, chain: &Chain<'_>) -> Details {
-    let reserved = ctx.reservation.and_then(|r| r.hostname.as_deref()).map(Box::from);
+fn details(ctx: &Ctx<'_>, chain: &Chain<'_>, hostname: Option<Box<str>>) -> Details {
     let relay = ctx.relay.as_ref();
     Details {
-        hostname: reserved.or_else(|| hostname(ctx.msg)),
+        hostname,
         account: chain.account().cloned(),
         circuit_id: relay.and_then(|r| r.circuit_id()).map(Box::from),
         remote_id: relay.and_then(|r| r.remote_id()).map(Box::from),

@@ -211,10 +211,10 @@ impl Engine {
             match lease.state {
                 State::Quarantined(reason) => {
                     self.forget(lease.network, lease.resource, fx);
-                    if let (QuarantineReason::InUse(mac), Some(net)) =
+                    if let (QuarantineReason::InUse(_), Some(net)) =
                         (reason, self.net_index(lease.network))
                     {
-                        self.nets[net].verifier.forget_answer(mac, lease.resource);
+                        self.nets[net].verifier.forget_answer(lease.resource);
                     }
                 }
                 _ => {

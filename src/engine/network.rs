@@ -1,6 +1,6 @@
 //! The running state of one network: its pools, and the indexes of its policy.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use crate::base::{NetworkId, Resource};
@@ -24,6 +24,8 @@ pub struct Net {
     pub by_host: HashMap<HostId, usize>,
     /// Reservations by address.
     pub by_addr: HashMap<Ipv4Addr, usize>,
+    /// First labels of the names that are reserved.
+    pub names: HashSet<Box<str>>,
     /// Addresses in its pools, without those excluded.
     pub size: u64,
     /// The background verifier's state.
@@ -73,6 +75,10 @@ impl Net {
             pools,
             by_first,
             by_host: reservations.clone().map(|(i, r)| (r.host.clone(), i)).collect(),
+            names: reservations
+                .clone()
+                .filter_map(|(_, r)| r.hostname.as_deref()?.split('.').next().map(Box::from))
+                .collect(),
             by_addr: reservations.map(|(i, r)| (r.addr, i)).collect(),
             size,
             verifier,

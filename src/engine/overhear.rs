@@ -1,7 +1,5 @@
 //! What other DHCP servers say on our networks.
 
-use std::net::Ipv4Addr;
-
 use crate::base::{Span, Timestamp};
 use crate::wire::{Kind, Message};
 
@@ -11,7 +9,7 @@ use super::effects::{Arrival, Effects, EventKind, Overheard};
 /// How often a foreign server is told about.
 const TELL_EVERY: Span = Span::from_secs(600);
 /// Most foreign servers that are remembered, per network.
-const SERVERS_MAX: usize = 64;
+const SERVERS_MAX: usize = 16;
 
 impl Engine {
     /// A server's answer was overheard: an alarm, unless the server is this one.
@@ -24,8 +22,10 @@ impl Engine {
     ) {
         let Some(network) = self.links.get(&arrival.link).map(|up| up.network) else { return };
         let server = msg.server_id().unwrap_or(*arrival.src.ip());
-        // Our own answers are not heard by our sockets; an observer listens to its own host too.
-        if !self.observing && self.is_our_id(&self.policy, Ipv4Addr::UNSPECIFIED, server) {
+        // Our own answers are not heard by our sockets, but for those that loop back. Whoever
+        // else says our name is no less foreign. An observer listens to its own host too.
+        let own = self.links.values().any(|up| Some(up.mac) == arrival.src_mac);
+        if own && !self.observing {
             return;
         }
         if let Kind::Dhcp(kind) = msg.kind() {
@@ -35,6 +35,9 @@ impl Engine {
         }
         let Some(net) = self.net_index(network) else { return };
         let foreign = &mut self.nets[net].foreign;
+        if foreign.len() >= SERVERS_MAX {
+            foreign.retain(|_, told| now < *told + TELL_EVERY);
+        }
         let known = foreign.get(&server).is_some_and(|told| now < *told + TELL_EVERY);
         if known || (foreign.len() >= SERVERS_MAX && !foreign.contains_key(&server)) {
             return;

@@ -110,13 +110,22 @@ impl Engine {
         if let Some(wanted) = selection {
             // RFC 3011 s2: from the subnet asked for or not at all.
             let first = subnet_index(network, wanted).ok_or(DropReason::NoSubnet)?;
-            return Ok(Scope { first, only: true });
+            let here = network.subnets.get(first).is_some_and(|s| network.is_local(s.prefix));
+            return match here || relay.is_some() {
+                true => Ok(Scope { first, only: true }),
+                // A guest does not choose the link that it is on.
+                false => Err(DropReason::NoSubnet),
+            };
         }
         let first = match path {
             Path::Routed => subnet_index(network, msg.ciaddr()),
-            _ => self.link_addrs(arrival.link).find_map(|addr| subnet_index(network, addr)),
+            _ => self.link_addrs(arrival.link).find_map(|addr| {
+                let subnet = network.subnets.get(subnet_index(network, addr)?)?;
+                network.is_local(subnet.prefix).then(|| subnet_index(network, addr)).flatten()
+            }),
         };
-        Ok(Scope { first: first.unwrap_or(0), only: false })
+        let local = || network.subnets.iter().position(|s| network.is_local(s.prefix));
+        Ok(Scope { first: first.or_else(local).unwrap_or(0), only: false })
     }
 
     /// The server identifier: the relay's override, the configured one, the address that the

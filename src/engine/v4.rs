@@ -2,8 +2,9 @@
 
 use std::net::Ipv4Addr;
 
+use crate::base::ident::KeyKind;
 use crate::base::{ClientKey, HwAddr, Mac, Timestamp};
-use crate::config::policy::{Bootp, Identity};
+use crate::config::policy::{Bootp, HostId, Identity};
 use crate::lease::{Lease, QuarantineReason, State};
 use crate::wire::Message;
 
@@ -85,9 +86,16 @@ impl Engine {
             boot_stage: identity::is_boot_stage(msg),
             proofs,
         };
+        if self.table.of_hw(ctx.id(), &ctx.hw).any(|lease| ctx.is_impostor_of(lease)) {
+            return Err(DropReason::NotTheHolder);
+        }
         if !self.name_client(&mut ctx, request, fx)? {
             return Ok(());
         }
+        // What is reserved for an identifier or a cable is for one machine: never for its clone.
+        let is_clone = ctx.client.kind() == KeyKind::Clone;
+        ctx.reservation =
+            ctx.reservation.filter(|r| !is_clone || matches!(r.host, HostId::Hardware(_)));
         self.answer4(&ctx, request, fx)
     }
 
@@ -189,9 +197,17 @@ impl Engine {
             }
             return Err(DropReason::OtherServer);
         }
-        match self.entitled(ctx, addr) {
-            Ok(()) => self.acknowledge(ctx, addr, Grant::New, fx),
-            Err(why) => self.nak(ctx, addr, why, fx),
+        if let Err(why) = self.entitled(ctx, addr) {
+            return self.nak(ctx, addr, why, fx);
+        }
+        if self.has_claim(ctx, addr) {
+            return self.acknowledge(ctx, addr, Grant::New, fx);
+        }
+        // Never offered, or the offer is gone: its like is offered only when proven free.
+        match self.consider(ctx, addr, fx) {
+            Some(Choice::Take(chosen)) => self.acknowledge(ctx, chosen.addr, Grant::New, fx),
+            Some(Choice::Ask(addr)) => self.wait(ctx, addr, Mac::BROADCAST, fx),
+            None => self.nak(ctx, addr, NakReason::Taken, fx),
         }
     }
 
@@ -247,7 +263,9 @@ impl Engine {
             Ok(()) => self.acknowledge(ctx, addr, Grant::Extend, fx),
             // Its pool is gone or closed to it: the lease runs out, no sooner and no later.
             Err(NakReason::NotAllowed)
-                if lease.state == State::Leased && !self.is_reserved_for_other(ctx, addr) =>
+                if lease.state == State::Leased
+                    && !self.is_reserved_for_other(ctx, addr)
+                    && !self.is_own(addr.into()) =>
             {
                 let times = settings::Times::until(lease.until.since(ctx.now));
                 self.reply_now(ctx, Answer::ack(ctx, &lease, times), fx)
@@ -275,6 +293,8 @@ impl Engine {
             Some(Proof { answer, .. }) if answer.is_some() && answer == ctx.hw.mac() => {
                 self.acknowledge(ctx, addr, Grant::Adopt, fx)
             }
+            // Somebody else answers for it, truly or not: no reason to take it from anybody.
+            Some(Proof { answer: Some(_), .. }) => Err(DropReason::NotTheHolder),
             Some(_) => self.nak_if_authoritative(ctx, addr, NakReason::Unknown, fx),
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 
-use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Span, Timestamp};
+use crate::base::{ClientKey, HwAddr, LinkId, Mac, NetworkId, Resource, Span, Timestamp};
 use crate::config::policy::{Network, Verify};
 use crate::lease::{Lease, QuarantineReason, State};
 
@@ -12,12 +12,30 @@ use super::Engine;
 use super::effects::{ArpOut, Effects, EventKind};
 use super::network::{address, ordinal};
 
-/// A machine that answers for more unbound addresses than this is a proxy, or an attack.
+/// A source that answers for more unbound addresses than this is a proxy, or an attack.
 const ANSWERS_MAX: usize = 3;
-/// Most machines whose answers are remembered, per network.
-const ANSWERERS_MAX: usize = 1024;
+/// Most sources whose answers are remembered, per network.
+const SOURCES_MAX: usize = 1024;
+/// How long a proxy is not believed.
+const PROXY_TIME: Span = Span::from_secs(600);
 /// How often a pool that is short of proven addresses is looked at.
 const STEP: Span = Span::from_ms(50);
+
+/// Where answers come from: an access port, which cannot be forged, else a hardware address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// A port of the bridge.
+    Port(LinkId),
+    /// A machine behind we know not which port.
+    Mac(Mac),
+}
+
+impl Source {
+    /// The port, where it is known.
+    pub fn of(port: Option<LinkId>, mac: Mac) -> Source {
+        port.map_or(Source::Mac(mac), Source::Port)
+    }
+}
 
 /// The verifier's state on one network.
 #[derive(Debug, Default)]
@@ -29,8 +47,8 @@ pub struct Verifier {
     credit: u64,
     credited: Timestamp,
     short: bool,
-    answers: BTreeMap<Mac, BTreeSet<Resource>>,
-    proxies: BTreeSet<Mac>,
+    answers: BTreeMap<Source, BTreeSet<Resource>>,
+    proxies: BTreeMap<Source, Timestamp>,
     /// Taken out of their pools while the store could not note why.
     set_aside: Vec<Ipv4Addr>,
 }
@@ -46,37 +64,40 @@ impl Verifier {
         (self.answers, self.proxies) = (before.answers, before.proxies);
     }
 
-    /// Whether this machine answers for everything.
-    pub fn is_proxy(&self, mac: Mac) -> bool {
-        self.proxies.contains(&mac)
+    /// Whether this source answered for everything of late.
+    pub fn is_proxy(&self, source: Source, now: Timestamp) -> bool {
+        self.proxies.get(&source).is_some_and(|until| now < *until)
     }
 
-    /// The quarantine of an address that `mac` answered for is over.
-    pub fn forget_answer(&mut self, mac: Mac, resource: Resource) {
-        if let Some(set) = self.answers.get_mut(&mac) {
+    /// The quarantine of an address that somebody answered for is over.
+    pub fn forget_answer(&mut self, resource: Resource) {
+        self.answers.retain(|_, set| {
             set.remove(&resource);
-            if set.is_empty() {
-                self.answers.remove(&mac);
-            }
-        }
+            !set.is_empty()
+        });
     }
 
-    /// Notes that `mac` answered for `resource`; whether that makes it a proxy, and then all it
-    /// answered for.
-    fn answered(&mut self, mac: Mac, resource: Resource) -> Option<BTreeSet<Resource>> {
-        if self.answers.len() >= ANSWERERS_MAX && !self.answers.contains_key(&mac) {
+    /// Notes that `source` answered for `resource`; whether that makes it a proxy, and then all
+    /// it answered for.
+    fn answered(
+        &mut self,
+        source: Source,
+        resource: Resource,
+        now: Timestamp,
+    ) -> Option<BTreeSet<Resource>> {
+        if self.answers.len() >= SOURCES_MAX && !self.answers.contains_key(&source) {
             self.answers.pop_first();
         }
-        let set = self.answers.entry(mac).or_default();
+        let set = self.answers.entry(source).or_default();
         set.insert(resource);
         if set.len() <= ANSWERS_MAX {
             return None;
         }
-        if self.proxies.len() >= ANSWERERS_MAX {
+        if self.proxies.len() >= SOURCES_MAX {
             self.proxies.pop_first();
         }
-        self.proxies.insert(mac);
-        self.answers.remove(&mac)
+        self.proxies.insert(source, now + PROXY_TIME);
+        self.answers.remove(&source)
     }
 
     fn refill(&mut self, now: Timestamp) {
@@ -177,6 +198,7 @@ impl Engine {
         net: usize,
         addr: Ipv4Addr,
         mac: Mac,
+        source: Source,
         fx: &mut Effects,
     ) {
         let Some(network) = self.policy.networks.get(net) else { return };
@@ -186,7 +208,7 @@ impl Engine {
             .and_then(|at| state.pools.get(at))
             .is_some_and(|pool| pool.free.is_checked(ordinal(addr)));
         if network.verify.enabled && checked {
-            self.in_use(now, net, addr, mac, fx);
+            self.in_use(now, net, addr, mac, source, fx);
         }
     }
 
@@ -198,11 +220,12 @@ impl Engine {
         net: usize,
         addr: Ipv4Addr,
         mac: Mac,
+        source: Source,
         fx: &mut Effects,
     ) {
         let Some(network) = self.policy.networks.get(net) else { return };
         let (id, quarantine) = (network.id, network.quarantine);
-        if let Some(answered) = self.nets[net].verifier.answered(mac, addr.into()) {
+        if let Some(answered) = self.nets[net].verifier.answered(source, addr.into(), now) {
             self.unmask(now, net, mac, answered, fx);
             return;
         }
@@ -243,9 +266,12 @@ impl Engine {
     ) {
         let id = self.nets[net].id;
         self.say(now, Some(id), EventKind::ArpProxy(mac), fx);
-        let state = State::Quarantined(QuarantineReason::InUse(mac));
         for resource in answered {
-            if self.store_ok && self.table.get(id, resource).is_some_and(|l| l.state == state) {
+            let in_use = self
+                .table
+                .get(id, resource)
+                .is_some_and(|l| matches!(l.state, State::Quarantined(QuarantineReason::InUse(_))));
+            if self.store_ok && in_use {
                 self.forget(id, resource, fx);
             }
         }

@@ -9,9 +9,10 @@ use std::net::Ipv4Addr;
 use time::{Date, Month, PrimitiveDateTime, Time};
 
 use crate::base::addr::parse_hex;
+use crate::base::name::clean_hostname;
 use crate::base::{HwAddr, Timestamp};
 
-use super::{Bond, CLIENT_ID_MAX, Import, Imported, hostname, shown};
+use super::{Bond, CLIENT_ID_MAX, Import, Imported, shown};
 
 /// Reads a leases file.
 pub fn parse(text: &str) -> Import {
@@ -110,7 +111,7 @@ impl Draft {
                 self.client_id = Some(identifier(id)?);
             }
             [Token::Word("client-hostname"), Token::Text(name)] => {
-                self.hostname = std::str::from_utf8(name).ok().and_then(hostname);
+                self.hostname = clean_hostname(name);
             }
             _ => {}
         }

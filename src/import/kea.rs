@@ -171,7 +171,11 @@ mod tests {
         assert_eq!(import.leases.values().next().unwrap().hostname.as_deref(), Some("vm-1"));
         let comma = row.replace("vm-1", "vm&#x2c1");
         let import = parse(&format!("{HEADER}\n{comma}\n"));
-        assert_eq!(import.leases.values().next().unwrap().hostname, None, "no host name");
+        assert_eq!(
+            import.leases.values().next().unwrap().hostname.as_deref(),
+            Some("vm-1"),
+            "cleaned"
+        );
     }
 
     #[test]

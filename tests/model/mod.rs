@@ -151,8 +151,14 @@ impl Model {
             Op::Send { client, kind, addr, odd } => self.send(client, kind, addr, odd),
             Op::Arp { client, addr: last } => {
                 let ip = addr(last % 16);
-                let seen =
-                    ArpSeen { sender: mac(client), sender_ip: ip, target_ip: ip, is_reply: true };
+                let seen = ArpSeen {
+                    sender: mac(client),
+                    sender_ip: ip,
+                    target_ip: ip,
+                    is_reply: true,
+                    frame_source: mac(client),
+                    port: None,
+                };
                 self.input(Input::Arp(LinkId(1), seen));
             }
             Op::Advance(units) => self.advance(u64::from(units) * 100),

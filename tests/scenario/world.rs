@@ -207,9 +207,19 @@ impl World {
     fn happen(&mut self, words: &[&str], outcome: &mut Outcome) -> Result<(), String> {
         match words {
             ["wait"] => {}
-            ["arp", who, ip] => {
+            ["arp", who, ip, rest @ ..] => {
                 let (sender, ip) = (mac(who)?, addr(ip)?);
-                let seen = ArpSeen { sender, sender_ip: ip, target_ip: ip, is_reply: true };
+                let given = |key: &str| rest.iter().find_map(|w| w.strip_prefix(key));
+                let frame_source = given("from=").map_or(Ok(sender), mac)?;
+                let port = given("port=").and_then(|p| p.parse().ok()).map(LinkId);
+                let seen = ArpSeen {
+                    sender,
+                    sender_ip: ip,
+                    target_ip: ip,
+                    is_reply: true,
+                    frame_source,
+                    port,
+                };
                 self.input(Input::Arp(LinkId(1), seen), outcome);
             }
             ["policy", number] => {
@@ -223,6 +233,14 @@ impl World {
                 packet.truncate(length);
                 let arrival = self.arrival(mac("c1")?, addr(".1")?);
                 self.input(Input::Packet4(arrival, &packet), outcome);
+            }
+            ["name", ip, wanted] => {
+                let key = (self.policy.networks[0].id, addr(ip)?.into());
+                let lease = self.engine.leases().get(key.0, key.1).ok_or("no binding")?;
+                let name = lease.details.hostname.as_deref().unwrap_or("none");
+                if name != *wanted {
+                    return Err(format!("it is called {name}"));
+                }
             }
             ["store", "fails"] => self.store = StoreMode::Fails,
             ["store", "holds"] => self.store = StoreMode::Holds,
@@ -391,6 +409,10 @@ fn argument(packet: RequestV4, word: &str, arrival: &mut Arrival) -> Result<Requ
     let number = || value.parse::<u32>().map_err(|_| format!("no number: {word}"));
     Ok(match key {
         "mac" | "server" => packet,
+        "eth" => {
+            arrival.src_mac = Some(mac(value)?);
+            packet
+        }
         "want" => packet.addr(opt::REQUESTED_IP, addr(value)?),
         "id" => packet.option(opt::CLIENT_ID, &bytes(value)?),
         "relay" => {
