@@ -13,19 +13,34 @@
 //! a value or to an error that says what is wrong. DHCPv6 comes beside v4 in modules of its own.
 
 pub mod arp;
+pub mod duid;
 pub mod fqdn;
+pub mod fqdn6;
 pub mod frame;
+pub mod frame6;
 pub mod options;
+pub mod options6;
 pub mod relay4;
 pub mod user_class;
 pub mod v4;
 pub mod v4_build;
 pub mod v4_kind;
 pub mod v4_write;
+pub mod v6;
+pub mod v6_class;
+pub mod v6_ia;
+pub mod v6_kind;
+pub mod v6_relay;
+pub mod v6_write;
 
 pub use arp::ArpFrame;
 pub use fqdn::Fqdn;
 pub use frame::{FrameError, UdpFrame, read_udp4, write_udp4};
+pub use frame6::{UdpFrame6, multicast_mac, read_udp6, write_udp6};
 pub use relay4::RelayInfo;
 pub use v4::{Kind, Message, MessageType, WireError};
 pub use v4_write::{Dropped, OutOption, ReplyV4, write_reply};
+pub use v6::{Kind6, Message6, MessageType6, WireError6};
+pub use v6_ia::{Ia, IaAddr, IaKind, IaPrefix};
+pub use v6_relay::{Hop, Relayed6};
+pub use v6_write::{WriteError6, Writer6, wrap_relay};
