@@ -130,7 +130,8 @@ mod tests {
         let one = prefix("2001:db8::7/128");
         assert_eq!((one.network(), one.range().size()), (one.last(), 1));
         assert_eq!(Prefix6::new(Ipv6Addr::LOCALHOST, 129), None);
-        for bad in ["2001:db8::1/64", "2001:db8::/129", "2001:db8::", "10.0.0.0/8", "/64", "::/-1"] {
+        for bad in ["2001:db8::1/64", "2001:db8::/129", "2001:db8::", "10.0.0.0/8", "/64", "::/-1"]
+        {
             assert_eq!(bad.parse::<Prefix6>(), Err(()), "{bad}");
         }
     }
