@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use super::addr6::Prefix6;
+
 /// An Ethernet address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
@@ -231,77 +233,6 @@ impl FromStr for Prefix4 {
     }
 }
 
-/// An IPv6 prefix; host bits are always zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Prefix6 {
-    addr: Ipv6Addr,
-    len: u8,
-}
-
-impl Prefix6 {
-    /// The prefix of `len` bits that holds `addr`; `None` if `len` is over 128.
-    pub fn new(addr: Ipv6Addr, len: u8) -> Option<Prefix6> {
-        (len <= 128)
-            .then(|| Prefix6 { addr: Ipv6Addr::from_bits(addr.to_bits() & mask6(len)), len })
-    }
-
-    /// The lowest address.
-    pub fn network(&self) -> Ipv6Addr {
-        self.addr
-    }
-
-    /// Prefix length, 0 to 128.
-    pub fn len(&self) -> u8 {
-        self.len
-    }
-
-    /// Whether this is the prefix of every address, ::/0.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The highest address.
-    pub fn last(&self) -> Ipv6Addr {
-        Ipv6Addr::from_bits(self.addr.to_bits() | !mask6(self.len))
-    }
-
-    /// Whether `addr` lies inside.
-    pub fn contains(&self, addr: Ipv6Addr) -> bool {
-        addr.to_bits() & mask6(self.len) == self.addr.to_bits()
-    }
-
-    /// Whether every address of `other` lies inside.
-    pub fn covers(&self, other: &Prefix6) -> bool {
-        self.len <= other.len && self.contains(other.addr)
-    }
-
-    /// All its addresses, as numbers.
-    pub fn range(&self) -> std::ops::RangeInclusive<u128> {
-        self.addr.to_bits()..=self.last().to_bits()
-    }
-}
-
-fn mask6(len: u8) -> u128 {
-    u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0)
-}
-
-impl fmt::Display for Prefix6 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.addr, self.len)
-    }
-}
-
-/// An address, `/` and the length, with no host bits set.
-impl FromStr for Prefix6 {
-    type Err = ();
-    fn from_str(s: &str) -> Result<Prefix6, ()> {
-        let (addr, len) = s.split_once('/').ok_or(())?;
-        let addr: Ipv6Addr = addr.parse().map_err(|_| ())?;
-        let prefix = Prefix6::new(addr, len.parse().map_err(|_| ())?).ok_or(())?;
-        (prefix.addr == addr).then_some(prefix).ok_or(())
-    }
-}
-
 /// What a binding is about: an address of either family, or a delegated prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
@@ -427,27 +358,6 @@ mod tests {
         );
         assert_eq!("10.0.0.1/30".parse::<Prefix4>(), Err(()));
         assert_eq!(Prefix4::new(Ipv4Addr::UNSPECIFIED, 0).unwrap().mask(), Ipv4Addr::UNSPECIFIED);
-    }
-
-    #[test]
-    fn ipv6_prefixes_know_what_they_cover() {
-        let p: Prefix6 = "2001:db8:aa00::/40".parse().unwrap();
-        assert_eq!(p.to_string(), "2001:db8:aa00::/40");
-        assert_eq!(p.last(), "2001:db8:aaff:ffff:ffff:ffff:ffff:ffff".parse::<Ipv6Addr>().unwrap());
-        assert_eq!(p.range(), p.network().to_bits()..=p.last().to_bits());
-        assert!(p.contains("2001:db8:aa12::1".parse().unwrap()));
-        assert!(!p.contains("2001:db8:ab00::".parse().unwrap()));
-        assert!(p.covers(&p) && p.covers(&"2001:db8:aa80::/41".parse().unwrap()));
-        assert!(!p.covers(&"2001:db8::/32".parse().unwrap()));
-        for len in [0, 128] {
-            let prefix = Prefix6::new(Ipv6Addr::LOCALHOST, len).unwrap();
-            assert_eq!(prefix.is_empty(), len == 0);
-            assert_eq!(prefix.to_string().parse(), Ok(prefix));
-        }
-        assert_eq!(Prefix6::new(Ipv6Addr::LOCALHOST, 129), None);
-        for bad in ["2001:db8::1/64", "2001:db8::/129", "2001:db8::", "/64", "10.0.0.0/8"] {
-            assert_eq!(bad.parse::<Prefix6>(), Err(()), "{bad}");
-        }
     }
 
     #[test]

@@ -134,7 +134,9 @@ impl ClientKey {
 impl KeyKind {
     fn from_byte(byte: u8) -> Option<KeyKind> {
         use KeyKind::*;
-        [Hardware, ClientId, Circuit, Clone, Ia, IaPd, IaClone].into_iter().find(|kind| *kind as u8 == byte)
+        [Hardware, ClientId, Circuit, Clone, Ia, IaPd, IaClone]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
     }
 }
 

@@ -17,6 +17,7 @@ mod links;
 mod node;
 mod options;
 pub mod policy;
+mod policy6;
 mod raw;
 mod read;
 mod read_network;

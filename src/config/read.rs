@@ -59,6 +59,7 @@ fn server(root: &Table<'_>) -> (ServerPolicy, Vec<At<Pattern>>) {
         control_socket: path("control_socket", SOCKET_PATH_BYTES_MAX)
             .unwrap_or_else(|| "/run/foreshadow/control.sock".into()),
         hosts_file: path("hosts_file", PATH_BYTES_MAX),
+        server_duid: None,
     };
     let interfaces = table.as_ref().and_then(|t| t.get("relay_interfaces"));
     (policy, interfaces.map_or_else(Vec::new, |n| n.each(Node::interface)))
@@ -116,6 +117,7 @@ pub(super) fn settings(table: &Table<'_>, defs: &Definitions) -> RawSettings {
     let get = |key: &str| table.get(key);
     let settings = Settings {
         options: get("options").map(|n| options::read(&n, defs)).unwrap_or_default(),
+        options6: Default::default(),
         next_server: get("next_server").and_then(|n| n.unicast()),
         server_name: get("server_name").and_then(|n| n.text(SERVER_NAME_BYTES_MAX)).map(Arc::from),
         boot_file: get("boot_file").and_then(|n| n.text(BOOT_FILE_BYTES_MAX)).map(Arc::from),
@@ -184,6 +186,7 @@ fn matcher(node: &Node<'_>) -> Option<Matcher> {
         circuit_id: read(list("circuit_id"), Node::identifier),
         remote_id: read(list("remote_id"), Node::identifier),
         giaddr: read(list("giaddr"), Node::prefix_or_ip),
+        ..Matcher::default()
     };
     let empty = schema::MATCH.keys.iter().all(|key| table.get(key.name).is_none());
     if empty && node.sink().len() == before {

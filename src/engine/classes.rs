@@ -37,7 +37,8 @@ fn matches(m: &Matcher, msg: &Message<'_>, hw: &HwAddr, relay: Option<&RelayInfo
     let relay_is = |wanted: &[Box<[u8]>], got: Option<&[u8]>| {
         wanted.is_empty() || got.is_some_and(|id| wanted.iter().any(|w| **w == *id))
     };
-    any(&m.mac_prefix, |prefix| hw.bytes().starts_with(prefix))
+    !m.only_v6()
+        && any(&m.mac_prefix, |prefix| hw.bytes().starts_with(prefix))
         && any(&m.arch, |arch| msg.archs().any(|a| a == *arch))
         && glob(&m.vendor_class, || msg.vendor_class())
         && any(&m.user_class, |p| user_class_is(p, msg))

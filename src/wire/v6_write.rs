@@ -220,7 +220,7 @@ impl<'o> Writer6<'o> {
     /// Inside a prefix: what of `delegated` its holder must not use (RFC 6603 s4.2). Nothing is
     /// written unless `excluded` is a smaller prefix inside `delegated`.
     pub fn pd_exclude(&mut self, delegated: Prefix6, excluded: Prefix6) {
-        debug_assert!(delegated.covers(&excluded) && delegated != excluded, "{excluded}");
+        debug_assert!(delegated.holds(&excluded) && delegated != excluded, "{excluded}");
         let Some(bits @ 1..) = excluded.len().checked_sub(delegated.len()) else { return };
         // Only /128 could be shifted too far, and nothing is smaller than that.
         let id = excluded.network().to_bits() << delegated.len();

@@ -78,6 +78,9 @@ pub(super) fn build(
         settings: outer.network,
         subnets,
         reservations,
+        v6: Default::default(),
+        subnets6: Vec::new(),
+        reservations6: Vec::new(),
     })
 }
 
