@@ -268,7 +268,7 @@ impl From<Ipv6Addr> for Resource {
 
 impl From<Prefix6> for Resource {
     fn from(prefix: Prefix6) -> Resource {
-        Resource::Prefix6(prefix.addr, prefix.len)
+        Resource::Prefix6(prefix.network(), prefix.len())
     }
 }
 

@@ -133,6 +133,13 @@ pub enum Identity {
     CircuitId,
 }
 
+impl Identity {
+    /// Whether a second live machine with the same identifier is a client of its own.
+    pub fn is_clone_safe(self) -> bool {
+        self == Identity::CloneSafe
+    }
+}
+
 /// `network.bootp`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Bootp {

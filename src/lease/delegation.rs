@@ -52,6 +52,18 @@ impl PrefixPool {
         Some(self.address(first))
     }
 
+    /// Takes out for good whatever of the pool overlaps this prefix.
+    pub fn exclude(&mut self, prefix: Ipv6Addr, len: u8) {
+        let shift = 128 - u32::from(self.unit);
+        let size = u128::MAX.checked_shr(u32::from(len)).unwrap_or(0);
+        let (first, last) = (prefix.to_bits(), prefix.to_bits() | size);
+        let unit = |bits: u128| bits.saturating_sub(self.base).checked_shr(shift).unwrap_or(0);
+        if last >= self.base {
+            let range = (unit(first), unit(last));
+            self.free.remove_range(range.0, range.1);
+        }
+    }
+
     /// Gives a prefix back, or takes it out where it is not part of the pool.
     pub fn free(&mut self, prefix: Ipv6Addr, len: u8) {
         if let Some((first, last)) = self.units(prefix, len) {
