@@ -109,18 +109,19 @@ fn skip_extensions(
     packet: &[u8],
 ) -> Result<(IpNextHeaderProtocol, &[u8]), FrameError> {
     let (mut protocol, mut rest) = (first, packet);
-    for _ in 0..=EXTENSIONS_MAX {
+    for skipped in 0.. {
         match protocol {
             IpNextHeaderProtocols::Hopopt | IpNextHeaderProtocols::Ipv6Opts => {}
             IpNextHeaderProtocols::Ipv6Frag => return Err(FrameError::Fragment),
-            other => return Ok((other, rest)),
+            _ => break,
         }
-        let [next, units, ..] = rest else { return Err(FrameError::BadExtension(protocol.0)) };
-        let len = 8 * (usize::from(*units) + 1);
-        let behind = rest.get(len..).ok_or(FrameError::BadExtension(protocol.0))?;
-        (protocol, rest) = (IpNextHeaderProtocol(*next), behind);
+        let bad = FrameError::BadExtension(protocol.0);
+        let [next, units, ..] = rest else { return Err(bad) };
+        let behind = rest.get(8 * (usize::from(*units) + 1)..);
+        let fits = behind.filter(|_| skipped < EXTENSIONS_MAX);
+        (protocol, rest) = (IpNextHeaderProtocol(*next), fits.ok_or(bad)?);
     }
-    Err(FrameError::BadExtension(protocol.0))
+    Ok((protocol, rest))
 }
 
 /// The checksum over a UDP datagram and its pseudo-header; zero is sent as all ones (RFC 8200
@@ -213,4 +214,156 @@ pub(super) fn write_ipv6(
 pub fn multicast_mac(group: Ipv6Addr) -> Mac {
     let [.., a, b, c, d] = group.octets();
     Mac([0x33, 0x33, a, b, c, d])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::addr::parse_hex;
+
+    const A: Mac = Mac([0x52, 0x54, 0, 0, 0, 0xa]);
+    const SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
+
+    fn frame(payload: &[u8]) -> Vec<u8> {
+        let src = SocketAddrV6::new("fe80::a".parse().unwrap(), 546, 0, 0);
+        let dst = SocketAddrV6::new(SERVERS, 547, 0, 0);
+        let mut out = Vec::new();
+        write_udp6(&mut out, A, multicast_mac(SERVERS), src, dst, payload);
+        out
+    }
+
+    /// A frame with extension headers before UDP, the first of type `first`.
+    fn extended(first: u8, headers: &[u8]) -> Vec<u8> {
+        let mut out = frame(b"hello");
+        out[20] = first;
+        out.splice(54..54, headers.iter().copied());
+        let len = (out.len() - 54) as u16;
+        out[18..20].copy_from_slice(&len.to_be_bytes());
+        out
+    }
+
+    #[test]
+    fn a_frame_is_written_to_the_byte() {
+        // The checksum worked out apart from this code, by RFC 8200 s8.1.
+        let want = parse_hex(
+            "333300010002 52540000000a 86dd 60000000 000a 11 40 \
+             fe80000000000000000000000000000a ff020000000000000000000000010002 \
+             0222 0223 000a 959b 6869",
+        );
+        assert_eq!(Some(frame(b"hi")), want);
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        for len in [0, 1, 2, 300, 301, 1452] {
+            let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
+            let frame = [b"before".to_vec(), frame(&payload)].concat();
+            let read = read_udp6(&frame[6..], true).unwrap();
+            assert_eq!(read.payload, payload);
+            assert_eq!((read.eth_src, read.eth_dst), (A, Mac([0x33, 0x33, 0, 1, 0, 2])));
+            assert_eq!(read.src.to_string(), "[fe80::a]:546");
+            assert_eq!(read.dst.to_string(), "[ff02::1:2]:547");
+        }
+    }
+
+    #[test]
+    fn every_cut_is_an_error_and_padding_is_left_out() {
+        let mut frame = frame(b"hello");
+        for len in 0..frame.len() {
+            assert!(read_udp6(&frame[..len], true).is_err(), "cut to {len} bytes");
+        }
+        frame.resize(100, 0xee);
+        assert_eq!(read_udp6(&frame, true).unwrap().payload, b"hello");
+    }
+
+    #[test]
+    fn other_protocols_are_named() {
+        let changed = |at: usize, byte: u8| {
+            let mut frame = frame(b"hello");
+            frame[at] = byte;
+            read_udp6(&frame, true).unwrap_err()
+        };
+        assert_eq!(changed(12, 8), FrameError::NotIpv6(0x08dd));
+        assert_eq!(changed(14, 0x40), FrameError::BadVersion6(4));
+        assert_eq!(changed(20, 6), FrameError::NotUdp(6));
+        assert_eq!(changed(20, 59), FrameError::NotUdp(59), "no next header");
+        assert_eq!(changed(20, 43), FrameError::NotUdp(43), "routing headers are not followed");
+        for tag in [[0x81, 0x00], [0x88, 0xa8], [0x91, 0x00]] {
+            let mut tagged = frame(b"hello");
+            tagged.splice(12..12, [tag[0], tag[1], 0, 7]);
+            assert_eq!(read_udp6(&tagged, true), Err(FrameError::VlanTagged));
+        }
+    }
+
+    #[test]
+    fn lengths_that_disagree_are_errors() {
+        let with_length = |at: usize, len: u16| {
+            let mut frame = frame(b"hello");
+            frame[at..at + 2].copy_from_slice(&len.to_be_bytes());
+            read_udp6(&frame, true).unwrap_err()
+        };
+        for len in [14, 1000, 65535] {
+            let want = FrameError::BadTotalLength { total: 40 + usize::from(len), held: 53 };
+            assert_eq!(with_length(18, len), want);
+        }
+        for len in [0, 7] {
+            // No room for a UDP header, be it that a jumbogram is claimed.
+            assert!(matches!(with_length(18, len), FrameError::BadUdpLength { udp: 0, .. }));
+        }
+        for len in [0, 7, 14, 65535] {
+            let want = FrameError::BadUdpLength { udp: len.into(), held: 13 };
+            assert_eq!(with_length(58, len), want);
+        }
+    }
+
+    #[test]
+    fn options_of_ip_are_skipped() {
+        let one = [17, 0, 1, 4, 0, 0, 0, 0];
+        assert_eq!(read_udp6(&extended(0, &one), true).unwrap().payload, b"hello");
+        let long = [&[17, 1, 1, 12][..], &[0; 12]].concat();
+        assert_eq!(read_udp6(&extended(60, &long), true).unwrap().payload, b"hello");
+        let both = [&[60, 0, 1, 4, 0, 0, 0, 0][..], &one].concat();
+        assert_eq!(read_udp6(&extended(0, &both), true).unwrap().payload, b"hello");
+        let chain = |count: usize| {
+            let mut headers = [60, 0, 1, 4, 0, 0, 0, 0].repeat(count);
+            headers[8 * count - 8] = 17;
+            read_udp6(&extended(60, &headers), true).map(|udp| udp.payload.len())
+        };
+        assert_eq!(chain(EXTENSIONS_MAX), Ok(5));
+        assert_eq!(chain(EXTENSIONS_MAX + 1), Err(FrameError::BadExtension(60)));
+        // One that is longer than the packet.
+        let lies = [17, 9, 1, 4, 0, 0, 0, 0];
+        assert_eq!(read_udp6(&extended(0, &lies), true), Err(FrameError::BadExtension(0)));
+    }
+
+    #[test]
+    fn fragments_are_not_read() {
+        let fragment = [17, 0, 0, 1, 0, 0, 0, 7];
+        assert_eq!(read_udp6(&extended(44, &fragment), true), Err(FrameError::Fragment));
+        let behind = [&[44, 0, 1, 4, 0, 0, 0, 0][..], &fragment].concat();
+        assert_eq!(read_udp6(&extended(0, &behind), true), Err(FrameError::Fragment));
+    }
+
+    #[test]
+    fn the_checksum_is_mandatory_unless_it_is_not_ready() {
+        let at = ETHERNET_LEN + IPV6_LEN + 6;
+        for spoilt in [[0, 0], [0x12, 0x34]] {
+            let mut frame = frame(b"hello");
+            frame[at..at + 2].copy_from_slice(&spoilt);
+            assert_eq!(read_udp6(&frame, true), Err(FrameError::BadUdpChecksum));
+            assert_eq!(read_udp6(&frame, false).unwrap().payload, b"hello");
+        }
+        let mut other = frame(b"hello");
+        other[30] ^= 1;
+        assert_eq!(read_udp6(&other, true), Err(FrameError::BadUdpChecksum), "wrong source");
+    }
+
+    #[test]
+    fn a_checksum_of_zero_is_sent_as_all_ones() {
+        let plain = frame(&[0, 0]);
+        let at = ETHERNET_LEN + IPV6_LEN + 6;
+        let frame = frame(&plain[at..at + 2]);
+        assert_eq!(frame[at..at + 2], [0xff, 0xff]);
+        assert!(read_udp6(&frame, true).is_ok());
+    }
 }

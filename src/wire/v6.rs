@@ -391,3 +391,160 @@ impl<'a> Status<'a> {
         Some(Status { code: u16::from_be_bytes(*code), text })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::v6_build::{RequestV6, ia_addr, option};
+
+    const DUID: [u8; 10] = [0, 3, 0, 1, 0x52, 0x54, 0, 1, 2, 3];
+
+    fn solicit() -> RequestV6 {
+        RequestV6::new(MessageType6::Solicit, 0xff12_3456)
+    }
+
+    fn with<T>(request: RequestV6, read: impl Fn(&Message6<'_>) -> T) -> T {
+        let bytes = request.build();
+        read(&Message6::parse(&bytes).unwrap())
+    }
+
+    fn error(request: RequestV6) -> WireError6 {
+        Message6::parse(&request.build()).unwrap_err()
+    }
+
+    #[test]
+    fn the_header_is_a_type_and_24_bits() {
+        let read = with(solicit(), |m| (m.kind(), m.xid(), m.options().count()));
+        assert_eq!(read, (Kind6::Known(MessageType6::Solicit), 0x12_3456, 0));
+        let kind = with(RequestV6::with_type(99, 0), |m| m.kind());
+        assert_eq!(kind, Kind6::Unknown(99));
+        for len in 0..4 {
+            assert_eq!(Message6::parse(&[1; 4][..len]).unwrap_err(), WireError6::TooShort(len));
+        }
+        let long = vec![0; MESSAGE6_MAX + 1];
+        assert_eq!(Message6::parse(&long).unwrap_err(), WireError6::TooLong(MESSAGE6_MAX + 1));
+    }
+
+    #[test]
+    fn relay_messages_are_not_read_as_messages_of_clients() {
+        for kind in [12, 13] {
+            let bytes = RequestV6::with_type(kind, 0).raw(&[0; 40]).build();
+            assert_eq!(Message6::parse(&bytes).unwrap_err(), WireError6::RelayMessage(kind));
+        }
+    }
+
+    #[test]
+    fn options_are_found_in_order_and_the_first_counts() {
+        let request = solicit().option(6, &[0, 23]).option(1000, b"x").option(6, &[0, 24]);
+        with(request.option(INDEXED as u16, b"edge"), |m| {
+            assert_eq!(m.option(6), Some([0, 23].as_slice()));
+            assert_eq!((m.count(6), m.count(1000), m.count(7)), (2, 1, 0));
+            assert_eq!(m.option(1000), Some(b"x".as_slice()), "beyond the index");
+            assert_eq!(m.option(INDEXED as u16), Some(b"edge".as_slice()));
+            assert!(m.has(6) && !m.has(7) && !m.has(1001) && !m.has(0));
+            let codes: Vec<u16> = m.options().map(|(code, _)| code).collect();
+            assert_eq!(codes, [6, 1000, 6, INDEXED as u16]);
+        });
+        assert_eq!(with(solicit().option(0, b"zero"), |m| m.option(0).is_some()), true);
+    }
+
+    #[test]
+    fn typed_options_are_read() {
+        let request = solicit()
+            .client_id(&DUID)
+            .server_id(&[0, 2, 9])
+            .elapsed(300)
+            .oro(&[23, 24, 59])
+            .rapid_commit()
+            .option(7, &[255])
+            .option(13, b"\0\x02none left")
+            .option(15, b"\0\x04iPXE")
+            .option(16, b"\0\0\x01\x57\0\x09PXEClient")
+            .option(16, b"\0\0\x01\x37\0\x04MSFT")
+            .option(20, b"")
+            .option(39, b"\x01\x03web\0")
+            .option(61, &[0, 7, 0, 16])
+            .option(62, &[1, 3, 16]);
+        with(request, |m| {
+            assert_eq!((m.client_id(), m.server_id()), (Some(&DUID[..]), Some(&[0, 2, 9][..])));
+            assert_eq!((m.elapsed(), m.preference()), (Some(300), Some(255)));
+            assert_eq!(m.oro().collect::<Vec<_>>(), [23, 24, 59]);
+            assert!(m.wants(59) && !m.wants(60) && m.rapid_commit() && m.reconfigure_accept());
+            assert_eq!(m.status(), Some(Status { code: 2, text: b"none left" }));
+            assert!(m.is_ipxe());
+            let vendors: Vec<u32> = m.vendor_classes().map(|class| class.enterprise).collect();
+            assert_eq!(vendors, [343, 311]);
+            assert_eq!(m.vendor_class().unwrap().items().next(), Some(b"PXEClient".as_slice()));
+            assert_eq!(m.fqdn().unwrap().name().as_deref(), Some("web"));
+            assert_eq!(m.archs().collect::<Vec<_>>(), [7, 16]);
+            assert_eq!(m.network_interface(), Some([1, 3, 16]));
+        });
+    }
+
+    #[test]
+    fn typed_options_are_none_when_absent_or_of_the_wrong_length() {
+        let none = |m: &Message6<'_>| {
+            m.elapsed().is_none()
+                && m.preference().is_none()
+                && m.network_interface().is_none()
+                && m.vendor_class().is_none()
+                && (m.oro().next(), m.archs().next()) == (None, None)
+                && !m.rapid_commit()
+                && !m.reconfigure_accept()
+        };
+        assert!(with(solicit(), none));
+        assert!(with(solicit(), |m| m.client_id().is_none() && m.fqdn().is_none()));
+        for (code, bad) in
+            [(8, 1), (8, 3), (7, 0), (7, 2), (62, 2), (16, 3), (6, 3), (61, 1), (14, 1), (20, 1)]
+        {
+            assert!(with(solicit().option(code, &[0, 0, 0][..bad]), none), "{code}: {bad} bytes");
+        }
+    }
+
+    #[test]
+    fn lengths_that_lie_are_errors() {
+        for tail in [&b"\0\x01\0\x03ab"[..], b"\0\x01\xff\xff", b"\0\x01\0\x01"] {
+            assert_eq!(error(solicit().raw(tail)), WireError6::Truncated { code: 1 });
+        }
+        for tail in [&b"\0"[..], b"\0\x01", b"\0\x01\0"] {
+            assert_eq!(error(solicit().raw(tail)), WireError6::Tail(tail.len()));
+        }
+        let status = WireError6::BadLength { code: 13, len: 1, want: "at least 2" };
+        assert_eq!(error(solicit().option(13, b"x")), status);
+    }
+
+    #[test]
+    fn duids_have_a_type_and_1_to_128_bytes() {
+        for len in [3, 10, 130] {
+            assert!(with(solicit().client_id(&vec![1; len]), |m| m.client_id().is_some()));
+        }
+        for len in [0, 1, 2, 131, 1000] {
+            let duid = vec![1; len];
+            assert_eq!(error(solicit().client_id(&duid)), WireError6::BadDuid { code: 1, len });
+            assert_eq!(error(solicit().server_id(&duid)), WireError6::BadDuid { code: 2, len });
+        }
+    }
+
+    #[test]
+    fn options_are_bounded_wherever_they_are() {
+        let many = |count: usize| option(99, b"").repeat(count);
+        assert!(Message6::parse(&solicit().raw(&many(OPTIONS6_MAX)).build()).is_ok());
+        assert_eq!(error(solicit().raw(&many(OPTIONS6_MAX + 1))), WireError6::TooManyOptions);
+        // An association, its address, and what is in it: all of them count.
+        let addr = ia_addr(std::net::Ipv6Addr::LOCALHOST, 1, 1, &many(OPTIONS6_MAX - 2));
+        let fits = solicit().ia(IaKind::Na, 1, std::slice::from_ref(&addr));
+        assert!(Message6::parse(&fits.build()).is_ok());
+        let over = solicit().ia(IaKind::Na, 1, &[addr, option(99, b"")]);
+        assert_eq!(error(over), WireError6::TooManyOptions);
+    }
+
+    #[test]
+    fn errors_say_what_was_found_and_what_would_be_right() {
+        let text = error(solicit().client_id(&[0])).to_string();
+        assert_eq!(text, "duid of 1 bytes in option 1, want 3 to 130");
+        let text = error(solicit().option(3, b"x")).to_string();
+        assert_eq!(text, "option 3 of 1 bytes, want at least 12");
+        let text = WireError6::TooManyHops.to_string();
+        assert_eq!(text, "more than 9 relay messages, one within the other");
+    }
+}

@@ -236,3 +236,117 @@ fn take_addr(data: &[u8]) -> Option<(Ipv6Addr, &[u8])> {
     let (bytes, rest) = data.split_first_chunk::<16>()?;
     Some((Ipv6Addr::from(*bytes), rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::v6::{Message6, MessageType6};
+    use crate::wire::v6_build::{RequestV6, ia_addr, ia_prefix, option};
+
+    fn addr(text: &str) -> Ipv6Addr {
+        text.parse().unwrap()
+    }
+
+    fn renew() -> RequestV6 {
+        RequestV6::new(MessageType6::Renew, 1)
+    }
+
+    fn error(kind: IaKind, inside: &[Vec<u8>]) -> WireError6 {
+        Message6::parse(&renew().ia(kind, 1, inside).build()).unwrap_err()
+    }
+
+    #[test]
+    fn several_associations_of_every_kind_are_read() {
+        let status = option(13, b"\0\x03no binding");
+        let bytes = renew()
+            .ia(
+                IaKind::Na,
+                7,
+                &[
+                    ia_addr(addr("2001:db8::1"), 10, 20, &[]),
+                    ia_addr(addr("2001:db8::2"), 30, 40, &status),
+                    status.clone(),
+                ],
+            )
+            .ia(IaKind::Pd, 8, &[ia_prefix(addr("2001:db8:8::"), 56, 50, 60, &[])])
+            .option(8, &[0, 0])
+            .ia(IaKind::Ta, 9, &[ia_addr(addr("2001:db8::9"), 1, 2, &[])])
+            .option(3, &[0, 0, 0, 10, 0, 0, 0, 11, 0, 0, 0, 12])
+            .build();
+        let message = Message6::parse(&bytes).unwrap();
+        let ias: Vec<Ia<'_>> = message.ias().collect();
+        let heads: Vec<_> = ias.iter().map(|ia| (ia.kind, ia.iaid, ia.t1, ia.t2)).collect();
+        use IaKind::*;
+        assert_eq!(heads, [(Na, 7, 0, 0), (Pd, 8, 0, 0), (Ta, 9, 0, 0), (Na, 10, 11, 12)]);
+        let addrs: Vec<_> = ias[0].addrs().map(|a| (a.addr, a.preferred, a.valid)).collect();
+        assert_eq!(addrs, [(addr("2001:db8::1"), 10, 20), (addr("2001:db8::2"), 30, 40)]);
+        let statuses: Vec<_> = ias[0].addrs().map(|a| a.status().map(|s| s.code)).collect();
+        assert_eq!(statuses, [None, Some(3)]);
+        assert_eq!(ias[0].status(), Some(Status { code: 3, text: b"no binding" }));
+        let prefix = ias[1].prefixes().next().unwrap();
+        assert_eq!((prefix.prefix, prefix.len), (addr("2001:db8:8::"), 56));
+        assert_eq!((prefix.preferred, prefix.valid), (50, 60));
+        assert_eq!(ias[2].addrs().count(), 1);
+        assert_eq!((ias[3].addrs().count(), ias[3].status()), (0, None));
+    }
+
+    #[test]
+    fn what_does_not_belong_in_an_association_is_not_shown() {
+        let inside =
+            [ia_addr(addr("2001:db8::1"), 1, 2, &[]), ia_prefix(addr("2001:db8::"), 56, 1, 2, &[])];
+        let bytes = renew().ia(IaKind::Na, 1, &inside).ia(IaKind::Pd, 1, &inside).build();
+        let message = Message6::parse(&bytes).unwrap();
+        let counts = message.ias().map(|ia| (ia.addrs().count(), ia.prefixes().count()));
+        assert_eq!(counts.collect::<Vec<_>>(), [(1, 0), (0, 1)]);
+    }
+
+    #[test]
+    fn lengths_are_checked_at_every_depth() {
+        let short = |code, len, want| WireError6::BadLength { code, len, want };
+        for (code, len, want) in
+            [(3, 11, "at least 12"), (25, 0, "at least 12"), (4, 3, "at least 4")]
+        {
+            let bytes = renew().option(code, &vec![0; len]).build();
+            assert_eq!(Message6::parse(&bytes).unwrap_err(), short(code, len, want));
+        }
+        let inside = |inside: Vec<u8>| error(IaKind::Na, &[inside]);
+        assert_eq!(inside(option(5, &[0; 23])), short(5, 23, "at least 24"));
+        assert_eq!(inside(option(26, &[0; 24])), short(26, 24, "at least 25"));
+        assert_eq!(inside(option(13, &[0])), short(13, 1, "at least 2"));
+        assert_eq!(inside(vec![0, 5, 0, 99]), WireError6::Truncated { code: 5 });
+        assert_eq!(inside(vec![0, 5]), WireError6::Tail(2));
+        let innermost = |tail: &[u8]| inside(ia_addr(addr("::1"), 1, 1, tail));
+        assert_eq!(innermost(&[0, 13, 0, 9, 0]), WireError6::Truncated { code: 13 });
+        assert_eq!(innermost(&option(13, &[0])), short(13, 1, "at least 2"));
+        let prefix = |tail: &[u8]| error(IaKind::Pd, &[ia_prefix(addr("::"), 56, 1, 1, tail)]);
+        assert_eq!(prefix(&[0]), WireError6::Tail(1));
+        assert_eq!(prefix(&option(67, &[60])), short(67, 1, "2 to 17"));
+    }
+
+    #[test]
+    fn excluded_prefixes_are_read_as_rfc_6603_wants() {
+        let exclude = |prefix: &str, len, data: &[u8]| {
+            let prefix = ia_prefix(addr(prefix), len, 1, 2, &option(67, data));
+            let bytes = renew().ia(IaKind::Pd, 1, &[prefix]).build();
+            let message = Message6::parse(&bytes).unwrap();
+            let ia = message.ias().next().unwrap();
+            ia.prefixes().next().unwrap().exclude().map(|prefix| prefix.to_string())
+        };
+        // The example of RFC 6603 s4.2.
+        let of_rfc = exclude("2001:db8:dead:bee0::", 59, &[64, 0x78]);
+        assert_eq!(of_rfc.as_deref(), Some("2001:db8:dead:beef::/64"));
+        assert_eq!(exclude("2001:db8::", 56, &[64, 5]).as_deref(), Some("2001:db8:0:5::/64"));
+        assert_eq!(exclude("2001:db8::", 48, &[64, 0, 9]).as_deref(), Some("2001:db8:0:9::/64"));
+        // Host bits behind the excluded prefix are dropped.
+        assert_eq!(exclude("2001:db8::", 56, &[60, 0xff]).as_deref(), Some("2001:db8:0:f0::/60"));
+        let whole = [&[128][..], &[0xff; 16]].concat();
+        assert_eq!(
+            exclude("::", 0, &whole).as_deref(),
+            Some("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128")
+        );
+        // Not longer than the delegated one, or with too few or too many bytes.
+        for none in [&[56, 0][..], &[48, 0], &[64, 0, 0], &[72, 0]] {
+            assert_eq!(exclude("2001:db8::", 56, none), None, "{none:?}");
+        }
+    }
+}

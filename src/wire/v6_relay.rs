@@ -132,3 +132,118 @@ impl<'a> Relayed6<'a> {
         &self.inner
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::v6_build::{RequestV6, relay_forward};
+
+    fn addr(text: &str) -> Ipv6Addr {
+        text.parse().unwrap()
+    }
+
+    fn solicit() -> Vec<u8> {
+        RequestV6::new(MessageType6::Solicit, 7).client_id(&[0, 3, 9]).build()
+    }
+
+    fn nested(hops: usize) -> Vec<u8> {
+        (0..hops).fold(solicit(), |message, hop| {
+            relay_forward(hop as u8, addr("2001:db8::1"), addr("fe80::9"), &[], &message)
+        })
+    }
+
+    #[test]
+    fn what_no_relay_wrapped_has_no_hops() {
+        let bytes = solicit();
+        let relayed = Relayed6::parse(&bytes).unwrap();
+        assert_eq!((relayed.hops().len(), relayed.inner().xid()), (0, 7));
+    }
+
+    #[test]
+    fn hops_come_outermost_first() {
+        let options: [(u16, &[u8]); 6] = [
+            (18, b"eth0"),
+            (37, b"\0\0\0\x09port 1"),
+            (38, b"subscriber"),
+            (79, b"\0\x01\x52\x54\0\x01\x02\x03"),
+            (135, &[0, 0]),
+            (18, b"again"),
+        ];
+        let inner = relay_forward(0, addr("::"), addr("fe80::1"), &options, &solicit());
+        let bytes = relay_forward(1, addr("2001:db8::1"), addr("fe80::2"), &[], &inner);
+        let relayed = Relayed6::parse(&bytes).unwrap();
+        let [outer, inner] = relayed.hops() else { panic!("{:?}", relayed.hops()) };
+        assert_eq!((outer.hop_count, outer.link_addr), (1, addr("2001:db8::1")));
+        assert_eq!(outer.peer_addr, addr("fe80::2"));
+        assert_eq!((outer.interface_id(), outer.remote_id()), (None, None));
+        assert_eq!((outer.subscriber_id(), outer.client_hw()), (None, None));
+        assert_eq!((outer.relay_port(), outer.options().count()), (None, 1));
+        assert_eq!((inner.hop_count, inner.link_addr), (0, Ipv6Addr::UNSPECIFIED));
+        assert_eq!(inner.interface_id(), Some(b"eth0".as_slice()));
+        assert_eq!(inner.remote_id(), Some((9, b"port 1".as_slice())));
+        assert_eq!(inner.subscriber_id(), Some(b"subscriber".as_slice()));
+        assert_eq!(inner.client_link_layer(), Some((1, [0x52, 0x54, 0, 1, 2, 3].as_slice())));
+        assert_eq!(inner.client_hw().unwrap().to_string(), "52:54:00:01:02:03");
+        assert_eq!(inner.relay_port(), Some(0));
+        assert_eq!(relayed.inner().client_id(), Some([0, 3, 9].as_slice()));
+    }
+
+    #[test]
+    fn options_of_relays_are_none_when_too_short_or_too_long() {
+        let options: [(u16, &[u8]); 3] = [(37, b"\0\0\0"), (79, b"\0"), (135, b"\0")];
+        let bytes = relay_forward(0, addr("::"), addr("::"), &options, &solicit());
+        let hop = Relayed6::parse(&bytes).unwrap().hops()[0];
+        assert_eq!(
+            (hop.remote_id(), hop.client_link_layer(), hop.relay_port()),
+            (None, None, None)
+        );
+        for odd in [&b"\x01\x00ab"[..], &[&[0, 1][..], &[0; 17]].concat()] {
+            let bytes = relay_forward(0, addr("::"), addr("::"), &[(79, odd)], &solicit());
+            let hop = Relayed6::parse(&bytes).unwrap().hops()[0];
+            assert!(hop.client_link_layer().is_some() && hop.client_hw().is_none());
+        }
+    }
+
+    #[test]
+    fn nesting_is_read_up_to_its_limit() {
+        for hops in 0..=HOPS_MAX {
+            let bytes = nested(hops);
+            assert_eq!(Relayed6::parse(&bytes).unwrap().hops().len(), hops);
+        }
+        for hops in [HOPS_MAX + 1, 32, 1000] {
+            assert_eq!(Relayed6::parse(&nested(hops)).unwrap_err(), WireError6::TooManyHops);
+        }
+    }
+
+    #[test]
+    fn damaged_relay_messages_are_errors_of_their_own() {
+        let whole = nested(2);
+        for len in 1..RELAY_HEADER {
+            let error = Relayed6::parse(&whole[..len]).unwrap_err();
+            assert_eq!(error, WireError6::TruncatedRelay(len));
+        }
+        let bare = &whole[..RELAY_HEADER];
+        assert_eq!(Relayed6::parse(bare).unwrap_err(), WireError6::NothingRelayed(0));
+        for len in RELAY_HEADER..whole.len() {
+            assert!(Relayed6::parse(&whole[..len]).is_err(), "cut to {len} bytes");
+        }
+        let hollow = relay_forward(1, addr("::"), addr("::"), &[], bare);
+        assert_eq!(Relayed6::parse(&hollow).unwrap_err(), WireError6::NothingRelayed(1));
+        let empty = relay_forward(0, addr("::"), addr("::"), &[], &[]);
+        assert_eq!(Relayed6::parse(&empty).unwrap_err(), WireError6::TooShort(0));
+        let mut reply = nested(1);
+        reply[0] = 13;
+        assert_eq!(Relayed6::parse(&reply).unwrap_err(), WireError6::RelayMessage(13));
+        let long = vec![12; MESSAGE6_MAX + 1];
+        assert!(matches!(Relayed6::parse(&long), Err(WireError6::TooLong(_))));
+    }
+
+    #[test]
+    fn options_of_relays_and_client_share_one_limit() {
+        let many: Vec<(u16, &[u8])> = vec![(99, b""); 1022];
+        let fits = relay_forward(0, addr("::"), addr("::"), &many, &solicit());
+        assert!(Relayed6::parse(&fits).is_ok());
+        let over = relay_forward(1, addr("::"), addr("::"), &[], &fits);
+        assert_eq!(Relayed6::parse(&over).unwrap_err(), WireError6::TooManyOptions);
+    }
+}

@@ -285,3 +285,175 @@ pub(super) fn push_option(code: u16, data: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&(data.len() as u16).to_be_bytes());
     out.extend_from_slice(data);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::v6::{Message6, Relayed6};
+    use crate::wire::v6_build::{RequestV6, relay_forward, unwrap_relay_reply};
+
+    fn addr(text: &str) -> Ipv6Addr {
+        text.parse().unwrap()
+    }
+
+    fn prefix(text: &str) -> Prefix6 {
+        text.parse().unwrap()
+    }
+
+    fn begin(out: &mut Vec<u8>, limit: usize) -> Writer6<'_> {
+        Writer6::begin(out, MessageType6::Reply, 0xff01_0203, limit)
+    }
+
+    #[test]
+    fn a_reply_is_written_to_the_byte() {
+        let mut out = b"before".to_vec();
+        let mut reply = begin(&mut out, 1232);
+        reply.option(1, b"\0\x03x");
+        reply.ia(IaKind::Na, 7, 50, 80, |ia| {
+            ia.ia_addr(addr("2001:db8::1"), 100, 200, |_| {});
+            ia.status(StatusCode::Success, "ok");
+        });
+        reply.ia(IaKind::Pd, 8, 1, 2, |ia| {
+            ia.ia_prefix(prefix("2001:db8:8::/56"), 3, 4, |inside| {
+                inside.pd_exclude(prefix("2001:db8:8::/56"), prefix("2001:db8:8:5::/64"));
+            });
+        });
+        reply.ia(IaKind::Ta, 9, 1, 2, |_| {});
+        reply.u8(7, 255);
+        reply.u16(200, 0x0102);
+        reply.u32(32, 3600);
+        reply.addrs(23, &[addr("2001:db8::53"), addr("2001:db8::54")]);
+        assert_eq!(reply.finish(), Ok(out.len() - 6));
+        let want = crate::base::addr::parse_hex(
+            "07 010203 0001 0003 000378 \
+             0003 0030 00000007 00000032 00000050 \
+             0005 0018 20010db8000000000000000000000001 00000064 000000c8 \
+             000d 0004 0000 6f6b \
+             0019 002f 00000008 00000001 00000002 \
+             001a 001f 00000003 00000004 38 20010db8000800000000000000000000 0043 0002 40 05 \
+             0004 0004 00000009 0007 0001 ff 00c8 0002 0102 0020 0004 00000e10 \
+             0017 0020 20010db8000000000000000000000053 20010db8000000000000000000000054",
+        );
+        assert_eq!((&out[..6], Some(&out[6..])), (b"before".as_slice(), want.as_deref()));
+    }
+
+    #[test]
+    fn what_is_excluded_reads_as_it_was_written() {
+        for (delegated, excluded) in [
+            ("2001:db8:dead:bee0::/59", "2001:db8:dead:beef::/64"),
+            ("2001:db8::/32", "2001:db8:ffff::/48"),
+            ("2001:db8::/63", "2001:db8:0:1::/64"),
+            ("2001:db8::/64", "2001:db8::8000:0:0:1/128"),
+            ("::/0", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"),
+            ("2001:db8::/127", "2001:db8::1/128"),
+        ] {
+            let mut out = Vec::new();
+            let mut reply = begin(&mut out, 1232);
+            reply.ia(IaKind::Pd, 8, 1, 2, |ia| {
+                ia.ia_prefix(prefix(delegated), 3, 4, |inside| {
+                    inside.pd_exclude(prefix(delegated), prefix(excluded));
+                });
+            });
+            reply.finish().unwrap();
+            let message = Message6::parse(&out).unwrap();
+            let read = message.ias().next().unwrap().prefixes().next().unwrap();
+            assert_eq!(read.as_prefix(), Some(prefix(delegated)));
+            assert_eq!(read.exclude(), Some(prefix(excluded)));
+        }
+    }
+
+    #[test]
+    fn a_message_over_its_limit_leaves_no_bytes() {
+        let write = |limit| {
+            let mut out = b"before".to_vec();
+            let mut reply = begin(&mut out, limit);
+            reply.ia(IaKind::Na, 7, 0, 0, |ia| ia.ia_addr(addr("::1"), 1, 1, |_| {}));
+            reply.option(23, &[0; 16]);
+            let done = reply.finish();
+            assert_eq!(done.is_ok(), out.len() > 6);
+            done
+        };
+        assert_eq!(write(68), Err(WriteError6::TooLong { len: 68, limit: 60 }).or(Ok(68)));
+        for limit in 0..68 {
+            assert!(
+                matches!(write(limit), Err(WriteError6::TooLong { limit: at, .. }) if at == limit)
+            );
+        }
+        let text = write(60).unwrap_err().to_string();
+        assert_eq!(text, "message of 68 bytes or more, at most 60 are allowed");
+    }
+
+    #[test]
+    fn optional_options_are_left_out_where_they_do_not_fit() {
+        let mut out = Vec::new();
+        let mut reply = begin(&mut out, 20);
+        assert_eq!(reply.room(), 16);
+        assert!(reply.try_option(1, &[0; 8]));
+        assert!(!reply.try_option(2, &[0; 1]));
+        assert!(reply.try_option(3, &[]));
+        assert!(!reply.try_option(4, &[]));
+        assert_eq!(reply.finish(), Ok(20));
+        let message = [&[7, 1, 2, 3, 0, 1, 0, 8][..], &[0; 8], &[0, 3, 0, 0]].concat();
+        assert_eq!(out, message);
+    }
+
+    #[test]
+    fn an_option_longer_than_its_length_can_say_is_an_error() {
+        let long = vec![0; 65_536];
+        let mut out = Vec::new();
+        let mut reply = begin(&mut out, usize::MAX);
+        assert!(!reply.try_option(9, &long));
+        reply.option(9, &long);
+        reply.option(1, b"not written either");
+        assert_eq!(reply.finish(), Err(WriteError6::OptionTooLong { code: 9, len: 65_536 }));
+        assert!(out.is_empty());
+        let mut reply = begin(&mut out, usize::MAX);
+        let addrs = vec![addr("::1"); 5000];
+        reply.ia(IaKind::Na, 1, 0, 0, |ia| ia.addrs(23, &addrs));
+        let error = reply.finish().unwrap_err();
+        assert!(matches!(error, WriteError6::TooLong { limit: PAYLOAD6_MAX, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_reply_goes_back_through_every_relay() {
+        let solicit = RequestV6::new(MessageType6::Solicit, 7).build();
+        // Asked to be echoed: 37, and two that never are.
+        let echo: &[u8] = &[0, 37, 0, 9, 0, 43];
+        let inner: [(u16, &[u8]); 4] =
+            [(18, b"eth0"), (37, b"\0\0\0\x09x"), (38, b"not asked for"), (43, echo)];
+        let first = relay_forward(0, addr("::"), addr("fe80::1"), &inner, &solicit);
+        let outer: [(u16, &[u8]); 2] = [(135, &[0x9c, 0x40]), (79, b"\0\x01abcdef")];
+        let bytes = relay_forward(1, addr("2001:db8::1"), addr("fe80::2"), &outer, &first);
+        let relayed = Relayed6::parse(&bytes).unwrap();
+        let mut out = b"before".to_vec();
+        wrap_relay(relayed.hops(), b"answer", &mut out).unwrap();
+        let want = crate::base::addr::parse_hex(
+            "0d01 20010db8000000000000000000000001 fe800000000000000000000000000002 \
+             0087 0002 9c40 0009 003d \
+             0d00 00000000000000000000000000000000 fe800000000000000000000000000001 \
+             0012 0004 65746830 0025 0005 0000000978 0009 0006 616e73776572",
+        );
+        assert_eq!((&out[..6], Some(&out[6..])), (b"before".as_slice(), want.as_deref()));
+        let back = unwrap_relay_reply(&out[6..]).and_then(unwrap_relay_reply);
+        assert_eq!(back, Some(b"answer".as_slice()));
+        assert_eq!(back.and_then(unwrap_relay_reply), None);
+    }
+
+    #[test]
+    fn a_reply_that_cannot_be_wrapped_leaves_no_bytes() {
+        let big = vec![0; 65_000];
+        let bytes = relay_forward(0, addr("::"), addr("::"), &[(18, &big)], &[1, 0, 0, 0]);
+        let relayed = Relayed6::parse(&bytes).unwrap();
+        let mut out = Vec::new();
+        let fits = PAYLOAD6_MAX - (34 + 4 + 65_000 + 4);
+        let error = wrap_relay(relayed.hops(), &big[..fits + 1], &mut out).unwrap_err();
+        assert_eq!(error, WriteError6::TooLong { len: 65_528, limit: 65_527 });
+        assert!(out.is_empty());
+        assert_eq!(wrap_relay(relayed.hops(), &big[..fits], &mut out), Ok(()));
+        assert_eq!(out.len(), PAYLOAD6_MAX);
+        // Nobody in between: as it is.
+        out.clear();
+        assert_eq!(wrap_relay(&[], b"plain", &mut out), Ok(()));
+        assert_eq!(out, b"plain");
+    }
+}
