@@ -62,6 +62,9 @@ impl<M: Machine> Driver<M> {
                 self.counters.overheard.add(1);
                 continue;
             }
+            if frame.is_ipv6() {
+                continue;
+            }
             match read_frame(frame) {
                 Ok(udp) => {
                     let place = self.links.port_of(link, udp.eth_src, &mut fresh);
