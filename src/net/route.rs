@@ -16,8 +16,8 @@ use crate::base::LinkId;
 
 use super::netlink::{self, Table};
 
-/// The origin of our routes (`proto 187` in iproute2): none of `/etc/iproute2/rt_protos`.
-pub const PROTOCOL: u8 = 187;
+/// The origin of our routes (`proto 196` in iproute2): no routing daemon of `/etc/iproute2/rt_protos` has it.
+pub const PROTOCOL: u8 = 196;
 /// Above the kernel's default of 1024: an operator's own route for a prefix wins, and is not
 /// replaced.
 const METRIC: u32 = 2048;
