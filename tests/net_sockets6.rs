@@ -134,6 +134,24 @@ isolated_tests! {
         assert!(run_output("ip maddress show dev va").contains("ff05::1:3"));
     }
 
+    fn groups_outlast_a_link_that_goes_down() {
+        veth("va", "vb");
+        let a = index("va");
+        let _groups = Udp6Socket::open(a, Takes::Relayed).unwrap();
+        let is_joined = || {
+            let groups = run_output("ip maddress show dev va");
+            ["ff02::1:2", "ff05::1:3", "ff02::2", "33:33:00:01:00:02", "33:33:00:01:00:03"]
+                .iter()
+                .all(|group| groups.split_whitespace().any(|word| word == *group))
+        };
+        assert!(is_joined());
+        ip("link set va down");
+        ip("link set va up");
+        assert!(is_joined());
+        // One socket for an interface and one for another: the port is shared.
+        let _other = Udp6Socket::open(index("vb"), Takes::Everything).unwrap();
+    }
+
     fn udp_takes_what_a_relay_forwarded_and_tells_where_it_went() {
         veth("va", "vb");
         ip("addr add 2001:db8::1/64 dev va nodad");
@@ -226,9 +244,7 @@ isolated_tests! {
         until(&mut monitor, "2001:db8::1", Some((64, AddrState::Preferred)));
         ip("addr change 2001:db8::1/64 dev va preferred_lft 0");
         until(&mut monitor, "2001:db8::1", Some((64, AddrState::Deprecated)));
-        // An address that the other end has: its kernel defends it.
-        sysctl("va", "accept_dad", "1");
-        ip("addr add 2001:db8:1::2/128 dev vb nodad");
+        // An address that somebody at the other end defends.
         let defender = FrameSocket::neighbour_discovery(b, Mode::Serve).unwrap();
         ip("addr add 2001:db8:1::3/64 dev va");
         let mut advertisement = vec![136, 0, 0, 0, 0x20, 0, 0, 0];
