@@ -7,11 +7,12 @@ mod net_rig;
 use std::net::{Ipv6Addr, SocketAddrV6};
 
 use foreshadow::base::{LinkId, Mac};
-use foreshadow::net::udp6::overruns6_of_host;
+use foreshadow::net::udp6::{GROUPS, overruns6_of_host};
 use foreshadow::net::{
     AddrState, Frame, FrameSocket, Link, LinkEvent, LinkMonitor, Mode, Outbox, RecvBatch, Route6,
     RouteTable, Routed6Socket, Takes, Udp6Socket,
 };
+use foreshadow::wire::mld;
 use net_rig::v6::Packet6;
 use net_rig::{END, events_until, frames_until_end, index, inject, ip, veth, wait_for};
 
@@ -82,36 +83,36 @@ isolated_tests! {
     }
 
     fn a_snooping_querier_withholds_nothing_that_was_joined() {
-        ip("link add br0 type bridge mcast_snooping 1");
-        ip("link set br0 up");
-        veth("p0", "g0");
-        ip("link set p0 master br0");
-        let (bridge, guest) = (index("br0"), index("g0"));
+        let (bridge, guest) = snooping_bridge();
         let packets = FrameSocket::dhcp(bridge, Mode::Serve).unwrap();
         let routers = FrameSocket::neighbour_discovery(bridge, Mode::Serve).unwrap();
         let _groups = Udp6Socket::open(bridge, Takes::Relayed).unwrap();
-        // The bridge asks as soon as it has an address to ask from.
-        settled_link_local("br0");
-        ip("link set br0 type bridge mcast_query_response_interval 100");
-        ip("link set br0 type bridge mcast_querier 1");
-        let to = |group: &str, message: &[u8]| {
-            Packet6 { dst: group.parse().unwrap(), ..Packet6::dhcp(message) }.frame()
-        };
-        // Snooping is at work once the querier withholds a group that nobody joined.
         wait_for("the bridge to snoop", || {
-            inject(guest, &to("ff02::99", SOLICIT));
-            inject(guest, &to("ff02::1", &[&[1], &END[..]].concat()));
-            frames_until_end(&packets, |_| ()).is_empty().then_some(())
+            inject(guest, &query());
+            heard_groups(&packets, guest, &["ff02::99"]).is_empty().then_some(())
         });
-        inject(guest, &to("ff02::99", SOLICIT));
-        inject(guest, &to("ff02::1:2", SOLICIT));
-        inject(guest, &to("ff05::1:3", SOLICIT));
-        inject(guest, &to("ff02::1", &[&[1], &END[..]].concat()));
-        let seen = frames_until_end(&packets, |f| f.bytes[..6].to_vec());
-        assert_eq!(seen, [[0x33, 0x33, 0, 1, 0, 2], [0x33, 0x33, 0, 1, 0, 3]]);
+        let seen = heard_groups(&packets, guest, &["ff02::99", "ff02::1:2", "ff05::1:3"]);
+        assert_eq!(seen, ["ff02::1:2", "ff05::1:3"]);
         let solicitation = Packet6::icmp("ff02::2".parse().unwrap(), vec![133, 0, 0, 0, 0, 0, 0, 0]);
         inject(guest, &solicitation.frame());
         heard(&routers, |f| f.bytes[54] == 133 && f.bytes[6..12] == [2, 0, 0, 0, 0, 1]);
+    }
+
+    fn where_ipv6_is_disabled_our_own_report_opens_the_groups() {
+        let (bridge, guest) = snooping_bridge();
+        sysctl("br0", "disable_ipv6", "1");
+        let link = settled(|m| m.link(bridge).unwrap().addrs6.is_empty(), bridge);
+        let packets = FrameSocket::dhcp(bridge, Mode::Serve).unwrap();
+        let _groups = Udp6Socket::open(bridge, Takes::Relayed).unwrap();
+        wait_for("the bridge to snoop", || {
+            inject(guest, &query());
+            heard_groups(&packets, guest, &["ff02::1:2"]).is_empty().then_some(())
+        });
+        let mut outbox = Outbox::default();
+        outbox.push(|out| mld::write_report(out, link.mac, link.link_local(), &GROUPS));
+        assert_eq!(packets.send(&mut outbox).sent, 1);
+        let seen = heard_groups(&packets, guest, &["ff02::99", "ff02::1:2", "ff05::1:3"]);
+        assert_eq!(seen, ["ff02::1:2", "ff05::1:3"]);
     }
 
     fn a_link_without_ipv6_is_heard_and_has_an_address() {
@@ -372,6 +373,43 @@ isolated_tests! {
         dnsmasq.kill().unwrap();
         dnsmasq.wait().unwrap();
     }
+}
+
+/// A bridge that snoops on MLD, and the end of one of its ports: its queries wait a second for
+/// reports.
+fn snooping_bridge() -> (LinkId, LinkId) {
+    ip("link add br0 type bridge mcast_snooping 1 mcast_query_response_interval 100");
+    ip("link set br0 up");
+    veth("p0", "g0");
+    ip("link set p0 master br0");
+    (index("br0"), index("g0"))
+}
+
+/// A general MLD query of a router at a port (RFC 3810 s5.1): the bridge withholds from then on
+/// what nobody joined.
+fn query() -> Vec<u8> {
+    // The response delay is 1 ms: as long as it, a bridge still floods.
+    let mut icmp = vec![130, 0, 0, 0, 0, 1, 0, 0];
+    icmp.resize(24, 0);
+    let packet = Packet6 { hop_limit: 1, ..Packet6::icmp("ff02::1".parse().unwrap(), icmp) };
+    let mut frame = packet.frame();
+    frame.splice(54..54, [58, 0, 5, 2, 0, 0, 1, 0]);
+    (frame[19], frame[20]) = (frame[19] + 8, 0);
+    frame
+}
+
+/// To which of these groups a SOLICIT from `guest` is heard; to all nodes it always is.
+fn heard_groups(socket: &FrameSocket, guest: LinkId, groups: &[&str]) -> Vec<String> {
+    let to =
+        |group: &str, packet: Packet6| Packet6 { dst: group.parse().unwrap(), ..packet }.frame();
+    for group in groups {
+        inject(guest, &to(group, Packet6::dhcp(SOLICIT)));
+    }
+    inject(guest, &to("ff02::1", Packet6::end()));
+    frames_until_end(socket, |frame| {
+        let dst: [u8; 16] = frame.bytes[38..54].try_into().unwrap();
+        Ipv6Addr::from(dst).to_string()
+    })
 }
 
 /// The payload of a DHCPv6 packet, made to go to the client's port.

@@ -28,6 +28,10 @@ pub const ALL_SERVERS: Ipv6Addr = Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 1, 3);
 /// All routers of a link (RFC 4291 s2.7.1): router solicitations go there.
 pub const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 
+/// What a [`Udp6Socket`] joins. Where the kernel reports no memberships, because IPv6 is disabled
+/// on the interface, frames of our own can (`wire::mld`).
+pub const GROUPS: [Ipv6Addr; 3] = [ALL_RELAYS_AND_SERVERS, ALL_SERVERS, ALL_ROUTERS];
+
 /// Port 547 on one interface and its multicast groups, for receiving.
 #[derive(Debug)]
 pub struct Udp6Socket(Socket);
@@ -61,7 +65,7 @@ impl Udp6Socket {
         socket.set_reuse_address(true)?;
         socket.bind_device_by_index_v6(NonZeroU32::new(link.0))?;
         socket.bind(&SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, SERVER_PORT6, 0, 0).into())?;
-        for group in [ALL_RELAYS_AND_SERVERS, ALL_SERVERS, ALL_ROUTERS] {
+        for group in GROUPS {
             socket
                 .join_multicast_v6(&group, link.0)
                 .map_err(|e| io::Error::new(e.kind(), format!("cannot join {group}: {e}")))?;

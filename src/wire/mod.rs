@@ -7,6 +7,7 @@
 //! | an option's code, or the encoding of a value known only at run time | [`options`] |
 //! | Ethernet, IPv4 and UDP around a message | [`frame`] |
 //! | ARP probes and their answers | [`arp`] |
+//! | multicast listener reports | [`mld`] |
 //! | requests for tests, fuzzing and tools | [`v4_build`] |
 //!
 //! Everything that reads is bounded, copies nothing and cannot panic: bytes from outside lead to
@@ -15,6 +16,7 @@
 pub mod arp;
 pub mod fqdn;
 pub mod frame;
+pub mod mld;
 pub mod options;
 pub mod relay4;
 pub mod user_class;
