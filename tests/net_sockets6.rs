@@ -231,6 +231,7 @@ isolated_tests! {
     fn addresses_are_followed_with_their_state() {
         veth("va", "vb");
         let (a, b) = (index("va"), index("vb"));
+        settled_link_local("va");
         let mut monitor = LinkMonitor::open().unwrap();
         let state = |m: &LinkMonitor, addr: &str| {
             let addr: Ipv6Addr = addr.parse().unwrap();
