@@ -10,6 +10,9 @@
 //! | probes and their answers | [`arp`], [`ndp`] |
 //! | router advertisements | [`ra`] |
 //! | requests for tests, fuzzing and tools | [`v4_build`], [`v6_build`] |
+//! | Ethernet, IPv4 and UDP around a message | [`frame`] |
+//! | ARP probes and their answers | [`arp`] |
+//! | multicast listener reports | [`mld`] |
 //!
 //! Everything that reads is bounded, copies nothing and cannot panic: bytes from outside lead to
 //! a value or to an error that says what is wrong.
@@ -20,6 +23,7 @@ pub mod fqdn;
 pub mod fqdn6;
 pub mod frame;
 pub mod frame6;
+pub mod mld;
 pub mod ndp;
 pub mod options;
 pub mod options6;

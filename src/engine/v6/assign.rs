@@ -37,7 +37,8 @@ impl Engine {
         let Some(hw) = ctx.hw.filter(|_| ctx.network.identity.is_clone_safe()) else { return key };
         let others =
             |l: &Lease| l.state == State::Leased && l.hw != hw && l.hw != HwAddr::default();
-        match self.table.of_client(ctx.id(), &key).any(others) {
+        let cloned = self.table.of_client(ctx.id(), &key).any(others);
+        match cloned {
             true => ClientKey::ia_clone(ctx.duid, ia.iaid, &hw),
             false => key,
         }

@@ -60,7 +60,7 @@ impl Engine {
             .addrs6
             .iter()
             .find_map(|addr| network.subnets6.iter().position(|s| s.prefix.contains(*addr)));
-        let first = of_link.filter(local).or_else(|| (0..network.subnets6.len()).find(local));
+        let first = of_link.or_else(|| (0..network.subnets6.len()).find(local));
         Ok((net, first.ok_or(DropReason::NoSubnet)?))
     }
 }
