@@ -55,6 +55,9 @@ fn network(name: &str, prefix: &str) -> Network {
             pools: vec![],
         }],
         reservations: vec![],
+        v6: Network6::default(),
+        subnets6: vec![],
+        reservations6: vec![],
     }
 }
 
@@ -65,6 +68,7 @@ pub(crate) fn policy() -> Arc<Policy> {
             state_dir: "/nonexistent".into(),
             control_socket: "/nonexistent".into(),
             hosts_file: None,
+            server_duid: None,
         },
         log: LogPolicy { json: false, filter: "info".into(), bad_packets_per_s: 5 },
         store: StorePolicy {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use super::addr6::Prefix6;
+
 /// An Ethernet address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
@@ -255,6 +257,18 @@ impl Resource {
 impl From<Ipv4Addr> for Resource {
     fn from(addr: Ipv4Addr) -> Resource {
         Resource::V4(addr)
+    }
+}
+
+impl From<Ipv6Addr> for Resource {
+    fn from(addr: Ipv6Addr) -> Resource {
+        Resource::V6(addr)
+    }
+}
+
+impl From<Prefix6> for Resource {
+    fn from(prefix: Prefix6) -> Resource {
+        Resource::Prefix6(prefix.network(), prefix.len())
     }
 }
 

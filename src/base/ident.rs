@@ -32,8 +32,12 @@ pub enum KeyKind {
     Circuit = 3,
     /// A client identifier that two live machines share, told apart by hardware address.
     Clone = 4,
-    /// DHCPv6: IAID (4 bytes, big endian), then the DUID.
+    /// DHCPv6 addresses: IAID (4 bytes, big endian), then the DUID.
     Ia = 6,
+    /// DHCPv6 delegated prefixes: IAID, then the DUID.
+    IaPd = 7,
+    /// DHCPv6 addresses of a clone: hardware type, length and address, then IAID and DUID.
+    IaClone = 8,
 }
 
 impl ClientKey {
@@ -80,6 +84,20 @@ impl ClientKey {
         ClientKey::new(KeyKind::Ia, &[&iaid.to_be_bytes(), duid])
     }
 
+    /// An identity association for prefixes of a DHCPv6 client.
+    pub fn ia_pd(duid: &[u8], iaid: u32) -> ClientKey {
+        ClientKey::new(KeyKind::IaPd, &[&iaid.to_be_bytes(), duid])
+    }
+
+    /// An identity association of a clone: a DUID that two live machines share.
+    pub fn ia_clone(duid: &[u8], iaid: u32, hw: &HwAddr) -> ClientKey {
+        let length = hw.bytes().len() as u8;
+        ClientKey::new(
+            KeyKind::IaClone,
+            &[&[hw.htype(), length], hw.bytes(), &iaid.to_be_bytes(), duid],
+        )
+    }
+
     /// The bytes to store: kind, then the key.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
@@ -116,7 +134,9 @@ impl ClientKey {
 impl KeyKind {
     fn from_byte(byte: u8) -> Option<KeyKind> {
         use KeyKind::*;
-        [Hardware, ClientId, Circuit, Clone, Ia].into_iter().find(|kind| *kind as u8 == byte)
+        [Hardware, ClientId, Circuit, Clone, Ia, IaPd, IaClone]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -129,6 +149,8 @@ impl fmt::Display for ClientKey {
             KeyKind::Circuit => "circuit:",
             KeyKind::Clone => "clone:",
             KeyKind::Ia => "ia:",
+            KeyKind::IaPd => "ia-pd:",
+            KeyKind::IaClone => "ia-clone:",
         })?;
         write_hex(f, self.as_bytes().get(1..).unwrap_or_default(), ":")
     }

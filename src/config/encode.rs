@@ -107,6 +107,16 @@ pub(super) fn suboption(out: &mut Vec<u8>, code: u8, value: &[u8]) -> bool {
     true
 }
 
+/// Code, length, value of a DHCPv6 option or what it encapsulates (RFC 9915 s21.1); `false` if
+/// the value is over 65,535 bytes.
+pub(super) fn suboption6(out: &mut Vec<u8>, code: u16, value: &[u8]) -> bool {
+    let Ok(len) = u16::try_from(value.len()) else { return false };
+    out.extend_from_slice(&code.to_be_bytes());
+    out.extend_from_slice(&len.to_be_bytes());
+    out.extend_from_slice(value);
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,10 @@
-//! The keys of each table, in the order of the reference; see [`schema`](super::schema).
+//! The keys of each table but those of networks, in the order of the reference; see
+//! [`schema`](super::schema).
 
+use super::keys_network::*;
 use super::schema::{Key, REQUIRED, Section};
 
-const fn key(
+pub(super) const fn key(
     name: &'static str,
     form: &'static str,
     default: &'static str,
@@ -21,8 +23,12 @@ pub(super) const SECTIONS: &[&Section] = &[
     &LEASE,
     &NETWORK,
     &VERIFY,
+    &ADVERTISEMENTS,
+    &ADVERTISED_PREFIX,
     &SUBNET,
     &POOL,
+    &DELEGATION,
+    &EXCLUDE,
     &RESERVATION,
     &CLASS,
     &MATCH,
@@ -78,6 +84,12 @@ pub(super) static SERVER: Section = Section {
             "[\"eth0\"]",
             "[]",
             "Interfaces, by name or pattern, that carry packets of relays and no network of this file.",
+        ),
+        key(
+            "duid",
+            "\"00:04:..\"",
+            "made once and kept",
+            "DUID of this server, in hexadecimal, 3 to 130 bytes. DHCPv6 clients know their server by it.",
         ),
     ],
 };
@@ -149,13 +161,31 @@ pub(super) static SETTINGS: Section = Section {
             "{}",
             "DHCPv4 options by name or by code; see \"Options\".",
         ),
+        key(
+            "options6",
+            "{ dns-servers = [\"2001:db8::1\"] }",
+            "{}",
+            "DHCPv6 options by name or by code; see \"Options\".",
+        ),
         key("next_server", "\"10.0.0.2\"", "none", "Address of the boot server (siaddr)."),
         key("server_name", "\"boot\"", "none", "Name of the boot server (sname), up to 63 bytes."),
         key(
             "boot_file",
             "\"pxelinux.0\"",
             "none",
-            "Boot file or URL, up to 1,024 bytes; over 127 bytes it is sent as option 67.",
+            "Boot file or URL, up to 1,024 bytes; over 127 bytes it is sent as option 67. A URL is sent to DHCPv6 clients too.",
+        ),
+        key(
+            "boot_file_url",
+            "\"http://[2001:db8::2]/boot.efi\"",
+            "`boot_file`, if it is a URL",
+            "Boot file for DHCPv6 clients (option 59), up to 1,024 bytes.",
+        ),
+        key(
+            "boot_params",
+            "[\"console=ttyS0\"]",
+            "none",
+            "Parameters of the boot file for DHCPv6 clients (option 60).",
         ),
         key(
             "account",
@@ -177,7 +207,7 @@ pub(super) static LEASE: Section = Section {
             "default",
             "\"1h\"",
             "\"1h\"",
-            "Lease of a client that does not ask for a time; `\"infinite\"` is allowed.",
+            "Lease of a client that does not ask for a time, of DHCPv6 its valid lifetime; `\"infinite\"` is allowed.",
         ),
         key(
             "max",
@@ -185,198 +215,23 @@ pub(super) static LEASE: Section = Section {
             "\"1d\"",
             "Longest lease; `\"infinite\"` is allowed, and only then is an infinite lease ever given.",
         ),
-        key("t1", "\"30m\"", "half of the lease", "When the client begins to renew."),
-        key("t2", "\"52m30s\"", "7/8 of the lease", "When the client begins to ask any server."),
-    ],
-};
-
-pub(super) static NETWORK: Section = Section {
-    path: "network",
-    header: "[[network]]",
-    about: "One layer-2 segment. It needs `interfaces`, `relays`, or both.",
-    settings: true,
-    keys: &[
         key(
-            "name",
-            "\"lan\"",
-            REQUIRED,
-            "Its name in logs and leases. Leases belong to the name: a renamed network is a new one.",
+            "t1",
+            "\"30m\"",
+            "half of the lease",
+            "When the client begins to renew. By default half of the preferred lifetime for DHCPv6.",
         ),
         key(
-            "interfaces",
-            "\"virbr0\" or [\"br-*\"]",
-            "[]",
-            "Interfaces it is served on, by name or pattern. They may appear later.",
+            "t2",
+            "\"52m30s\"",
+            "7/8 of the lease",
+            "When the client begins to ask any server. By default 4/5 of the preferred lifetime for DHCPv6.",
         ),
         key(
-            "relays",
-            "[\"10.1.0.0/16\"]",
-            "[]",
-            "Which relay addresses (giaddr) are believed, as prefixes or addresses.",
-        ),
-        key(
-            "server_id",
-            "\"10.0.0.1\"",
-            "the interface's address",
-            "Server identifier. Needed where the interface has no address in the client's subnet.",
-        ),
-        key(
-            "authoritative",
-            "true or false",
-            "false",
-            "Whether this server knows every lease of the segment and may refuse (NAK) others. Say true on bridges of your own.",
-        ),
-        key(
-            "identity",
-            "\"clone-safe\", \"client-id\", \"mac\" or \"circuit-id\"",
-            "\"clone-safe\"",
-            "How clients are told apart. `clone-safe`: by client identifier, but two live machines with the same one are two clients. `client-id`: strictly RFC 2131. `mac`: by hardware address. `circuit-id`: by the relay's circuit and remote id.",
-        ),
-        key(
-            "rapid_commit",
-            "true or false",
-            "false",
-            "Answer a DISCOVER that asks for it with an ACK (RFC 4039).",
-        ),
-        key(
-            "bootp",
-            "\"off\", \"reserved\" or \"any\"",
-            "\"off\"",
-            "Who is served by BOOTP: nobody, clients with a reservation, or everybody, with addresses that never come back.",
-        ),
-        key(
-            "trusted_ports",
-            "[\"vnet-r*\"]",
-            "[]",
-            "Bridge ports on which relay information is believed though no relay address (giaddr) is set.",
-        ),
-        key(
-            "trunk_ports",
-            "[\"eth0\"]",
-            "[]",
-            "Bridge ports that lead to many clients: limits that count per port do not count there.",
-        ),
-        key(
-            "offer_hold",
-            "\"30s\"",
-            "\"30s\"",
-            "How long an offered address is held for its client, 1 s to 1 h.",
-        ),
-        key(
-            "quarantine",
-            "\"10m\"",
-            "\"10m\"",
-            "How long a declined or conflicting address is out of use, 1 s to 30 d.",
-        ),
-        key(
-            "declines_max",
-            "4",
-            "4",
-            "At most this many DECLINEs of one client are believed within `quarantine`.",
-        ),
-        key("offers_max", "65536", "65536", "At most this many offers are held at once."),
-        key(
-            "verify",
-            "true, false or a table",
-            "true",
-            "Whether addresses are proven free (ARP) before they are offered.",
-        ),
-        key("subnet", "tables", "none", "Its subnets, one `[[network.subnet]]` each."),
-        key(
-            "reservation",
-            "tables",
-            "none",
-            "Fixed addresses, one `[[network.reservation]]` each.",
-        ),
-    ],
-};
-
-pub(super) static VERIFY: Section = Section {
-    path: "network.verify",
-    header: "[network.verify]",
-    about: "The background check that keeps a queue of addresses proven free.",
-    settings: false,
-    keys: &[
-        key("enabled", "true or false", "true", "Off: addresses are offered unproven."),
-        key("ready", "64", "64", "Proven addresses kept ready in each pool, 1 to 65,536."),
-        key("probes_per_s", "200", "200", "ARP probes per second at most, 1 to 100,000."),
-        key("wait", "\"100ms\"", "\"100ms\"", "How long to wait for an answer, 10 ms to 5 s."),
-        key("fresh", "\"5m\"", "\"5m\"", "How long a proof holds, 1 s to 1 d."),
-    ],
-};
-
-pub(super) static SUBNET: Section = Section {
-    path: "network.subnet",
-    header: "[[network.subnet]]",
-    about: "One prefix of a network.",
-    settings: true,
-    keys: &[
-        key("prefix", "\"10.0.0.0/24\"", REQUIRED, "The prefix."),
-        key(
-            "pools",
-            "[\"10.0.0.100-10.0.0.199\"]",
-            "[]",
-            "Ranges, prefixes or single addresses to give out. A prefix leaves out the subnet's network and broadcast address by itself.",
-        ),
-        key(
-            "pool",
-            "tables",
-            "none",
-            "Pools with settings of their own, one `[[network.subnet.pool]]` each.",
-        ),
-        key(
-            "reservation",
-            "tables",
-            "none",
-            "As `[[network.reservation]]`, with the address in this subnet.",
-        ),
-    ],
-};
-
-pub(super) static POOL: Section = Section {
-    path: "network.subnet.pool",
-    header: "[[network.subnet.pool]]",
-    about: "Addresses that are given to whoever asks and may. Reserved addresses, the subnet's `routers` and the network's `server_id` are left out by themselves.",
-    settings: true,
-    keys: &[
-        key("range", "\"10.0.0.100-10.0.0.199\"", REQUIRED, "A range, prefix or single address."),
-        key(
-            "exclude",
-            "[\"10.0.0.150\"]",
-            "[]",
-            "Addresses, ranges or prefixes in it that are never given out.",
-        ),
-        key("allow", "[\"class\"]", "[]", "Only clients of one of these classes."),
-        key("deny", "[\"class\"]", "[]", "Never clients of one of these classes."),
-    ],
-};
-
-pub(super) static RESERVATION: Section = Section {
-    path: "network.reservation",
-    header: "[[network.reservation]]",
-    about: "A fixed address for one client, inside or outside the pools. It names its client by exactly one of `mac`, `client_id`, `circuit_id` and `remote_id`. The last three are text, or hexadecimal written as `\"0x01525400\"` or `{ hex = \"01 52 54 00\" }`.",
-    settings: true,
-    keys: &[
-        key(
-            "mac",
-            "\"52:54:00:12:34:56\"",
-            "none",
-            "Hardware address; of another type than Ethernet as `\"32/0a:0b\"`.",
-        ),
-        key(
-            "client_id",
-            "\"0x01525400123456\"",
-            "none",
-            "Whole client identifier (option 61), with its type byte.",
-        ),
-        key("circuit_id", "\"port-7\"", "none", "Whole circuit id of the relay."),
-        key("remote_id", "\"switch-3\"", "none", "Whole remote id of the relay."),
-        key("address", "\"10.0.0.10\"", REQUIRED, "The address, in a subnet of the network."),
-        key(
-            "hostname",
-            "\"web-1\"",
-            "none",
-            "Host name told to the client and written to the hosts file.",
+            "preferred",
+            "\"45m\"",
+            "as long as the lease",
+            "DHCPv6: how long the address is used for new connections; never longer than the lease.",
         ),
     ],
 };
@@ -402,30 +257,49 @@ pub(super) static MATCH: Section = Section {
             "vendor_class",
             "[\"PXEClient*\"]",
             "any",
-            "Patterns for the vendor class (option 60).",
+            "Patterns for the vendor class (option 60; DHCPv6: 16).",
         ),
-        key("user_class", "[\"iPXE\"]", "any", "Patterns for the user class (option 77)."),
+        key(
+            "user_class",
+            "[\"iPXE\"]",
+            "any",
+            "Patterns for the user class (option 77; DHCPv6: 15).",
+        ),
         key("mac", "[\"52:54:00\"]", "any", "Leading bytes of the hardware address."),
         key("hostname", "[\"web-*\"]", "any", "Patterns for the host name that the client sends."),
         key(
             "arch",
             "[7, 9]",
             "any",
-            "Client architectures (option 93): 0 BIOS, 7 and 9 UEFI x86-64, 11 UEFI arm64, 16 UEFI x86-64 by HTTP.",
+            "Client architectures (option 93; DHCPv6: 61): 0 BIOS, 7 and 9 UEFI x86-64, 11 UEFI arm64, 16 UEFI x86-64 by HTTP.",
         ),
         key(
             "circuit_id",
             "[\"port-7\"]",
             "any",
-            "Whole circuit ids of the relay, as in reservations.",
+            "Whole circuit ids of the relay, as in reservations. DHCPv4 only.",
         ),
         key(
             "remote_id",
             "[\"switch-3\"]",
             "any",
-            "Whole remote ids of the relay, as in reservations.",
+            "Whole remote ids of the relay, as in reservations; of DHCPv6 without their enterprise number.",
         ),
-        key("giaddr", "[\"10.1.0.0/16\"]", "any", "Prefixes or addresses of the relay."),
+        key("giaddr", "[\"10.1.0.0/16\"]", "any", "Prefixes or addresses of the DHCPv4 relay."),
+        key("duid", "[\"00:03:00:01:52:54:00\"]", "any", "Leading bytes of the DUID. DHCPv6 only."),
+        key(
+            "interface_id",
+            "[\"port-7\"]",
+            "any",
+            "Whole interface-ids of the relay next to the client. DHCPv6 only.",
+        ),
+        key("subscriber_id", "[\"s-17\"]", "any", "Whole subscriber-ids of a relay. DHCPv6 only."),
+        key(
+            "link_address",
+            "[\"2001:db8:1::/48\"]",
+            "any",
+            "Prefixes or addresses of the link, as the relay next to the client gives it. DHCPv6 only.",
+        ),
     ],
 };
 
@@ -435,7 +309,12 @@ pub(super) static DEFINITION: Section = Section {
     about: "An option of your own.",
     settings: false,
     keys: &[
-        key("code", "224", REQUIRED, "Its code, 1 to 254; 1 to 255 within an enterprise's space."),
+        key(
+            "code",
+            "224",
+            REQUIRED,
+            "Its code, 1 to 254; 1 to 255 within an enterprise's space; 1 to 65535 for DHCPv6.",
+        ),
         key(
             "type",
             "\"ip\"",
@@ -450,9 +329,9 @@ pub(super) static DEFINITION: Section = Section {
         ),
         key(
             "space",
-            "\"dhcp4\", \"vendor-43\", \"ipxe\" or an enterprise number",
+            "\"dhcp4\", \"dhcp6\", \"vendor-43\", \"ipxe\" or an enterprise number",
             "\"dhcp4\"",
-            "Where the code counts: as an option, as a sub-option of option 43 or of option 175, or of option 125 under that enterprise.",
+            "Where the code counts: as an option of DHCPv4 or DHCPv6, as a sub-option of option 43 or of option 175, or of option 125 under that enterprise.",
         ),
     ],
 };

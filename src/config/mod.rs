@@ -2,7 +2,8 @@
 //! frozen as a [`policy`].
 //!
 //! The way of a file: [`load`] reads it, [`check()`] parses it with the position of every value;
-//! [`node`] walks the tables against the list of known keys in [`schema`] and [`keys`]; [`scalar`] and
+//! [`node`] walks the tables against the list of known keys in [`schema`], [`keys`] and
+//! [`keys_network`]; [`scalar`] and
 //! [`options`] understand single values; [`check`](mod@check) compares them with each other. Every
 //! fault goes to one sink and none ends the run, so that one run shows all of them.
 //!
@@ -13,15 +14,20 @@ mod check;
 mod encode;
 mod fault;
 mod keys;
+mod keys_network;
 mod links;
 mod node;
 mod options;
 pub mod policy;
+mod policy6;
 mod raw;
+mod raw6;
 mod read;
 mod read_network;
+mod read_network6;
 pub mod reference;
 mod scalar;
+mod scalar6;
 mod schema;
 mod syntax;
 

@@ -7,7 +7,9 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::{HwAddr, Mac, NetworkId, Prefix4, Range4, Span};
+use crate::base::{HwAddr, Mac, NetworkId, Prefix4, Prefix6, Range4, Span};
+
+pub use super::policy6::*;
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ pub struct ServerPolicy {
     pub control_socket: PathBuf,
     /// Where to write a hosts file of current leases, for a DNS server to read; none by default.
     pub hosts_file: Option<PathBuf>,
+    /// DUID of this server (RFC 9915 s11), 3 to 130 bytes; without it, one is made and kept.
+    pub server_duid: Option<Bytes>,
 }
 
 /// `[log]`.
@@ -86,7 +90,8 @@ pub struct Network {
     pub identity: Identity,
     /// Server identifier; by default the interface's address in the client's subnet.
     pub server_id: Option<Ipv4Addr>,
-    /// Answer DISCOVER with rapid commit by an ACK (RFC 4039).
+    /// Answer DISCOVER with rapid commit by an ACK (RFC 4039), and SOLICIT by a REPLY (RFC 9915
+    /// s18.3.1).
     pub rapid_commit: bool,
     /// Who is served by BOOTP.
     pub bootp: Bootp,
@@ -106,6 +111,12 @@ pub struct Network {
     pub subnets: Vec<Subnet>,
     /// Reservations, of all its subnets.
     pub reservations: Vec<Reservation>,
+    /// What it says of IPv6 as a whole.
+    pub v6: Network6,
+    /// Its IPv6 subnets, in the order of the file.
+    pub subnets6: Vec<Subnet6>,
+    /// IPv6 reservations, of all its subnets.
+    pub reservations6: Vec<Reservation6>,
 }
 
 /// `network.identity`.
@@ -120,6 +131,13 @@ pub enum Identity {
     Mac,
     /// The relay's circuit and remote id; clients without are known by hardware address.
     CircuitId,
+}
+
+impl Identity {
+    /// Whether a second live machine with the same identifier is a client of its own.
+    pub fn is_clone_safe(self) -> bool {
+        self == Identity::CloneSafe
+    }
 }
 
 /// `network.bootp`.
@@ -202,25 +220,36 @@ pub struct Class {
     pub settings: Settings,
 }
 
-/// All lists that are not empty must match; a list matches when one entry does.
+/// All lists that are not empty must match; a list matches when one entry does. A list of the
+/// other protocol's, not empty, is matched by nobody: see [`Matcher::only_v4`] and
+/// [`Matcher::only_v6`].
 #[derive(Clone, Debug, Default)]
 pub struct Matcher {
-    /// Option 60: glob on the text.
+    /// Option 60: glob on the text. DHCPv6: any of the data of option 16.
     pub vendor_class: Vec<Pattern>,
     /// Option 77: glob on any of its instances, or on the whole (RFC 3004; iPXE sends bare text).
+    /// DHCPv6: any of the data of option 15.
     pub user_class: Vec<Pattern>,
-    /// Leading bytes of the hardware address.
+    /// Leading bytes of the hardware address; for DHCPv6 the one of [`HostId6::Hardware`].
     pub mac_prefix: Vec<Vec<u8>>,
-    /// Option 12, or the name of option 81, in lower case: glob.
+    /// Option 12, or the name of option 81 (DHCPv6: 39), in lower case: glob.
     pub hostname: Vec<Pattern>,
-    /// Option 93, any of its values (RFC 4578 s2.1).
+    /// Option 93, any of its values (RFC 4578 s2.1). DHCPv6: option 61 (RFC 5970 s3.3).
     pub arch: Vec<u16>,
     /// Whole circuit id of the relay agent (RFC 3046).
     pub circuit_id: Vec<Bytes>,
-    /// Whole remote id of the relay agent.
+    /// Whole remote id of the relay agent; for DHCPv6 without its enterprise number (RFC 4649).
     pub remote_id: Vec<Bytes>,
     /// The relay: a prefix that holds giaddr.
     pub giaddr: Vec<Prefix4>,
+    /// Leading bytes of the DUID.
+    pub duid_prefix: Vec<Vec<u8>>,
+    /// Whole interface-id of the relay next to the client (RFC 9915 s21.18).
+    pub interface_id: Vec<Bytes>,
+    /// Whole subscriber-id of a DHCPv6 relay (RFC 4580).
+    pub subscriber_id: Vec<Bytes>,
+    /// The DHCPv6 relay next to the client: a prefix that holds its link-address.
+    pub link_address: Vec<Prefix6>,
 }
 
 /// Opaque bytes of an identifier.
@@ -264,6 +293,8 @@ impl From<Mac> for HostId {
 pub struct Settings {
     /// DHCPv4 options.
     pub options: OptionSet,
+    /// DHCPv6 options.
+    pub options6: OptionSet6,
     /// siaddr (`next_server`).
     pub next_server: Option<Ipv4Addr>,
     /// sname (`server_name`), up to 63 bytes.
@@ -286,10 +317,15 @@ pub struct LeaseTimes {
     pub default: Option<Span>,
     /// Longest; [`Span::FOREVER`] only where the file says `"infinite"`.
     pub max: Option<Span>,
-    /// Renewal time T1, absolute; half of the lease by default.
+    /// Renewal time T1, absolute; half of the lease by default. DHCPv6: half of the shortest
+    /// preferred lifetime.
     pub t1: Option<Span>,
-    /// Rebinding time T2, absolute; 7/8 of the lease by default.
+    /// Rebinding time T2, absolute; 7/8 of the lease by default. DHCPv6: 0.8 of the shortest
+    /// preferred lifetime (RFC 9915 s21.4).
     pub t2: Option<Span>,
+    /// DHCPv6: preferred lifetime where the valid one, which the three times above bound, is not
+    /// shorter; by default the same as the valid one. See [`LeaseTimes::preferred_of`].
+    pub preferred: Option<Span>,
 }
 
 impl LeaseTimes {
@@ -300,6 +336,7 @@ impl LeaseTimes {
         max: Some(Span::from_secs(86_400)),
         t1: None,
         t2: None,
+        preferred: None,
     };
 }
 

@@ -12,6 +12,7 @@ use super::policy::{
     Bootp, ClassId, HostId, Identity, LogPolicy, Matcher, Pattern, ServerPolicy, Settings,
     StorePolicy, Verify,
 };
+use super::raw6::RawNetwork6;
 
 /// The whole file.
 pub(super) struct File {
@@ -27,7 +28,7 @@ pub(super) struct File {
 }
 
 /// Settings of one level; `settings.lease` is filled in by the check of lease times.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct RawSettings {
     pub(super) settings: Settings,
     pub(super) lease: RawLease,
@@ -41,6 +42,7 @@ pub(super) struct RawLease {
     pub(super) max: Option<At<Span>>,
     pub(super) t1: Option<At<Span>>,
     pub(super) t2: Option<At<Span>>,
+    pub(super) preferred: Option<At<Span>>,
 }
 
 /// `[[class]]`.
@@ -74,6 +76,7 @@ pub(super) struct RawNetwork {
     pub(super) subnets: Vec<RawSubnet>,
     /// Those below the network; those below a subnet are there.
     pub(super) reservations: Vec<RawReservation>,
+    pub(super) v6: RawNetwork6,
 }
 
 /// `[[network.subnet]]`.

@@ -11,9 +11,11 @@ use super::fault::{Fault, FaultKind, Place};
 use super::node::{At, Node, Table, nearest};
 use super::options::{self, Definitions};
 use super::policy::{
-    ClassId, LeaseTimes, LogPolicy, Matcher, Pattern, ServerPolicy, Settings, StorePolicy,
+    ClassId, LeaseTimes, LogPolicy, Matcher, OptionSet6, Pattern, PolicyOption6, ServerPolicy,
+    Settings, StorePolicy,
 };
 use super::raw::{File, RawClass, RawLease, RawSettings};
+use super::scalar6::is_url;
 use super::schema;
 
 /// Longest path of a Unix socket (`sun_path` without its NUL).
@@ -22,6 +24,8 @@ const PATH_BYTES_MAX: usize = 4095;
 /// sname without its NUL (RFC 2131 s2).
 const SERVER_NAME_BYTES_MAX: usize = 63;
 const BOOT_FILE_BYTES_MAX: usize = 1024;
+const BOOTFILE_URL: u16 = 59;
+const BOOTFILE_PARAM: u16 = 60;
 const ACCOUNT_BYTES_MAX: usize = 64;
 const CLASSES_MAX: usize = 1000;
 const MIB: u64 = 1 << 20;
@@ -59,6 +63,7 @@ fn server(root: &Table<'_>) -> (ServerPolicy, Vec<At<Pattern>>) {
         control_socket: path("control_socket", SOCKET_PATH_BYTES_MAX)
             .unwrap_or_else(|| "/run/foreshadow/control.sock".into()),
         hosts_file: path("hosts_file", PATH_BYTES_MAX),
+        server_duid: table.as_ref().and_then(|t| t.get("duid")).and_then(|n| n.duid()),
     };
     let interfaces = table.as_ref().and_then(|t| t.get("relay_interfaces"));
     (policy, interfaces.map_or_else(Vec::new, |n| n.each(Node::interface)))
@@ -114,15 +119,41 @@ pub(super) fn duration(node: Option<Node<'_>>, min: Span, max: Span, default: Sp
 /// The settings of one level.
 pub(super) fn settings(table: &Table<'_>, defs: &Definitions) -> RawSettings {
     let get = |key: &str| table.get(key);
+    let boot_file =
+        get("boot_file").and_then(|n| n.text(BOOT_FILE_BYTES_MAX)).map(Arc::<str>::from);
     let settings = Settings {
         options: get("options").map(|n| options::read(&n, defs)).unwrap_or_default(),
+        options6: options6(table, defs, boot_file.as_deref()),
         next_server: get("next_server").and_then(|n| n.unicast()),
         server_name: get("server_name").and_then(|n| n.text(SERVER_NAME_BYTES_MAX)).map(Arc::from),
-        boot_file: get("boot_file").and_then(|n| n.text(BOOT_FILE_BYTES_MAX)).map(Arc::from),
+        boot_file,
         lease: LeaseTimes::default(),
         account: get("account").and_then(|n| n.text(ACCOUNT_BYTES_MAX)).map(Arc::from),
     };
     RawSettings { settings, lease: get("lease").and_then(|n| lease(&n)).unwrap_or_default() }
+}
+
+/// The DHCPv6 options of a level, with what its boot fields say of them (RFC 5970).
+fn options6(table: &Table<'_>, defs: &Definitions, boot_file: Option<&str>) -> OptionSet6 {
+    let mut set = table.get("options6").map(|n| options::read6(&n, defs)).unwrap_or_default();
+    let url = table.get("boot_file_url");
+    let params = table.get("boot_params");
+    for (code, node) in [(BOOTFILE_URL, &url), (BOOTFILE_PARAM, &params)] {
+        let Some(node) = node.as_ref().filter(|_| !set.get(code).is_empty()) else { continue };
+        let message = format!("`options6` sets option {code}, which this key stands for");
+        node.push(node.fault(FaultKind::Conflict, message).expected("one of the two"));
+    }
+    let said = url.as_ref().map(|n| n.url(BOOT_FILE_BYTES_MAX).map(str::to_owned));
+    let url = said.unwrap_or_else(|| boot_file.filter(|text| is_url(text)).map(str::to_owned));
+    let url = url.map(String::into_bytes);
+    let params = params.and_then(|n| options::boot_params(&n));
+    for (code, data) in [(BOOTFILE_URL, url), (BOOTFILE_PARAM, params)] {
+        if let Some(data) = data.filter(|_| set.get(code).is_empty()) {
+            let at = set.entries.partition_point(|option| option.code < code);
+            set.entries.insert(at, PolicyOption6 { code, data: data.into(), always: false });
+        }
+    }
+    set
 }
 
 fn lease(node: &Node<'_>) -> Option<RawLease> {
@@ -141,6 +172,7 @@ fn lease(node: &Node<'_>) -> Option<RawLease> {
         max: maybe_infinite("max"),
         t1: finite("t1"),
         t2: finite("t2"),
+        preferred: maybe_infinite("preferred"),
     })
 }
 
@@ -184,10 +216,19 @@ fn matcher(node: &Node<'_>) -> Option<Matcher> {
         circuit_id: read(list("circuit_id"), Node::identifier),
         remote_id: read(list("remote_id"), Node::identifier),
         giaddr: read(list("giaddr"), Node::prefix_or_ip),
+        duid_prefix: read(list("duid"), Node::duid_prefix),
+        interface_id: read(list("interface_id"), Node::identifier),
+        subscriber_id: read(list("subscriber_id"), Node::identifier),
+        link_address: read(list("link_address"), Node::prefix_or_ip6),
     };
     let empty = schema::MATCH.keys.iter().all(|key| table.get(key.name).is_none());
     if empty && node.sink().len() == before {
         node.bad::<()>("a match that says nothing", "at least one of its keys");
+    }
+    if matcher.only_v4() && matcher.only_v6() {
+        let message = "keys of DHCPv4 beside keys of DHCPv6, which no client matches";
+        let fault = node.fault(FaultKind::Conflict, message);
+        node.push(fault.expected("two classes, or only keys of one protocol"));
     }
     Some(matcher)
 }
@@ -199,6 +240,12 @@ fn mac_prefix(node: &Node<'_>) -> Option<Vec<u8>> {
         Some(bytes) if (1..=16).contains(&bytes.len()) => Some(bytes),
         _ => node.bad("not the beginning of a hardware address", "as in \"52:54:00\""),
     }
+}
+
+/// The classes that `key` of a pool names.
+pub(super) fn class_list(table: &Table<'_>, key: &str, names: &ClassNames) -> Vec<ClassId> {
+    let found = table.get(key).map_or_else(Vec::new, |n| n.each(|n| names.find(n)));
+    found.into_iter().map(|at| at.value).collect()
 }
 
 /// Which classes there are, for `allow` and `deny`.

@@ -1,13 +1,15 @@
 //! `[[network]]` and what is below it, from the parsed document to [`raw`](super::raw).
 
-use crate::base::Span;
+use crate::base::{Prefix4, Prefix6, Span};
 
 use super::fault::{Fault, FaultKind};
 use super::node::{At, Node, Table};
 use super::options::Definitions;
 use super::policy::{Bootp, HostId, Identity, Verify};
 use super::raw::{RawNetwork, RawPool, RawReservation, RawSettings, RawSubnet};
-use super::read::{ClassNames, duration, number, settings};
+use super::raw6::{RawNetwork6, RawReservation6, RawSubnet6};
+use super::read::{ClassNames, class_list, duration, number, settings};
+use super::read_network6;
 use super::schema;
 
 /// More networks than one process can have use of.
@@ -30,6 +32,22 @@ pub(super) fn networks(
 }
 
 fn network(table: &Table<'_>, defs: &Definitions, classes: &ClassNames) -> RawNetwork {
+    let (subnets, subnets6): Both<_, _> =
+        tables(table.get("subnet"), &schema::SUBNET, |t| either_subnet(t, defs, classes))
+            .into_iter()
+            .unzip();
+    let (reservations, reservations6): Both<_, _> =
+        tables(table.get("reservation"), &schema::RESERVATION, |t| either_reservation(t, defs))
+            .into_iter()
+            .unzip();
+    let (relays, relays6) = relays(table);
+    let v6 = RawNetwork6 {
+        preference: table.get("preference").and_then(|n| u8::try_from(n.integer(0, 255)?).ok()),
+        relays: relays6,
+        ra: read_network6::advertisements(table.get("router_advertisements")),
+        subnets: subnets6.into_iter().flatten().collect(),
+        reservations: reservations6.into_iter().flatten().collect(),
+    };
     let get = |key: &str| table.get(key);
     let flag = |key: &str| get(key).and_then(|n| n.boolean()).unwrap_or(false);
     let interfaces = |key: &str| get(key).map_or_else(Vec::new, |n| n.each(Node::interface));
@@ -42,7 +60,7 @@ fn network(table: &Table<'_>, defs: &Definitions, classes: &ClassNames) -> RawNe
         reachable: ["interfaces", "relays"]
             .iter()
             .any(|key| get(key).is_some_and(|n| !n.list().is_empty())),
-        relays: get("relays").map_or_else(Vec::new, |n| n.each(Node::prefix_or_ip)),
+        relays,
         trusted_ports: ports("trusted_ports"),
         trunk_ports: ports("trunk_ports"),
         authoritative: flag("authoritative"),
@@ -56,9 +74,51 @@ fn network(table: &Table<'_>, defs: &Definitions, classes: &ClassNames) -> RawNe
         declines_max: number(get("declines_max"), 0, 1_000_000, 4),
         offers_max: number(get("offers_max"), 1, 16_777_216, 65_536),
         settings: settings(table, defs),
-        subnets: tables(get("subnet"), &schema::SUBNET, |t| subnet(t, defs, classes)),
-        reservations: tables(get("reservation"), &schema::RESERVATION, |t| reservation(t, defs)),
+        subnets: subnets.into_iter().flatten().collect(),
+        reservations: reservations.into_iter().flatten().collect(),
+        v6,
     }
+}
+
+/// `relays`, of either protocol.
+fn relays(table: &Table<'_>) -> (Vec<At<Prefix4>>, Vec<At<Prefix6>>) {
+    let nodes = table.get("relays").map_or_else(Vec::new, |n| n.list());
+    let (six, four): (Vec<_>, Vec<_>) = nodes.into_iter().partition(|n| n.is_ip6());
+    (
+        four.iter().filter_map(|n| Some(n.at(n.prefix_or_ip()?))).collect(),
+        six.iter().filter_map(|n| Some(n.at(n.prefix_or_ip6()?))).collect(),
+    )
+}
+
+/// What a table of either protocol says: IPv4, IPv6, or both.
+type Either<A, B> = (Option<A>, Option<B>);
+type Both<A, B> = (Vec<Option<A>>, Vec<Option<B>>);
+
+fn either_subnet(
+    table: &Table<'_>,
+    defs: &Definitions,
+    classes: &ClassNames,
+) -> Either<RawSubnet, RawSubnet6> {
+    if table.get("prefix").is_some_and(|n| n.is_ip6()) {
+        return (None, Some(read_network6::subnet(table, defs, classes)));
+    }
+    (Some(subnet(table, defs, classes)), None)
+}
+
+/// A reservation of the network, for either protocol or for both.
+fn either_reservation(
+    table: &Table<'_>,
+    defs: &Definitions,
+) -> Either<RawReservation, RawReservation6> {
+    let six = read_network6::is_reservation(table);
+    let four = table.get("address").is_some();
+    if !four && !six {
+        let fault = Fault::new(FaultKind::MissingKey, &table.place, "a reservation of nothing");
+        let expected = "add address = \"10.0.0.10\", addresses = [\"2001:db8::10\"], or prefixes";
+        table.push(fault.expected(expected));
+    }
+    check_host(table, four, six);
+    (four.then(|| reservation(table, defs)), six.then(|| read_network6::reservation(table, defs)))
 }
 
 const BOOTP_WORDS: [(&str, Bootp); 3] =
@@ -79,7 +139,7 @@ fn identity(table: &Table<'_>) -> At<Identity> {
 }
 
 /// Each table of an array of tables, read by `read`.
-fn tables<'a, T>(
+pub(super) fn tables<'a, T>(
     node: Option<Node<'a>>,
     section: &'static schema::Section,
     read: impl FnMut(&Table<'a>) -> T,
@@ -107,6 +167,7 @@ fn verify(node: Option<Node<'_>>) -> Verify {
     }
 }
 
+/// An IPv4 subnet.
 fn subnet(table: &Table<'_>, defs: &Definitions, classes: &ClassNames) -> RawSubnet {
     let mut pools: Vec<RawPool> = Vec::new();
     if let Some(node) = table.get("pools") {
@@ -115,14 +176,33 @@ fn subnet(table: &Table<'_>, defs: &Definitions, classes: &ClassNames) -> RawSub
     pools.extend(
         tables(table.get("pool"), &schema::POOL, |t| pool(t, defs, classes)).into_iter().flatten(),
     );
+    other_family(table, &["delegations", "delegation", "interface_ids", "options6"]);
     RawSubnet {
         prefix: table.require("prefix").and_then(|n| Some(n.at(n.prefix()?))),
         has_pools: ["pools", "pool"].iter().any(|key| table.get(key).is_some()),
         pools,
         reservations: tables(table.get("reservation"), &schema::RESERVATION, |t| {
+            check_host(t, true, false);
+            other_family(t, &["addresses", "prefixes", "options6"]);
+            t.require("address");
             reservation(t, defs)
         }),
         settings: settings(table, defs),
+    }
+}
+
+/// Reports keys that say nothing where all is IPv4.
+fn other_family(table: &Table<'_>, keys: &[&str]) {
+    for node in keys.iter().filter_map(|key| table.get(key)) {
+        let key = node.place.key.rsplit('.').next().unwrap_or_default();
+        let message = format!("`{key}` is for IPv6, in an IPv4 subnet");
+        node.push(node.fault(FaultKind::Conflict, message).expected(match key {
+            "options6" => "options = { .. }",
+            "addresses" | "prefixes" => {
+                "address = \"10.0.0.10\"; or say it in [[network.reservation]]"
+            }
+            _ => "a [[network.subnet]] of its own with an IPv6 prefix",
+        }));
     }
 }
 
@@ -140,58 +220,78 @@ fn short_pool(node: &Node<'_>) -> Option<RawPool> {
 }
 
 fn pool(table: &Table<'_>, defs: &Definitions, names: &ClassNames) -> Option<RawPool> {
-    let classes = |key: &str| {
-        let found = table.get(key).map_or_else(Vec::new, |n| n.each(|n| names.find(n)));
-        found.into_iter().map(|at| at.value).collect()
-    };
     // Everything is read before the range can end it, so that every fault is reported.
-    let (allow, deny, settings) = (classes("allow"), classes("deny"), settings(table, defs));
+    let (allow, deny) = (class_list(table, "allow", names), class_list(table, "deny", names));
+    let settings = settings(table, defs);
+    other_family(table, &["generate", "options6"]);
     let exclude = table.get("exclude").map_or_else(Vec::new, |n| n.each(|n| Some(n.range()?.0)));
     let node = table.require("range")?;
     let (range, is_prefix) = node.range()?;
     Some(RawPool { range: node.at(range), is_prefix, exclude, allow, deny, settings })
 }
 
+/// The IPv4 part of a reservation.
 fn reservation(table: &Table<'_>, defs: &Definitions) -> RawReservation {
     RawReservation {
         host: host(table),
-        addr: table.require("address").and_then(|n| Some(n.at(n.unicast()?))),
+        addr: table.get("address").and_then(|n| Some(n.at(n.unicast()?))),
         hostname: table.get("hostname").and_then(|n| n.hostname()),
         settings: settings(table, defs),
     }
 }
 
-/// The one key that says whose reservation it is.
+/// Whose reservation it is. That exactly one key says so is [`check_host`]'s to see.
 fn host(table: &Table<'_>) -> Option<At<HostId>> {
-    const KEYS: [&str; 4] = ["mac", "client_id", "circuit_id", "remote_id"];
-    let given: Vec<(&str, Node<'_>)> =
-        KEYS.iter().filter_map(|key| Some((*key, table.get(key)?))).collect();
-    let hosts: Vec<Option<At<HostId>>> = given
-        .iter()
-        .map(|(key, node)| {
-            let host = match *key {
-                "mac" => HostId::Hardware(node.hardware()?),
-                "client_id" => HostId::ClientId(node.identifier()?),
-                "circuit_id" => HostId::CircuitId(node.identifier()?),
-                _ => HostId::RemoteId(node.identifier()?),
-            };
-            Some(node.at(host))
-        })
+    let get = |key| table.get(key);
+    if let Some(node) = get("mac") {
+        return Some(node.at(HostId::Hardware(node.hardware()?)));
+    }
+    if let Some(node) = get("client_id") {
+        return Some(node.at(HostId::ClientId(node.identifier()?)));
+    }
+    if let Some(node) = get("circuit_id") {
+        return Some(node.at(HostId::CircuitId(node.identifier()?)));
+    }
+    let node = get("remote_id")?;
+    Some(node.at(HostId::RemoteId(node.identifier()?)))
+}
+
+/// Reports a reservation that does not name its client by exactly one key, or by one that the
+/// protocol of its addresses does not know.
+pub(super) fn check_host(table: &Table<'_>, four: bool, six: bool) {
+    const ANY: &[&str] = &["mac"];
+    const ONLY4: &[&str] = &["client_id", "circuit_id", "remote_id"];
+    const ONLY6: &[&str] = &["duid", "interface_id"];
+    let keys: Vec<&str> = match (four, six) {
+        (true, true) => ANY.to_vec(),
+        (_, true) => [ANY, ONLY6].concat(),
+        (true, _) => [ANY, ONLY4].concat(),
+        (false, false) => [ANY, ONLY4, ONLY6].concat(),
+    };
+    let given: Vec<(&str, Node<'_>)> = [ANY, ONLY4, ONLY6]
+        .concat()
+        .into_iter()
+        .filter_map(|key| Some((key, table.get(key)?)))
         .collect();
     match given.as_slice() {
-        [_] => hosts.into_iter().next().flatten(),
+        [(key, _)] if keys.contains(key) => {}
+        [(key, node)] => {
+            let (own, other) = if ONLY4.contains(key) { (4, 6) } else { (6, 4) };
+            let message =
+                format!("`{key}` names a client of DHCPv{own}, beside addresses of DHCPv{other}");
+            let fault = node.fault(FaultKind::Conflict, message);
+            table.push(fault.expected(format!("one of {}", keys.join(", "))));
+        }
         [] => {
             let message = "a reservation for nobody";
             let fault = Fault::new(FaultKind::MissingKey, &table.place, message);
-            table.push(fault.expected(format!("add one of {}", KEYS.join(", "))));
-            None
+            table.push(fault.expected(format!("add one of {}", keys.join(", "))));
         }
         [(_, first), (key, second), ..] => {
             let message = format!("`{key}` beside another key that names the client");
             let fault = second.fault(FaultKind::Conflict, message);
-            let expected = format!("exactly one of {}", KEYS.join(", "));
+            let expected = format!("exactly one of {}", keys.join(", "));
             table.push(fault.related(&first.place, "first here").expected(expected));
-            None
         }
     }
 }

@@ -17,7 +17,7 @@ const INTERFACE_BYTES_MAX: usize = 15;
 /// Longest identifier of a client or relay: what one option holds.
 const IDENTIFIER_BYTES_MAX: usize = 255;
 
-const IPV6_SUBNET: &str = "IPv6 subnets are not served by this version";
+const NOT_IP4: &str = "IPv6 where IPv4 belongs";
 
 impl<'a> Node<'a> {
     /// A duration within `min..=max`: whole seconds as an integer, or text such as `1h30m`.
@@ -102,7 +102,7 @@ impl<'a> Node<'a> {
     pub(super) fn prefix(&self) -> Option<Prefix4> {
         let text = self.string("a prefix in a string")?;
         if text.contains(':') {
-            return self.bad(IPV6_SUBNET, "an IPv4 prefix, as in \"10.0.0.0/24\"");
+            return self.bad(NOT_IP4, "an IPv4 prefix, as in \"10.0.0.0/24\"");
         }
         match text.parse() {
             Ok(prefix) => Some(prefix),
@@ -127,7 +127,7 @@ impl<'a> Node<'a> {
     pub(super) fn range(&self) -> Option<(Range4, bool)> {
         let text = self.string("a range of addresses in a string")?;
         if text.contains(':') {
-            return self.bad(IPV6_SUBNET, "IPv4 addresses, as in \"10.0.0.100-10.0.0.199\"");
+            return self.bad(NOT_IP4, "IPv4 addresses, as in \"10.0.0.100-10.0.0.199\"");
         }
         if text.contains('/') {
             return Some((self.prefix()?.range(), true));

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::net::Ipv6Addr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ use crate::engine::effects::LinkUp;
 use crate::net::{
     FrameSocket, Link, LinkEvent, LinkMonitor, Mode, Outbox, Poller, Takes, Token, UdpSocket,
 };
+
+use crate::net::udp6::Udp6Socket;
 
 use super::counters::Counters;
 
@@ -41,6 +44,8 @@ pub enum Kind {
     Udp,
     /// ARP by packet socket.
     Arp,
+    /// Port 547.
+    Udp6,
 }
 
 /// An interface that is served.
@@ -62,6 +67,12 @@ pub struct Served {
     pub arp: Option<FrameSocket>,
     /// For port 67.
     pub udp: Option<UdpSocket>,
+    /// Its network, or one behind a relay, has IPv6.
+    pub has_v6: bool,
+    /// For port 547, where the network has IPv6.
+    pub udp6: Option<Udp6Socket>,
+    /// Where its DHCPv6 answers come from.
+    pub link_local: Ipv6Addr,
     /// Frames that wait to be sent on it.
     pub out: Outbox,
     /// ARP requests that wait to be sent on it.
@@ -132,7 +143,14 @@ impl Links {
                 LinkEvent::Appeared(id) | LinkEvent::Changed(id) => {
                     self.sync(id, poller, &mut tell);
                 }
-                LinkEvent::AddrsChanged(id) => self.say_up(id, &mut tell),
+                LinkEvent::AddrsChanged(id) => {
+                    if let (Some(served), Some(link)) =
+                        (self.served.get_mut(&id), self.monitor.link(id))
+                    {
+                        served.link_local = link.link_local();
+                    }
+                    self.say_up(id, &mut tell);
+                }
             }
         }
         self.events = events;
@@ -173,6 +191,7 @@ impl Links {
             Kind::Dhcp => served.dhcp = None,
             Kind::Udp => served.udp = None,
             Kind::Arp => served.arp = None,
+            Kind::Udp6 => served.udp6 = None,
             Kind::Netlink => return,
         }
         self.problems.insert(id, format!("{}: cannot receive: {error}", served.name));
@@ -186,6 +205,11 @@ impl Links {
     /// The same, to collect what is to be sent on it.
     pub fn get_mut(&mut self, id: LinkId) -> Option<&mut Served> {
         self.served.get_mut(&id)
+    }
+
+    /// The address of ours from which `to` is answered by `link`.
+    pub fn source6(&self, link: LinkId, to: Ipv6Addr) -> Option<Ipv6Addr> {
+        self.monitor.link(link)?.source_for(to)
     }
 
     /// All served interfaces.
@@ -265,6 +289,7 @@ impl Links {
         });
         (served.name, served.mac, served.role) = (link.name.clone(), link.mac, role);
         served.is_bridge = link.is_bridge;
+        served.has_v6 = has_v6(&self.policy, role);
         if link.is_bridge
             && let Err(e) = self.monitor.watch(id)
         {
@@ -316,6 +341,12 @@ impl Links {
                 network,
                 mac: link.mac,
                 addrs: link.addrs.iter().map(|a| (a.addr, a.prefix)).collect(),
+                addrs6: link
+                    .addrs6
+                    .iter()
+                    .map(|a| a.addr)
+                    .filter(|a| !a.is_unicast_link_local())
+                    .collect(),
             }));
         }
     }
@@ -332,6 +363,9 @@ impl Served {
             dhcp: None,
             arp: None,
             udp: None,
+            udp6: None,
+            has_v6: false,
+            link_local: link.link_local(),
             out: Outbox::default(),
             out_arp: Outbox::default(),
         }
@@ -353,8 +387,16 @@ impl Served {
             fill(&mut self.udp, mode == Mode::Serve, poller, token(link, Kind::Udp), || {
                 UdpSocket::open(link, takes)
             }),
+            fill(
+                &mut self.udp6,
+                self.has_v6 && mode == Mode::Serve,
+                poller,
+                token(link, Kind::Udp6),
+                || Udp6Socket::open(link, takes),
+            ),
         ];
-        let what = ["packet socket for dhcp", "packet socket for arp", "udp port 67"];
+        let what =
+            ["packet socket for dhcp", "packet socket for arp", "udp port 67", "udp port 547"];
         let failed = what.iter().zip(outcomes).find_map(|(what, outcome)| {
             outcome.err().map(|e| format!("{}: cannot open {what}: {e}", self.name))
         });
@@ -377,6 +419,14 @@ fn fill<S: AsFd>(
     Ok(())
 }
 
+/// Whether DHCPv6 is to be heard on an interface of that role.
+fn has_v6(policy: &Policy, role: Role) -> bool {
+    policy.networks.iter().any(|n| match role {
+        Role::Network(id) => n.id == id && !n.subnets6.is_empty(),
+        Role::Relay => !n.v6.relays6.is_empty(),
+    }) || policy.networks.iter().any(|n| !n.v6.relays6.is_empty())
+}
+
 fn is_network(role: Role) -> bool {
     matches!(role, Role::Network(_))
 }
@@ -394,11 +444,12 @@ fn matches_any(patterns: &[Pattern], name: &str) -> bool {
 
 /// The token of a socket.
 pub fn token(link: LinkId, kind: Kind) -> Token {
-    Token(u64::from(link.0) << 2 | kind as u64)
+    Token(u64::from(link.0) << 3 | kind as u64)
 }
 
 /// What a token stands for.
 pub fn of_token(token: Token) -> (LinkId, Kind) {
-    let kind = [Kind::Netlink, Kind::Dhcp, Kind::Udp, Kind::Arp][(token.0 & 3) as usize];
-    (LinkId((token.0 >> 2) as u32), kind)
+    const KINDS: [Kind; 5] = [Kind::Netlink, Kind::Dhcp, Kind::Udp, Kind::Arp, Kind::Udp6];
+    let kind = KINDS.get((token.0 & 7) as usize).copied().unwrap_or(Kind::Netlink);
+    (LinkId((token.0 >> 3) as u32), kind)
 }

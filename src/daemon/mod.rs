@@ -13,6 +13,7 @@ pub mod counters;
 pub mod desk;
 pub mod driver;
 pub mod hosts;
+pub mod identity;
 pub mod links;
 pub mod log;
 pub mod machine;

@@ -1,13 +1,15 @@
 //! Replies and ARP requests to frames, and frames to the kernel.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4, SocketAddrV6};
 
 use crate::base::{LinkId, Mac};
 use crate::engine::effects::ArpOut;
 use crate::engine::{Destination, Reply};
+use crate::net::udp6::{Routed6Socket, SERVER_PORT6};
 use crate::net::{Mode, Outbox, RoutedSocket, Sent};
 use crate::wire::arp;
 use crate::wire::frame::{self, ETHERNET_LEN, IPV4_LEN};
+use crate::wire::frame6;
 
 use super::counters::Counters;
 use super::links::Links;
@@ -15,6 +17,8 @@ use super::links::Links;
 /// Server and client port (RFC 2131 s4.1).
 const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
+/// DHCPv6 client port (RFC 9915 s7.2).
+const CLIENT_PORT6: u16 = 546;
 /// Where the UDP checksum lies in a frame of ours.
 const UDP_CHECKSUM: usize = ETHERNET_LEN + IPV4_LEN + 6;
 
@@ -24,6 +28,8 @@ pub struct Outgoing {
     /// `None` for an observer.
     socket: Option<RoutedSocket>,
     routed: Outbox,
+    /// The same for IPv6; `None` where the host has none.
+    routed6: Option<Routed6Socket>,
     /// Interfaces whose outboxes are not empty.
     waiting: Vec<LinkId>,
 }
@@ -35,7 +41,10 @@ impl Outgoing {
             Mode::Serve => Some(RoutedSocket::open()?),
             Mode::Observe => None,
         };
-        Ok(Outgoing { socket, routed: Outbox::default(), waiting: Vec::new() })
+        // A host whose kernel has no IPv6 serves IPv4 all the same.
+        let routed6 = Some(mode).filter(|m| *m == Mode::Serve);
+        let routed6 = routed6.and_then(|_| Routed6Socket::open().ok());
+        Ok(Outgoing { socket, routed: Outbox::default(), routed6, waiting: Vec::new() })
     }
 
     /// Makes the frame of a reply; `bytes` holds its payload.
@@ -54,6 +63,33 @@ impl Outgoing {
                 let dst = SocketAddrV4::new(ip, CLIENT_PORT);
                 let own = served.mac;
                 served.out.push(|out| frame::write_udp4(out, own, mac, src, dst, payload));
+            }
+            Destination::Frame6 { link, mac, ip } => {
+                let Some(served) = links.get_mut(link) else {
+                    return counters.replies_failed.add(1);
+                };
+                if served.out.is_empty() && served.out_arp.is_empty() {
+                    self.waiting.push(link);
+                }
+                let src = SocketAddrV6::new(served.link_local, SERVER_PORT6, 0, 0);
+                let dst = SocketAddrV6::new(ip, CLIENT_PORT6, 0, 0);
+                let own = served.mac;
+                served.out.push(|out| frame6::write_udp6(out, own, mac, src, dst, payload));
+            }
+            Destination::Udp6 { link, from, to: (ip, port) } => {
+                let from = match from.is_multicast() {
+                    true => links.source6(link, ip),
+                    false => Some(from),
+                };
+                let Some(from) = from else { return counters.replies_failed.add(1) };
+                let scope = if ip.is_unicast_link_local() { link.0 } else { 0 };
+                let to = SocketAddrV6::new(ip, port, 0, scope);
+                let src = SocketAddrV6::new(from, SERVER_PORT6, 0, 0);
+                if let Some(routed) = &mut self.routed6 {
+                    routed.push(to, |out| {
+                        frame6::write_udp6(out, Mac::ZERO, Mac::ZERO, src, to, payload);
+                    });
+                }
             }
             Destination::Udp { from, to, .. } => {
                 self.routed.push(|out| routed(out, from, to, payload));
@@ -96,6 +132,9 @@ impl Outgoing {
                 counters.arps_sent.add(sent.sent);
                 counters.arps_failed.add(sent.failed);
             }
+        }
+        if let Some(routed) = self.routed6.as_mut().filter(|r| !r.is_empty()) {
+            count_replies(routed.send(), "routed6", counters);
         }
         if let Some(socket) = self.socket.as_ref().filter(|_| !self.routed.is_empty()) {
             count_replies(socket.send(&mut self.routed), "routed", counters);

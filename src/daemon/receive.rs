@@ -4,13 +4,15 @@ use std::io;
 use std::time::Duration;
 
 use crate::base::{LinkId, Timestamp};
-use crate::engine::effects::{ArpSeen, DropReason, Effects, Event, EventKind};
+use crate::engine::effects::{ArpSeen, Arrival6, DropReason, Effects, Event, EventKind};
 use crate::engine::{Arrival, Input};
 use crate::net::raw::Checksum;
 use crate::net::udp::SERVER_PORT;
+use crate::net::udp6::{SERVER_PORT6, Udp6Socket};
 use crate::net::{Frame, FrameSocket, Mode, UdpSocket};
 use crate::wire::arp;
 use crate::wire::frame::{FrameError, UdpFrame, read_udp4};
+use crate::wire::frame6::{UdpFrame6, read_udp6};
 
 use super::clock::Clock;
 use super::driver::Driver;
@@ -36,6 +38,7 @@ impl<M: Machine> Driver<M> {
                 Kind::Dhcp => self.read_dhcp(link),
                 Kind::Udp => self.read_udp(link),
                 Kind::Arp => self.read_arp(link),
+                Kind::Udp6 => self.read_udp6(link),
             };
             match outcome {
                 // Netlink says the same, and what to do.
@@ -62,6 +65,12 @@ impl<M: Machine> Driver<M> {
                 self.counters.overheard.add(1);
                 continue;
             }
+            if frame.is_ipv6() {
+                if let Err(reason) = self.frame6(link, i, now, &mut fresh) {
+                    drop_packet(now, reason, &mut self.fx);
+                }
+                continue;
+            }
             match read_frame(frame) {
                 Ok(udp) => {
                     let place = self.links.port_of(link, udp.eth_src, &mut fresh);
@@ -80,6 +89,60 @@ impl<M: Machine> Driver<M> {
                 }
                 Err(reason) => drop_packet(now, reason, &mut self.fx),
             }
+        }
+        Ok(())
+    }
+
+    /// A frame of the batch with IPv6 in it.
+    fn frame6(
+        &mut self,
+        link: LinkId,
+        i: usize,
+        now: Timestamp,
+        fresh: &mut bool,
+    ) -> Result<(), DropReason> {
+        let Some(frame) = FrameSocket::frame(&self.batch, i) else { return Ok(()) };
+        let udp = read_frame6(frame)?;
+        // What servers and relays say to clients is not for us.
+        if udp.dst.port() != SERVER_PORT6 {
+            return Ok(());
+        }
+        let place = self.links.port_of(link, udp.eth_src, fresh);
+        let arrival = Arrival6 {
+            link,
+            port: place.port,
+            trunk: place.trunk,
+            src_mac: Some(udp.eth_src),
+            src: udp.src,
+            dst: *udp.dst.ip(),
+        };
+        self.machine.handle(now, Input::Packet6(arrival, udp.payload), &mut self.fx);
+        Ok(())
+    }
+
+    pub(super) fn read_udp6(&mut self, link: LinkId) -> io::Result<()> {
+        let Some(socket) = self.links.get(link).and_then(|s| s.udp6.as_ref()) else {
+            return Ok(());
+        };
+        let count = socket.recv(&mut self.batch)?;
+        self.began = Clock::mark();
+        self.counters.datagrams.add(count as u64);
+        let now = self.clock.now();
+        for i in 0..count {
+            let Some(datagram) = Udp6Socket::datagram(&self.batch, i) else { continue };
+            if datagram.truncated {
+                drop_packet(now, DropReason::Malformed, &mut self.fx);
+                continue;
+            }
+            let arrival = Arrival6 {
+                link,
+                port: None,
+                trunk: false,
+                src_mac: None,
+                src: datagram.src,
+                dst: datagram.dst,
+            };
+            self.machine.handle(now, Input::Packet6(arrival, datagram.bytes), &mut self.fx);
         }
         Ok(())
     }
@@ -151,11 +214,26 @@ fn read_frame(frame: Frame<'_>) -> Result<UdpFrame<'_>, DropReason> {
     }
     // What the kernel verified is not verified again.
     let verify = frame.checksum == Checksum::Unknown;
-    read_udp4(frame.bytes, verify).map_err(|e| match e {
+    read_udp4(frame.bytes, verify).map_err(reason)
+}
+
+/// The same for IPv6.
+fn read_frame6(frame: Frame<'_>) -> Result<UdpFrame6<'_>, DropReason> {
+    if frame.vlan.is_some() {
+        return Err(DropReason::VlanTagged);
+    }
+    if frame.truncated {
+        return Err(DropReason::Malformed);
+    }
+    read_udp6(frame.bytes, frame.checksum == Checksum::Unknown).map_err(reason)
+}
+
+fn reason(error: FrameError) -> DropReason {
+    match error {
         FrameError::Fragment => DropReason::Fragment,
         FrameError::VlanTagged => DropReason::VlanTagged,
         _ => DropReason::BadFrame,
-    })
+    }
 }
 
 fn drop_packet(at: Timestamp, reason: DropReason, fx: &mut Effects) {

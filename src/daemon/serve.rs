@@ -24,6 +24,7 @@ use super::counters::Counters;
 use super::desk::Counter;
 use super::driver::{Driver, DriverHandle, Setup, Told};
 use super::hosts::{self, Hosts};
+use super::identity::Identity;
 use super::log::{EventLog, Log};
 use super::notify::Notify;
 use super::privilege;
@@ -175,12 +176,16 @@ impl Running {
         if serve.observe {
             machine.observe();
         }
+        let identity = Identity::of(&contents.meta, &policy).context("a DUID for this server")?;
+        machine.set_identity(&identity.duid, identity.secret);
+        let mut meta = contents.meta;
+        identity.note(&mut meta);
         let driver = Driver::start(Setup {
             machine,
             policy: policy.clone(),
             mode,
             store,
-            meta: contents.meta,
+            meta,
             last: contents.seq,
             clock,
             events,
@@ -197,6 +202,12 @@ impl Running {
         };
         let teller =
             std::thread::Builder::new().name("teller".into()).spawn(move || teller.run(&heard))?;
+        // Kept before the first answer that names it.
+        driver.jobs().call(move |bench| {
+            for (name, value) in identity.facts() {
+                bench.machine.note(name, &value, bench.fx);
+            }
+        })?;
         let post: Arc<dyn Post> = Arc::new(Counter::new(driver.jobs(), started));
         let reloader = Arc::new(reloader(serve, &policy, post.clone(), log, new_policy));
         let hub = Hub { post, reload: reloader.clone(), now: Box::new(now), own: Peer::own()? };

@@ -1,6 +1,6 @@
 //! What may happen to the engine, and what it asks for in return.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::ops::Range;
 
 use crate::base::{HwAddr, LinkId, Mac, NetworkId, Prefix4, Resource, Timestamp};
@@ -11,6 +11,8 @@ use crate::lease::{Change, Lease, Offer, Seq};
 pub enum Input<'a> {
     /// A UDP payload that reached port 67 (or, from a server to a client, was overheard).
     Packet4(Arrival, &'a [u8]),
+    /// A UDP payload that reached port 547.
+    Packet6(Arrival6, &'a [u8]),
     /// An ARP packet seen on a link.
     Arp(LinkId, ArpSeen),
     /// An interface that serves a network is there, or its addresses changed.
@@ -50,6 +52,23 @@ pub struct Arrival {
     pub dst_port: u16,
 }
 
+/// Where a DHCPv6 packet came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival6 {
+    /// The interface.
+    pub link: LinkId,
+    /// The bridge port behind it, where the forwarding database knows it.
+    pub port: Option<LinkId>,
+    /// The port is a trunk (`trunk_ports`).
+    pub trunk: bool,
+    /// Source MAC of the frame; `None` for what came by UDP.
+    pub src_mac: Option<Mac>,
+    /// IP source and UDP source port.
+    pub src: SocketAddrV6,
+    /// IP destination.
+    pub dst: Ipv6Addr,
+}
+
 /// The part of an ARP packet that matters here.
 #[derive(Clone, Copy, Debug)]
 pub struct ArpSeen {
@@ -80,6 +99,8 @@ pub struct LinkUp {
     pub mac: Mac,
     /// Its IPv4 addresses with their prefixes, primary first.
     pub addrs: Vec<(Ipv4Addr, Prefix4)>,
+    /// Its IPv6 addresses of more than the link's scope.
+    pub addrs6: Vec<Ipv6Addr>,
 }
 
 /// What the engine asks for. Cleared and reused for each batch.
@@ -121,6 +142,24 @@ pub enum Destination {
         from: Ipv4Addr,
         /// IP destination.
         ip: Ipv4Addr,
+    },
+    /// A frame of our own making on `link`: from port 547 of the interface's link-local address.
+    Frame6 {
+        /// The interface.
+        link: LinkId,
+        /// Ethernet destination.
+        mac: Mac,
+        /// IP destination; to port 546.
+        ip: Ipv6Addr,
+    },
+    /// A datagram from port 547 with the kernel's routing.
+    Udp6 {
+        /// The interface that the request came in by.
+        link: LinkId,
+        /// IP source, if it is an address of ours alone.
+        from: Ipv6Addr,
+        /// Address and port.
+        to: (Ipv6Addr, u16),
     },
     /// A datagram from port 67 with the kernel's routing: to a relay, or to a client off the link.
     Udp {
@@ -294,6 +333,10 @@ drop_reasons! {
     Fragment = "fragment",
     /// The answer does not fit what the client takes.
     Unsendable = "unsendable",
+    /// A DHCPv6 client that does not say who it is.
+    NoClientId = "no-client-id",
+    /// Names a server where it must not, or none where it must (RFC 9915 s16).
+    ServerIdRule = "server-id-rule",
     /// No address of ours to answer from: set `server_id`.
     NoServerId = "no-server-id",
 }

@@ -103,10 +103,9 @@ impl Engine {
             return Some(reserved.into());
         }
         let name = hostname(ctx.msg)?;
-        let label = name.split('.').next()?;
-        let number = label.bytes().all(|b| b.is_ascii_digit());
+        let label = own_label(&name)?;
         let taken = self.nets.get(ctx.net).is_some_and(|net| net.names.contains(label));
-        (!number && !taken && !SPECIAL_NAMES.contains(&label)).then(|| label.into())
+        (!taken).then(|| label.into())
     }
 
     /// A client that takes another address of the network has given up its former one.
@@ -122,6 +121,13 @@ impl Engine {
             self.say(ctx.now, Some(ctx.id()), EventKind::Released(Box::new(lease)), fx);
         }
     }
+}
+
+/// The first label of a name, if it can be a guest's own.
+pub(super) fn own_label(name: &str) -> Option<&str> {
+    let label = name.split('.').next()?;
+    let number = label.bytes().all(|b| b.is_ascii_digit());
+    (!number && !SPECIAL_NAMES.contains(&label)).then_some(label)
 }
 
 fn binding(

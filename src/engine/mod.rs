@@ -20,6 +20,7 @@ pub mod request;
 pub mod select;
 pub mod settings;
 pub mod v4;
+pub mod v6;
 pub mod verify;
 pub mod wait;
 
@@ -51,6 +52,11 @@ pub struct Engine {
     store_ok: bool,
     clock_trusted: bool,
     observing: bool,
+    /// This server's DUID (RFC 9915 s11).
+    duid: Box<[u8]>,
+    /// What random and stable addresses are drawn with.
+    secret: [u8; 16],
+    drawn: u128,
 }
 
 impl Engine {
@@ -69,6 +75,9 @@ impl Engine {
             store_ok: true,
             clock_trusted: true,
             observing: false,
+            duid: Box::default(),
+            secret: [0; 16],
+            drawn: 0,
             policy,
         };
         engine.build_networks();
@@ -79,6 +88,7 @@ impl Engine {
     pub fn handle(&mut self, now: Timestamp, input: Input<'_>, fx: &mut Effects) {
         match input {
             Input::Packet4(arrival, bytes) => self.packet4(now, arrival, bytes, &[], fx),
+            Input::Packet6(arrival, bytes) => self.packet6(now, arrival, bytes, fx),
             Input::Arp(link, seen) => self.arp_seen(now, link, seen, fx),
             Input::LinkUp(up) => self.link_up(up),
             Input::LinkDown(link) => self.link_down(link),
@@ -116,6 +126,11 @@ impl Engine {
     pub fn set_policy(&mut self, policy: Arc<Policy>) {
         self.policy = policy;
         self.build_networks();
+    }
+
+    /// Who this server is to DHCPv6 clients, and the secret of this store.
+    pub fn set_identity(&mut self, duid: &[u8], secret: [u8; 16]) {
+        (self.duid, self.secret) = (duid.into(), secret);
     }
 
     /// Tells of every answer of other servers, those of this host included.

@@ -1,11 +1,11 @@
 //! The running state of one network: its pools, and the indexes of its policy.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::base::{NetworkId, Resource};
+use crate::base::{NetworkId, Resource, Timestamp};
 use crate::config::policy::{self, HostId, Network};
-use crate::lease::{Pool, State};
+use crate::lease::{Pool, PrefixPool, State};
 
 use super::Engine;
 use super::effects::LinkUp;
@@ -18,6 +18,10 @@ pub struct Net {
     pub id: NetworkId,
     /// One pool for each of the policy's, in the order of subnets and pools.
     pub pools: Vec<NetPool>,
+    /// The same for IPv6.
+    pub pools6: Vec<NetPool>,
+    /// The pools of prefixes.
+    pub delegations: Vec<NetDelegation>,
     /// First address and index of each pool, ascending by address.
     by_first: Vec<(Ipv4Addr, usize)>,
     /// Reservations by client: index into the policy's list.
@@ -34,6 +38,17 @@ pub struct Net {
     pub declines: super::giveback::Declines,
     /// Other servers heard, and when that was last told.
     pub foreign: HashMap<Ipv4Addr, crate::base::Timestamp>,
+}
+
+/// A pool of prefixes and where it stands in the policy.
+#[derive(Debug)]
+pub struct NetDelegation {
+    /// Index of its subnet.
+    pub subnet: usize,
+    /// Index within the subnet.
+    pub index: usize,
+    /// Its free prefixes.
+    pub free: PrefixPool,
 }
 
 /// A pool and where it stands in the policy.
@@ -68,11 +83,14 @@ impl Net {
                 pools.push(NetPool { subnet, index, free });
             }
         }
+        let (pools6, delegations) = pools6(network);
         by_first.sort_unstable();
         let reservations = network.reservations.iter().enumerate();
         Net {
             id: network.id,
             pools,
+            pools6,
+            delegations,
             by_first,
             by_host: reservations.clone().map(|(i, r)| (r.host.clone(), i)).collect(),
             names: reservations
@@ -132,10 +150,10 @@ impl Engine {
             let pending = self.table.is_pending(network, resource);
             let offered = self.offers.get(network, resource).is_some();
             let remembered = state.is_remembered() && !pending && !offered;
-            if let Some((pool, value)) = self.pool_mut(network, resource) {
-                pool.take(value);
+            if let Some(mut place) = self.place_mut(network, resource) {
+                place.take();
                 if remembered {
-                    pool.free(value, Some(until));
+                    place.free(Some(until));
                 }
             }
         }
@@ -144,7 +162,7 @@ impl Engine {
 
     /// Takes `resource` out of its pool, if it is free in one.
     pub(super) fn take_from_pool(&mut self, network: NetworkId, resource: Resource) -> bool {
-        self.pool_mut(network, resource).is_some_and(|(pool, value)| pool.take(value))
+        self.place_mut(network, resource).is_some_and(|mut place| place.take())
     }
 
     /// Puts `resource` where it belongs now: into its pool, if nothing holds it, neither in
@@ -161,11 +179,11 @@ impl Engine {
         let busy = self.table.is_pending(network, resource)
             || self.offers.get(network, resource).is_some()
             || self.is_own(resource);
-        if let Some((pool, value)) = self.pool_mut(network, resource)
+        if let Some(mut place) = self.place_mut(network, resource)
             && !busy
-            && !pool.is_free(value)
+            && !place.is_free()
         {
-            pool.free(value, ended);
+            place.free(ended);
             self.wake_verifier(network);
         }
     }
@@ -185,14 +203,91 @@ impl Engine {
 
     /// Whether `resource` is an address of one of our own interfaces.
     pub(super) fn is_own(&self, resource: Resource) -> bool {
-        let is_it = |addr| Resource::V4(addr) == resource;
-        self.links.values().any(|up| up.addrs.iter().any(|(addr, _)| is_it(*addr)))
+        self.links.values().any(|up| match resource {
+            Resource::V4(own) => up.addrs.iter().any(|(addr, _)| *addr == own),
+            Resource::V6(own) => up.addrs6.contains(&own),
+            Resource::Prefix6(..) => false,
+        })
     }
 
-    fn pool_mut(&mut self, network: NetworkId, resource: Resource) -> Option<(&mut Pool, u128)> {
-        let addr = resource.v4()?;
-        let at = self.net_index(network)?;
-        let pool = self.nets[at].pool_of(self.policy.networks.get(at)?, addr)?;
-        Some((&mut self.nets[at].pools[pool].free, ordinal(addr)))
+    /// Whether a prefix is free in its pool.
+    pub(super) fn prefix_is_free(&self, network: NetworkId, resource: Resource) -> bool {
+        let Resource::Prefix6(prefix, len) = resource else { return false };
+        let net = self.net_index(network).and_then(|at| self.nets.get(at));
+        net.is_some_and(|net| net.delegations.iter().any(|d| d.free.is_free(prefix, len)))
     }
+
+    fn place_mut(&mut self, network: NetworkId, resource: Resource) -> Option<Place<'_>> {
+        let at = self.net_index(network)?;
+        let policy = self.policy.networks.get(at)?;
+        let net = self.nets.get_mut(at)?;
+        match resource {
+            Resource::V4(addr) => {
+                let pool = net.pool_of(policy, addr)?;
+                Some(Place::Value(&mut net.pools.get_mut(pool)?.free, ordinal(addr)))
+            }
+            Resource::V6(addr) => {
+                let pool = net.pools6.iter_mut().find(|p| {
+                    let of = policy.subnets6.get(p.subnet).and_then(|s| s.pools.get(p.index));
+                    of.is_some_and(|pool| pool.gives(addr))
+                });
+                Some(Place::Value(&mut pool?.free, addr.to_bits()))
+            }
+            Resource::Prefix6(prefix, len) => {
+                let mut pools = net.delegations.iter_mut();
+                let pool = pools.find(|d| d.free.contains(prefix, len))?;
+                Some(Place::Prefix(&mut pool.free, prefix, len))
+            }
+        }
+    }
+}
+
+/// Where a resource is when it is free.
+enum Place<'a> {
+    Value(&'a mut Pool, u128),
+    Prefix(&'a mut PrefixPool, Ipv6Addr, u8),
+}
+
+impl Place<'_> {
+    fn take(&mut self) -> bool {
+        match self {
+            Place::Value(pool, value) => pool.take(*value),
+            Place::Prefix(pool, prefix, len) => pool.take(*prefix, *len),
+        }
+    }
+
+    fn is_free(&self) -> bool {
+        match self {
+            Place::Value(pool, value) => pool.is_free(*value),
+            Place::Prefix(pool, prefix, len) => pool.is_free(*prefix, *len),
+        }
+    }
+
+    fn free(&mut self, ended: Option<Timestamp>) {
+        match self {
+            Place::Value(pool, value) => pool.free(*value, ended),
+            Place::Prefix(pool, prefix, len) => pool.free(*prefix, *len),
+        }
+    }
+}
+
+fn pools6(network: &Network) -> (Vec<NetPool>, Vec<NetDelegation>) {
+    let (mut pools, mut delegations) = (Vec::new(), Vec::new());
+    for (subnet, s) in network.subnets6.iter().enumerate() {
+        for (index, p) in s.pools.iter().enumerate() {
+            let mut free = Pool::new(p.first.to_bits(), p.last.to_bits());
+            for (first, last) in &p.excluded {
+                free.exclude(first.to_bits(), last.to_bits());
+            }
+            pools.push(NetPool { subnet, index, free });
+        }
+        for (index, d) in s.delegations.iter().enumerate() {
+            let mut free = PrefixPool::new(d.prefix.network(), d.prefix.len(), d.max_length);
+            for taken in &d.excluded {
+                free.exclude(taken.network(), taken.len());
+            }
+            delegations.push(NetDelegation { subnet, index, free });
+        }
+    }
+    (pools, delegations)
 }

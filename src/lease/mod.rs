@@ -6,6 +6,7 @@
 
 pub mod binding;
 pub mod change;
+pub mod delegation;
 pub mod offers;
 pub mod pool;
 pub mod ranges;
@@ -13,6 +14,7 @@ pub mod table;
 
 pub use binding::{Details, Lease, QuarantineReason, State};
 pub use change::{Change, Seq};
+pub use delegation::PrefixPool;
 pub use offers::{Offer, OfferTable};
 pub use pool::Pool;
 pub use ranges::RangeSet;

@@ -21,6 +21,8 @@ pub struct Pool {
     checked: BTreeMap<u128, Check>,
     queue: VecDeque<(u128, Timestamp)>,
     proven: usize,
+    /// Where the next fresh value is looked for first.
+    cursor: u128,
 }
 
 /// Where the proof of a free address stands.
@@ -38,6 +40,12 @@ impl Pool {
         let mut pool = Pool::default();
         pool.fresh.insert_range(first, last);
         pool
+    }
+
+    /// Begins the next search for a fresh value at `value`, so that a caller with randomness
+    /// gives addresses that nobody can guess.
+    pub fn look_from(&mut self, value: u128) {
+        self.cursor = value;
     }
 
     /// Takes `first..=last` out for good: excluded, reserved, or held at start.
@@ -160,7 +168,8 @@ impl Pool {
     }
 
     fn next_unchecked(&self) -> Option<u128> {
-        self.fresh.first().or_else(|| self.remembered.first().map(|(_, value)| *value))
+        let fresh = self.fresh.next_from(self.cursor).or_else(|| self.fresh.first());
+        fresh.or_else(|| self.remembered.first().map(|(_, value)| *value))
     }
 
     fn uncheck(&mut self, value: u128) -> bool {

@@ -63,6 +63,21 @@ impl RangeSet {
         self.overlapping(value, value).is_some()
     }
 
+    /// Whether all of `first..=last` is in the set.
+    pub fn contains_range(&self, first: u128, last: u128) -> bool {
+        self.overlapping(first, first).is_some_and(|(_, l)| l >= last)
+    }
+
+    /// The lowest multiple of `count` not below `from` at which `count` values are in the set.
+    pub fn next_aligned(&self, from: u128, count: u128) -> Option<u128> {
+        let around = self.overlapping(from, from).map(|(_, last)| (from, last));
+        let after = self.by_first.range(from..).map(|(f, l)| (*f, *l));
+        around.into_iter().chain(after).find_map(|(first, last)| {
+            let start = first.checked_next_multiple_of(count)?;
+            (start.checked_add(count - 1)? <= last).then_some(start)
+        })
+    }
+
     /// The lowest value.
     pub fn first(&self) -> Option<u128> {
         self.by_first.keys().next().copied()

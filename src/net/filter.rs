@@ -113,6 +113,14 @@ impl Assembler {
         self.jump(BPF_JSET, k, yes, no)
     }
 
+    /// Runs `inner` where the accumulator is `k`, else goes on behind it. Every way through
+    /// `inner` must end in a jump.
+    fn when_equal(mut self, k: u32, inner: Assembler) -> Self {
+        self = self.if_equal(k, To::Next, To::Skip(inner.0.len() as u8));
+        self.0.extend(inner.0);
+        self
+    }
+
     /// Appends the two endings and resolves the jumps to them.
     pub(super) fn finish(self) -> Program {
         let keep = self.0.len();
@@ -137,21 +145,31 @@ impl Assembler {
 // Offsets in an Ethernet frame; a VLAN tag is out of line, in the packet's metadata.
 const ETHERTYPE: u32 = 12;
 const IP: u32 = 14;
+const IP6_NEXT_HEADER: u32 = IP + 6;
+const IP6_HOP_LIMIT: u32 = IP + 7;
+/// What follows an IPv6 header without extension headers.
+const IP6_PAYLOAD: u32 = IP + 40;
 const IP_FRAGMENT: u32 = IP + 6;
 const IP_PROTOCOL: u32 = IP + 9;
 const UDP_DST_PORT: u32 = IP + 2;
 const UDP_PAYLOAD: u32 = 8;
 const GIADDR: u32 = 24;
 const GIADDR_END: u32 = GIADDR + 4;
+const ETHERTYPE_IPV6: u32 = 0x86dd;
+const UDP: u32 = 17;
+/// RELAY-FORW (RFC 9915 s7.3), and RELAY-REPL after it.
+const RELAY_FORW: u32 = 12;
 
-/// Frames with a UDP datagram to port 67 or 68. Later fragments carry no port and are dropped;
-/// first fragments pass, to be counted.
-fn dhcp() -> Assembler {
+/// DHCP of both families; what is IPv6 is left to `v6`. Of IPv4, frames with a UDP datagram to
+/// port 67 or 68. Later fragments carry no port and are dropped; first fragments pass, to be
+/// counted.
+fn dhcp(v6: Assembler) -> Assembler {
     Assembler::default()
         .load_half(ETHERTYPE)
+        .when_equal(ETHERTYPE_IPV6, v6)
         .if_equal(0x0800, To::Next, To::Drop)
         .load_byte(IP_PROTOCOL)
-        .if_equal(17, To::Next, To::Drop)
+        .if_equal(UDP, To::Next, To::Drop)
         .load_half(IP_FRAGMENT)
         .if_any_bit(0x1fff, To::Drop, To::Next)
         .load_x_header_len(IP)
@@ -160,10 +178,29 @@ fn dhcp() -> Assembler {
         .if_equal(67, To::Next, To::Drop)
 }
 
-/// What a server hears on a link of its own: to port 67 what no relay forwarded (giaddr is zero,
-/// or cut off, which is to be counted), and to port 68 what other servers say.
+/// In an IPv6 frame, a UDP datagram to a client or, if `server` says so, to a server. No client
+/// puts extension headers before UDP, and none fragments.
+fn dhcp6(server: To) -> Assembler {
+    Assembler::default()
+        .load_byte(IP6_NEXT_HEADER)
+        .if_equal(UDP, To::Next, To::Drop)
+        .load_half(IP6_PAYLOAD + 2)
+        .if_equal(546, To::Keep, To::Next)
+        .if_equal(547, server, To::Drop)
+}
+
+/// What a server hears on a link of its own: to the server's port (67, 547) what no relay
+/// forwarded, and to the client's (68, 546) what other servers say. Of IPv4, giaddr is zero; of
+/// IPv6, the message type is no relay's. Where that is cut off, it passes, to be counted.
 pub fn dhcp_on_link() -> Program {
-    dhcp()
+    let message_type = IP6_PAYLOAD + UDP_PAYLOAD;
+    let v6 = dhcp6(To::Next)
+        .load_packet_len()
+        .if_at_least(message_type + 1, To::Next, To::Keep)
+        .load_byte(message_type)
+        .if_equal(RELAY_FORW, To::Drop, To::Next)
+        .if_equal(RELAY_FORW + 1, To::Drop, To::Keep);
+    dhcp(v6)
         .load_packet_len()
         .subtract_x()
         .if_at_least(IP + UDP_PAYLOAD + GIADDR_END, To::Next, To::Keep)
@@ -175,7 +212,7 @@ pub fn dhcp_on_link() -> Program {
 /// What an observer hears: all DHCP, relayed or not.
 pub fn dhcp_observed() -> Program {
     // To port 67 is kept as well: falling off the last test is the kept ending.
-    dhcp().finish()
+    dhcp(dhcp6(To::Keep)).finish()
 }
 
 /// ARP for IPv4 over Ethernet: requests, probes, announcements and replies.
@@ -196,6 +233,27 @@ pub fn arp() -> Program {
 /// the packet socket.
 pub fn relayed() -> Program {
     Assembler::default().load_word(UDP_PAYLOAD + GIADDR).if_equal(0, To::Drop, To::Keep).finish()
+}
+
+/// On a UDP socket for port 547: what a relay forwarded.
+pub fn relayed6() -> Program {
+    Assembler::default().load_byte(UDP_PAYLOAD).if_equal(RELAY_FORW, To::Keep, To::Drop).finish()
+}
+
+/// Router and neighbour solicitations and advertisements that no router forwarded: their hop
+/// limit is still 255 (RFC 4861 s6.1, s7.1).
+pub fn neighbour_discovery() -> Program {
+    Assembler::default()
+        .load_half(ETHERTYPE)
+        .if_equal(ETHERTYPE_IPV6, To::Next, To::Drop)
+        .load_byte(IP6_NEXT_HEADER)
+        .if_equal(58, To::Next, To::Drop)
+        .load_byte(IP6_HOP_LIMIT)
+        .if_equal(255, To::Next, To::Drop)
+        .load_byte(IP6_PAYLOAD)
+        .if_at_least(137, To::Drop, To::Next)
+        .if_at_least(133, To::Keep, To::Drop)
+        .finish()
 }
 
 /// Nothing at all: for a socket that is only there to hold its port or to send.
@@ -316,7 +374,8 @@ mod tests {
         assert!(!keeps(Datagram { fragment: 1, ..DISCOVER }));
         assert!(!keeps(Datagram { port: 69, ..DISCOVER }));
         assert!(!keeps(Datagram { protocol: 6, ..DISCOVER }));
-        assert!(!keeps(Datagram { ethertype: 0x86dd, ..DISCOVER }));
+        assert!(!keeps(Datagram { ethertype: 0x86dd, ..DISCOVER }), "an IPv4 header under it");
+        assert!(!keeps(Datagram { ethertype: 0x88cc, ..DISCOVER }));
         for len in 0..38 {
             assert!(!run(&dhcp_on_link(), &DISCOVER.frame()[..len]), "{len} bytes");
         }
@@ -339,6 +398,85 @@ mod tests {
         assert!(!keeps(Datagram { giaddr: [10, 0, 0, 1], payload: 20, ..DISCOVER }));
         assert!(!run(&nothing(), &DISCOVER.udp()));
         assert!(!run(&nothing(), &[]));
+    }
+
+    /// An IPv6 frame.
+    struct V6 {
+        next_header: u8,
+        hop_limit: u8,
+        /// What follows the IPv6 header.
+        payload: Vec<u8>,
+    }
+
+    impl V6 {
+        fn udp(port: u16, message: &[u8]) -> V6 {
+            let mut payload = vec![2, 34];
+            payload.extend(port.to_be_bytes());
+            payload.extend([0; 4]);
+            payload.extend(message);
+            V6 { next_header: 17, hop_limit: 1, payload }
+        }
+
+        fn icmp(kind: u8) -> V6 {
+            V6 { next_header: 58, hop_limit: 255, payload: vec![kind, 0, 0, 0] }
+        }
+
+        fn frame(&self) -> Vec<u8> {
+            let mut frame = vec![0x33; 12];
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 0, self.next_header, self.hop_limit]);
+            frame.resize(54, 0xfe);
+            frame.extend(&self.payload);
+            frame
+        }
+    }
+
+    #[test]
+    fn the_link_filter_keeps_dhcpv6_that_no_relay_forwarded() {
+        let keeps = |v6: V6| run(&dhcp_on_link(), &v6.frame());
+        for message_type in (1..=11).chain([14, 0, 255]) {
+            assert!(keeps(V6::udp(547, &[message_type, 1, 2, 3])), "type {message_type}");
+        }
+        assert!(!keeps(V6::udp(547, &[12, 0, 0])), "RELAY-FORW comes by UDP");
+        assert!(!keeps(V6::udp(547, &[13, 0, 0])));
+        assert!(keeps(V6::udp(547, &[])), "a runt is kept and counted");
+        assert!(keeps(V6::udp(546, &[2, 0, 0])), "another server");
+        assert!(!keeps(V6::udp(53, &[1, 0, 0])));
+        assert!(!keeps(V6::icmp(135)));
+        assert!(!keeps(V6 { next_header: 44, ..V6::udp(547, &[1]) }));
+        assert!(!keeps(V6 { next_header: 0, ..V6::udp(547, &[1]) }));
+        let whole = V6::udp(547, &[1, 0, 0]).frame();
+        for len in 0..58 {
+            assert!(!run(&dhcp_on_link(), &whole[..len]), "{len} bytes");
+        }
+        assert!(run(&dhcp_observed(), &V6::udp(547, &[12]).frame()), "an observer sees relayed");
+        assert!(run(&dhcp_observed(), &V6::udp(546, &[7]).frame()));
+        assert!(!run(&dhcp_observed(), &V6::udp(5353, &[7]).frame()));
+    }
+
+    #[test]
+    fn the_v6_relay_filter_keeps_the_rest() {
+        let keeps = |message: &[u8]| run(&relayed6(), &V6::udp(547, message).payload);
+        assert!(keeps(&[12, 0]));
+        for other in [&[1, 0][..], &[13, 0], &[]] {
+            assert!(!keeps(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn neighbour_discovery_is_from_the_link() {
+        let keeps = |v6: V6| run(&neighbour_discovery(), &v6.frame());
+        for kind in 133..=136 {
+            assert!(keeps(V6::icmp(kind)), "{kind}");
+        }
+        for other in [128, 132, 137, 143, 0, 255] {
+            assert!(!keeps(V6::icmp(other)), "{other}");
+        }
+        assert!(!keeps(V6 { hop_limit: 254, ..V6::icmp(136) }), "forwarded");
+        assert!(!keeps(V6 { next_header: 0, ..V6::icmp(136) }), "hop-by-hop options: MLD");
+        assert!(!keeps(V6::udp(547, &[1])));
+        assert!(!run(&neighbour_discovery(), &DISCOVER.frame()));
+        let whole = V6::icmp(136).frame();
+        assert!((0..=54).all(|len| !run(&neighbour_discovery(), &whole[..len])));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -37,6 +37,8 @@ pub struct Link {
     pub master: Option<LinkId>,
     /// Its IPv4 addresses, primary ones first.
     pub addrs: Vec<LinkAddr>,
+    /// Its IPv6 addresses, in order.
+    pub addrs6: Vec<LinkAddr6>,
 }
 
 /// An IPv4 address of an interface.
@@ -50,6 +52,43 @@ pub struct LinkAddr {
     pub secondary: bool,
 }
 
+/// An IPv6 address of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LinkAddr6 {
+    /// The address.
+    pub addr: Ipv6Addr,
+    /// How many bits of it are on the link, 0 to 128.
+    pub prefix_len: u8,
+    /// Whether it can be used.
+    pub state: AddrState,
+}
+
+/// What may be done with an IPv6 address (RFC 4862 s2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AddrState {
+    /// Anything.
+    Preferred,
+    /// It is valid, and not for anything new.
+    Deprecated,
+    /// Nothing yet: the kernel is still asking whether somebody has it.
+    Tentative,
+    /// Nothing: somebody else has it.
+    Duplicate,
+}
+
+impl LinkAddr6 {
+    /// Whether packets may be sent from it.
+    pub fn is_usable(&self) -> bool {
+        matches!(self.state, AddrState::Preferred | AddrState::Deprecated)
+    }
+
+    /// Whether `other` has the same prefix.
+    fn is_on_link(&self, other: Ipv6Addr) -> bool {
+        let common = (self.addr.to_bits() ^ other.to_bits()).leading_zeros();
+        common >= u32::from(self.prefix_len)
+    }
+}
+
 /// A change of the table. What it is now is asked of [`LinkMonitor::link`], which may know more:
 /// a link that appeared can be gone again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +97,7 @@ pub enum LinkEvent {
     Appeared(LinkId),
     /// Its MAC, bridge or state changed.
     Changed(LinkId),
-    /// Its IPv4 addresses changed.
+    /// Its addresses changed, of either family.
     AddrsChanged(LinkId),
     /// It is no longer there.
     Gone(LinkId),
@@ -163,9 +202,10 @@ impl LinkMonitor {
         let mut add = |fact| match fact {
             Fact::Link(link) => drop(found.insert(link.id, link)),
             Fact::Addr(id, addr) => {
-                if let Some(link) = found.get_mut(&id) {
-                    link.add(addr);
-                }
+                found.get_mut(&id).map(|link| link.add(addr));
+            }
+            Fact::Addr6(id, addr) => {
+                found.get_mut(&id).map(|link| link.add6(addr));
             }
             _ => {}
         };
@@ -177,10 +217,11 @@ impl LinkMonitor {
             self.apply(Fact::NoLink(id), events);
         }
         for link in found.into_values() {
-            let (id, addrs) = (link.id, link.addrs.clone());
+            let (id, addrs, addrs6) = (link.id, link.addrs.clone(), link.addrs6.clone());
             self.apply(Fact::Link(link), events);
-            if let Some(known) = self.links.get_mut(&id).filter(|known| known.addrs != addrs) {
-                known.addrs = addrs;
+            let Some(known) = self.links.get_mut(&id) else { continue };
+            if known.addrs != addrs || known.addrs6 != addrs6 {
+                (known.addrs, known.addrs6) = (addrs, addrs6);
                 events.push(LinkEvent::AddrsChanged(id));
             }
         }
@@ -218,6 +259,16 @@ impl LinkMonitor {
                     events.push(LinkEvent::AddrsChanged(id));
                 }
             }
+            Fact::Addr6(id, addr) => {
+                if self.links.get_mut(&id).is_some_and(|link| link.add6(addr)) {
+                    events.push(LinkEvent::AddrsChanged(id));
+                }
+            }
+            Fact::NoAddr6(id, addr) => {
+                if self.links.get_mut(&id).is_some_and(|link| link.remove6(addr)) {
+                    events.push(LinkEvent::AddrsChanged(id));
+                }
+            }
             Fact::Fdb(FdbEntry { bridge, mac, port }) => {
                 let has_room = self.fdb.len() < FDB_MAX || self.fdb.contains_key(&(bridge, mac));
                 if self.watched.contains(&bridge) && has_room {
@@ -239,14 +290,14 @@ impl LinkMonitor {
             None => LinkEvent::Appeared(id),
             Some(known) => {
                 link.addrs = std::mem::take(&mut known.addrs);
+                link.addrs6 = std::mem::take(&mut known.addrs6);
                 if known.name != link.name {
                     events.push(LinkEvent::Gone(id));
                     LinkEvent::Appeared(id)
                 } else {
-                    let unchanged = Link { addrs: Vec::new(), ..known.clone() }
-                        == Link { addrs: Vec::new(), ..link.clone() };
-                    if unchanged {
-                        known.addrs = link.addrs;
+                    let bare = Link { addrs: Vec::new(), addrs6: Vec::new(), ..link.clone() };
+                    if *known == bare {
+                        (known.addrs, known.addrs6) = (link.addrs, link.addrs6);
                         return;
                     }
                     LinkEvent::Changed(id)
@@ -265,6 +316,24 @@ impl AsFd for LinkMonitor {
 }
 
 impl Link {
+    /// The link-local address that its own frames come from: one of the interface, else the one
+    /// that its MAC makes (RFC 4291 appendix A), so that IPv6 may be disabled on it.
+    pub fn link_local(&self) -> Ipv6Addr {
+        let own = |a: &&LinkAddr6| a.is_usable() && a.addr.is_unicast_link_local();
+        self.addrs6.iter().find(own).map_or_else(|| link_local_of(self.mac), |a| a.addr)
+    }
+
+    /// The address that answers to `to` come from: link-local for link-local, else one of the
+    /// same prefix, else any that may be used, preferred ones first.
+    pub fn source_for(&self, to: Ipv6Addr) -> Option<Ipv6Addr> {
+        if to.is_unicast_link_local() {
+            return Some(self.link_local());
+        }
+        let global = |a: &&LinkAddr6| a.is_usable() && !a.addr.is_unicast_link_local();
+        let distance = |a: &&LinkAddr6| (!a.is_on_link(to), a.state);
+        self.addrs6.iter().filter(global).min_by_key(distance).map(|a| a.addr)
+    }
+
     /// Whether that changed anything.
     fn add(&mut self, addr: LinkAddr) -> bool {
         if self.addrs.contains(&addr) {
@@ -281,4 +350,27 @@ impl Link {
         self.addrs.retain(|a| (a.addr, a.prefix) != (addr.addr, addr.prefix));
         self.addrs.len() != before
     }
+
+    /// Whether that changed anything.
+    fn add6(&mut self, addr: LinkAddr6) -> bool {
+        if self.addrs6.contains(&addr) {
+            return false;
+        }
+        self.remove6(addr);
+        self.addrs6.push(addr);
+        self.addrs6.sort_unstable();
+        true
+    }
+
+    fn remove6(&mut self, addr: LinkAddr6) -> bool {
+        let before = self.addrs6.len();
+        self.addrs6.retain(|a| a.addr != addr.addr);
+        self.addrs6.len() != before
+    }
+}
+
+/// The link-local address with the interface identifier of a MAC (RFC 4291 appendix A).
+pub fn link_local_of(mac: Mac) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac.0;
+    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
 }

@@ -1,7 +1,9 @@
 //! The wire and the kernel: packet and UDP sockets, netlink, and the poller that waits for them.
 //!
 //! - [`raw`]: frames of a link, read behind a kernel filter ([`filter`]) and sent as they are.
-//! - [`udp`]: relayed and routed traffic, in by port 67, out by the kernel's routes.
+//! - [`udp`] and [`udp6`]: relayed and routed traffic, in by the server's port, out by the kernel's
+//!   routes; multicast groups.
+//! - [`route`]: the kernel's routes to delegated prefixes.
 //! - [`link`]: which interfaces there are, their addresses, and behind which bridge port a MAC is.
 //! - [`poll`]: one wait for all of them, and a waker for other threads.
 //! - [`sys`]: every `unsafe` line of the project.
@@ -15,12 +17,16 @@ mod netlink;
 mod outbox;
 pub mod poll;
 pub mod raw;
+pub mod route;
 pub mod sys;
 pub mod udp;
+pub mod udp6;
 
-pub use link::{Link, LinkEvent, LinkMonitor};
+pub use link::{AddrState, Link, LinkAddr6, LinkEvent, LinkMonitor};
 pub use outbox::{Outbox, Sent};
 pub use poll::{Poller, Token, Waker};
 pub use raw::{Frame, FrameSocket, Mode};
+pub use route::{Route6, RouteTable};
 pub use sys::RecvBatch;
 pub use udp::{Datagram, RoutedSocket, Takes, UdpSocket};
+pub use udp6::{Datagram6, Routed6Socket, Udp6Socket};

@@ -1,20 +1,21 @@
-//! Route netlink as [`super::link`] needs it: subscribe, dump, and read messages into facts.
+//! Route netlink as [`super::link`] and [`super::route`] need it: subscribe, dump, change, and read
+//! messages into facts.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
 };
-use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
-};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{
     InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
+use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
@@ -23,14 +24,14 @@ use socket2::SockRef;
 use crate::base::{LinkId, Mac, Prefix4};
 
 use super::filter::{Assembler, Program, To};
-use super::link::{Link, LinkAddr};
+use super::link::{AddrState, Link, LinkAddr, LinkAddr6};
 
 /// Longest datagram of the kernel: it builds dumps in 32 KiB at most.
 pub(super) const DATAGRAM_BYTES: usize = 64 << 10;
 /// Receive buffer: a storm of forwarding entries.
 const BUFFER_BYTES: usize = 4 << 20;
 /// A dump that takes longer is tried again later.
-const DUMP_TIMEOUT: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const DUMP_ATTEMPTS: usize = 4;
 
 /// One thing that netlink said. Facts of a dump say what is there.
@@ -41,6 +42,8 @@ pub(super) enum Fact {
     NoLink(LinkId),
     Addr(LinkId, LinkAddr),
     NoAddr(LinkId, LinkAddr),
+    Addr6(LinkId, LinkAddr6),
+    NoAddr6(LinkId, LinkAddr6),
     /// A forwarding entry of a bridge.
     Fdb(FdbEntry),
     NoFdb(FdbEntry),
@@ -57,18 +60,25 @@ pub(super) struct FdbEntry {
 #[derive(Clone, Copy)]
 pub(super) enum Table {
     Links,
+    /// Of both families.
     Addrs,
     Fdb,
+    Routes6,
 }
 
-/// A socket that hears of every change of links, IPv4 addresses and forwarding entries.
+/// A socket that hears of every change of links, addresses and forwarding entries.
 pub(super) fn subscribe() -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     SockRef::from(&socket).attach_filter(&without_neighbours().for_kernel())?;
     super::raw::set_buffers(&SockRef::from(&socket), BUFFER_BYTES)?;
     socket.set_non_blocking(true)?;
     socket.bind_auto()?;
-    for group in [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_NEIGH] {
+    for group in [
+        libc::RTNLGRP_LINK,
+        libc::RTNLGRP_IPV4_IFADDR,
+        libc::RTNLGRP_IPV6_IFADDR,
+        libc::RTNLGRP_NEIGH,
+    ] {
         socket.add_membership(group)?;
     }
     Ok(socket)
@@ -90,42 +100,49 @@ fn without_neighbours() -> Program {
 
 /// Lists a whole table, by a socket of its own so that it does not mix with what changes.
 pub(super) fn dump(table: Table, mut fact: impl FnMut(Fact)) -> io::Result<()> {
+    dump_messages(table, |message| to_fact(message).into_iter().for_each(&mut fact))
+}
+
+/// The same as the kernel says it.
+pub(super) fn dump_messages(table: Table, each: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
     // The kernel marks a listing that changed underway as torn.
     for _ in 0..DUMP_ATTEMPTS {
-        let mut facts = Vec::new();
-        if dump_once(table, &mut |f| facts.push(f))? {
-            facts.into_iter().for_each(&mut fact);
+        let mut messages = Vec::new();
+        if talk(&request(table), |message| messages.push(message))? {
+            messages.into_iter().for_each(each);
             return Ok(());
         }
     }
     Err(io::Error::new(io::ErrorKind::Interrupted, "netlink: the tables change too fast to list"))
 }
 
-/// Whether the listing was whole.
-fn dump_once(table: Table, fact: &mut impl FnMut(Fact)) -> io::Result<bool> {
+/// Asks for a change and waits until the kernel made it or refused.
+pub(super) fn change(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+    talk(&serialise(message, NLM_F_REQUEST | NLM_F_ACK | flags), |_| {}).map(drop)
+}
+
+/// Sends a request and hears all of the answer; whether that was whole.
+fn talk(request: &[u8], mut each: impl FnMut(RouteNetlinkMessage)) -> io::Result<bool> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
-    SockRef::from(&socket).set_read_timeout(Some(DUMP_TIMEOUT))?;
+    SockRef::from(&socket).set_read_timeout(Some(ANSWER_TIMEOUT))?;
     super::raw::set_buffers(&SockRef::from(&socket), BUFFER_BYTES)?;
     socket.bind_auto()?;
-    socket.send_to(&request(table), &SocketAddr::new(0, 0), 0)?;
+    socket.send_to(request, &SocketAddr::new(0, 0), 0)?;
     let mut buffer = vec![0; DATAGRAM_BYTES];
     let (mut whole, mut done) = (true, Ok(false));
-    while !matches!(done, Ok(true)) {
+    while matches!(done, Ok(false)) {
         let len = socket.recv(&mut &mut buffer[..], 0)?;
         read(buffer.get(..len).unwrap_or_default(), |message| {
             whole &= message.header.flags & NLM_F_DUMP_INTR == 0;
             match message.payload {
                 NetlinkPayload::Done(_) => done = Ok(true),
+                // Without a code it acknowledges.
+                NetlinkPayload::Error(e) if e.code.is_none() => done = Ok(true),
                 NetlinkPayload::Error(e) => done = Err(e.to_io()),
-                NetlinkPayload::InnerMessage(inner) => {
-                    to_fact(inner).into_iter().for_each(&mut *fact);
-                }
+                NetlinkPayload::InnerMessage(inner) => each(inner),
                 _ => {}
             }
         });
-        if done.is_err() {
-            break;
-        }
     }
     done.map(|_| whole)
 }
@@ -139,7 +156,7 @@ fn request(table: Table) -> Vec<u8> {
         }
         Table::Addrs => {
             let mut message = AddressMessage::default();
-            message.header.family = AddressFamily::Inet;
+            message.header.family = AddressFamily::Unspec;
             RouteNetlinkMessage::GetAddress(message)
         }
         Table::Fdb => {
@@ -147,9 +164,18 @@ fn request(table: Table) -> Vec<u8> {
             message.header.family = AddressFamily::Bridge;
             RouteNetlinkMessage::GetNeighbour(message)
         }
+        Table::Routes6 => {
+            let mut message = RouteMessage::default();
+            message.header.address_family = AddressFamily::Inet6;
+            RouteNetlinkMessage::GetRoute(message)
+        }
     };
+    serialise(inner, NLM_F_REQUEST | NLM_F_DUMP)
+}
+
+fn serialise(inner: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
     let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    header.flags = flags;
     let mut message = NetlinkMessage::new(header, NetlinkPayload::from(inner));
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
@@ -188,8 +214,16 @@ fn to_fact(message: RouteNetlinkMessage) -> Option<Fact> {
         RouteNetlinkMessage::DelLink(m) if is_of_link(&m) => {
             Some(Fact::NoLink(LinkId(m.header.index)))
         }
-        RouteNetlinkMessage::NewAddress(m) => address(&m).map(|(link, a)| Fact::Addr(link, a)),
-        RouteNetlinkMessage::DelAddress(m) => address(&m).map(|(link, a)| Fact::NoAddr(link, a)),
+        RouteNetlinkMessage::NewAddress(m) => {
+            let link = LinkId(m.header.index);
+            let v4 = address(&m).map(|addr| Fact::Addr(link, addr));
+            v4.or_else(|| address6(&m).map(|addr| Fact::Addr6(link, addr)))
+        }
+        RouteNetlinkMessage::DelAddress(m) => {
+            let link = LinkId(m.header.index);
+            let v4 = address(&m).map(|addr| Fact::NoAddr(link, addr));
+            v4.or_else(|| address6(&m).map(|addr| Fact::NoAddr6(link, addr)))
+        }
         RouteNetlinkMessage::NewNeighbour(m) => fdb_entry(&m).map(Fact::Fdb),
         RouteNetlinkMessage::DelNeighbour(m) => fdb_entry(&m).map(Fact::NoFdb),
         _ => None,
@@ -210,6 +244,7 @@ fn link(message: &LinkMessage) -> Option<Link> {
         is_bridge: false,
         master: None,
         addrs: Vec::new(),
+        addrs6: Vec::new(),
     };
     for attribute in &message.attributes {
         match attribute {
@@ -227,25 +262,52 @@ fn link(message: &LinkMessage) -> Option<Link> {
     (!link.name.is_empty()).then_some(link)
 }
 
-fn address(message: &AddressMessage) -> Option<(LinkId, LinkAddr)> {
-    let v4 = |ip: &IpAddr| match ip {
-        IpAddr::V4(v4) => Some(*v4),
-        IpAddr::V6(_) => None,
+fn address(message: &AddressMessage) -> Option<LinkAddr> {
+    let Addr { local, peer, flags } = read_address(message);
+    let v4 = |ip: Option<IpAddr>| match ip {
+        Some(IpAddr::V4(v4)) => Some(v4),
+        _ => None,
     };
-    let (mut local, mut peer): (Option<Ipv4Addr>, Option<Ipv4Addr>) = (None, None);
-    let mut secondary = message.header.flags.contains(AddressHeaderFlags::Secondary);
+    let addr = v4(local).or(v4(peer))?;
+    let prefix = Prefix4::new(v4(peer).unwrap_or(addr), message.header.prefix_len)?;
+    Some(LinkAddr { addr, prefix, secondary: flags.contains(AddressFlags::Secondary) })
+}
+
+fn address6(message: &AddressMessage) -> Option<LinkAddr6> {
+    let Addr { local, peer, flags } = read_address(message);
+    let Some(IpAddr::V6(addr)) = local.or(peer) else { return None };
+    let state = if flags.contains(AddressFlags::Dadfailed) {
+        AddrState::Duplicate
+    } else if flags.contains(AddressFlags::Tentative) {
+        AddrState::Tentative
+    } else if flags.contains(AddressFlags::Deprecated) {
+        AddrState::Deprecated
+    } else {
+        AddrState::Preferred
+    };
+    Some(LinkAddr6 { addr, prefix_len: message.header.prefix_len, state })
+}
+
+/// What both families say of an address.
+struct Addr {
+    local: Option<IpAddr>,
+    /// On a point-to-point link the other end, else the same as the local address.
+    peer: Option<IpAddr>,
+    flags: AddressFlags,
+}
+
+fn read_address(message: &AddressMessage) -> Addr {
+    let short = u32::from(message.header.flags.bits());
+    let mut addr = Addr { local: None, peer: None, flags: AddressFlags::from_bits_retain(short) };
     for attribute in &message.attributes {
         match attribute {
-            AddressAttribute::Local(ip) => local = v4(ip),
-            // On a point-to-point link the other end, else the same as the local address.
-            AddressAttribute::Address(ip) => peer = v4(ip),
-            AddressAttribute::Flags(flags) => secondary = flags.contains(AddressFlags::Secondary),
+            AddressAttribute::Local(ip) => addr.local = Some(*ip),
+            AddressAttribute::Address(ip) => addr.peer = Some(*ip),
+            AddressAttribute::Flags(flags) => addr.flags = *flags,
             _ => {}
         }
     }
-    let addr = local.or(peer)?;
-    let prefix = Prefix4::new(peer.unwrap_or(addr), message.header.prefix_len)?;
-    Some((LinkId(message.header.index), LinkAddr { addr, prefix, secondary }))
+    addr
 }
 
 fn fdb_entry(message: &NeighbourMessage) -> Option<FdbEntry> {

@@ -1,7 +1,7 @@
 //! What is to be sent, collected and sent in batches.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::AsFd;
 
 use super::sys::{self, BATCH};
@@ -24,6 +24,9 @@ pub struct Sent {
     /// What the system said of the last refused one (an `errno`).
     pub last_error: Option<i32>,
 }
+
+/// Where a packet goes, by its number and what is sent of it.
+pub(super) type Route<'a> = &'a dyn Fn(usize, &[u8]) -> SocketAddr;
 
 impl Outbox {
     /// Appends the packet that `write` appends to the buffer.
@@ -54,13 +57,14 @@ impl Outbox {
         self.bytes.get(start..*self.ends.get(i)?)
     }
 
-    /// Sends everything, each packet without its first `skip` bytes, and clears. `route` gives a
-    /// packet's destination where the socket is not bound to one.
+    /// Sends everything, each packet without its first `skip` bytes, and clears. `route` gives the
+    /// destination of a packet, by its number and what is sent of it, where the socket is not
+    /// bound to one.
     pub(super) fn send(
         &mut self,
         socket: &impl AsFd,
         skip: usize,
-        route: Option<fn(&[u8]) -> SocketAddrV4>,
+        route: Option<Route<'_>>,
     ) -> Sent {
         let mut outcome = Sent::default();
         let mut next = 0;
@@ -93,16 +97,16 @@ impl Outbox {
         first: usize,
         socket: &impl AsFd,
         skip: usize,
-        route: Option<fn(&[u8]) -> SocketAddrV4>,
+        route: Option<Route<'_>>,
     ) -> io::Result<usize> {
         let mut packets = [IoSlice::new(&[]); BATCH];
-        let mut to = [SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0); BATCH];
+        let mut to = [SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)); BATCH];
         let count = BATCH.min(self.len() - first);
         for i in 0..count {
             let packet = self.get(first + i).and_then(|p| p.get(skip..)).unwrap_or_default();
             packets[i] = IoSlice::new(packet);
             if let Some(route) = route {
-                to[i] = route(packet);
+                to[i] = route(first + i, packet);
             }
         }
         sys::sendmmsg(socket, &packets[..count], route.map(|_| &to[..count]))

@@ -1,19 +1,20 @@
 //! Packet sockets: the frames of one link, read behind a kernel filter, and frames of our own.
 //!
-//! Each served link has two, one for DHCP and one for ARP: a storm of ARP cannot push a DISCOVER
-//! out of the buffer.
+//! Each served link has one for DHCP of both families, one for ARP and one for neighbour
+//! discovery: a storm of ARP cannot push a DISCOVER out of the buffer.
 //!
-//! The one for DHCP is bound to every EtherType and leaves the choice to its filter. A socket
-//! that is bound to IPv4 alone is shown VLAN-tagged frames with the tag taken away, as frames for
-//! another host (`__netif_receive_skb_core`). For ARP that is enough: [`Frame::to_other_host`]
-//! tells what to pass over.
+//! The one for DHCP is bound to every EtherType and leaves the choice to its filter: one look at
+//! a frame's EtherType serves both families, and a socket for each would run a filter for each.
+//! A socket that is bound to IPv4 or IPv6 alone is shown VLAN-tagged frames with the tag taken
+//! away, as frames for another host (`__netif_receive_skb_core`). For ARP and neighbour discovery
+//! that is enough: [`Frame::to_other_host`] tells what to pass over.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::base::LinkId;
+use crate::base::{LinkId, Mac};
 
 use super::filter::{self, Program};
 use super::outbox::{Outbox, Sent};
@@ -21,8 +22,8 @@ use super::sys::{self, RecvBatch};
 
 /// Receive buffer for DHCP: a storm of some ten thousand small packets.
 const DHCP_BUFFER_BYTES: usize = 8 << 20;
-/// Receive buffer for ARP.
-const ARP_BUFFER_BYTES: usize = 1 << 20;
+/// Receive buffer for ARP, and for neighbour discovery.
+const NEIGHBOUR_BUFFER_BYTES: usize = 1 << 20;
 /// Send buffer: replies to a whole storm.
 const SEND_BUFFER_BYTES: usize = 4 << 20;
 
@@ -61,7 +62,7 @@ pub struct Frame<'a> {
     /// Longer than the buffer: the end is missing.
     pub truncated: bool,
     /// VLAN id, if it carried a tag with one; such a frame is not of this segment (DHCP only:
-    /// tagged ARP is marked as for another host).
+    /// tagged ARP and neighbour discovery are marked as for another host).
     pub vlan: Option<u16>,
     /// What is known of its UDP checksum.
     pub checksum: Checksum,
@@ -71,8 +72,15 @@ pub struct Frame<'a> {
     pub to_other_host: bool,
 }
 
+impl Frame<'_> {
+    /// Whether its EtherType is that of IPv6.
+    pub fn is_ipv6(&self) -> bool {
+        self.bytes.get(12..14) == Some(&[0x86, 0xdd])
+    }
+}
+
 impl FrameSocket {
-    /// Opens the socket for DHCP over IPv4 on `link`.
+    /// Opens the socket for DHCP of both families on `link`: [`Frame::is_ipv6`] tells them apart.
     pub fn dhcp(link: LinkId, mode: Mode) -> io::Result<FrameSocket> {
         let program = match mode {
             Mode::Serve => filter::dhcp_on_link(),
@@ -83,7 +91,20 @@ impl FrameSocket {
 
     /// Opens the socket for ARP on `link`.
     pub fn arp(link: LinkId, mode: Mode) -> io::Result<FrameSocket> {
-        FrameSocket::open(link, mode, &filter::arp(), libc::ETH_P_ARP as u16, ARP_BUFFER_BYTES)
+        FrameSocket::open(
+            link,
+            mode,
+            &filter::arp(),
+            libc::ETH_P_ARP as u16,
+            NEIGHBOUR_BUFFER_BYTES,
+        )
+    }
+
+    /// Opens the socket for neighbour discovery on `link`: solicitations and advertisements of
+    /// neighbours and routers (RFC 4861).
+    pub fn neighbour_discovery(link: LinkId, mode: Mode) -> io::Result<FrameSocket> {
+        let program = filter::neighbour_discovery();
+        FrameSocket::open(link, mode, &program, libc::ETH_P_IPV6 as u16, NEIGHBOUR_BUFFER_BYTES)
     }
 
     fn open(
@@ -106,6 +127,12 @@ impl FrameSocket {
         }
         socket.bind(&sys::link_address(link.0, ethertype))?;
         Ok(FrameSocket { socket, mode })
+    }
+
+    /// Has the interface pass up frames to these groups, where its hardware would not. A bridge
+    /// that snoops on MLD heeds `Udp6Socket` alone.
+    pub fn hear_groups(&self, link: LinkId, groups: &[Mac]) -> io::Result<()> {
+        groups.iter().try_for_each(|group| sys::add_packet_group(&self.socket, link.0, group.0))
     }
 
     /// Fills `batch` without waiting; the number of frames. [`FrameSocket::frame`] reads them.

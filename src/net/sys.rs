@@ -3,11 +3,11 @@
 
 use std::io::{self, IoSlice};
 use std::mem::{size_of, size_of_val, zeroed};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use libc::{c_int, c_void, iovec, mmsghdr, sockaddr_in, sockaddr_ll, socklen_t};
+use libc::{c_int, c_void, iovec, mmsghdr, sockaddr_in, sockaddr_in6, sockaddr_ll, socklen_t};
 use socket2::{SockAddr, SockAddrStorage};
 
 /// Packets read or sent by one system call at most.
@@ -145,22 +145,19 @@ impl<'a> Received<'a> {
 pub(super) fn sendmmsg(
     socket: &impl AsFd,
     packets: &[IoSlice<'_>],
-    to: Option<&[SocketAddrV4]>,
+    to: Option<&[SocketAddr]>,
 ) -> io::Result<usize> {
     let count = packets.len().min(BATCH).min(to.map_or(BATCH, <[_]>::len));
-    // SAFETY: sockaddr_in and mmsghdr are plain C structs for which all-zero is a valid value.
-    let (mut names, mut msgs): ([sockaddr_in; BATCH], [mmsghdr; BATCH]) = unsafe { zeroed() };
+    // SAFETY: sockaddr_in6 and mmsghdr are plain C structs for which all-zero is a valid value.
+    let (mut names, mut msgs): ([sockaddr_in6; BATCH], [mmsghdr; BATCH]) = unsafe { zeroed() };
     for i in 0..count {
         let header = &mut msgs[i].msg_hdr;
         // IoSlice is guaranteed to have the layout of iovec; sendmmsg only reads through it.
         header.msg_iov = (&raw const packets[i]).cast_mut().cast();
         header.msg_iovlen = 1;
         if let Some(to) = to {
-            names[i].sin_family = libc::AF_INET as _;
-            names[i].sin_port = to[i].port().to_be();
-            names[i].sin_addr.s_addr = u32::from(*to[i].ip()).to_be();
+            header.msg_namelen = write_name(&mut names[i], to[i]);
             header.msg_name = (&raw mut names[i]).cast();
-            header.msg_namelen = size_of::<sockaddr_in>() as socklen_t;
         }
     }
     let fd = socket.as_fd().as_raw_fd();
@@ -169,6 +166,30 @@ pub(super) fn sendmmsg(
     let sent =
         retry(|| unsafe { libc::sendmmsg(fd, msgs.as_mut_ptr(), count as _, libc::MSG_DONTWAIT) })?;
     Ok(sent as usize)
+}
+
+/// Writes `addr` as the `sockaddr` of its family; the length of that.
+fn write_name(name: &mut sockaddr_in6, addr: SocketAddr) -> socklen_t {
+    let len = match addr {
+        SocketAddr::V4(addr) => {
+            let name: *mut sockaddr_in = (&raw mut *name).cast();
+            // SAFETY: sockaddr_in is shorter than sockaddr_in6 and no more strictly aligned; all
+            // bytes of both are initialised.
+            let name = unsafe { &mut *name };
+            name.sin_family = libc::AF_INET as _;
+            name.sin_port = addr.port().to_be();
+            name.sin_addr.s_addr = u32::from(*addr.ip()).to_be();
+            size_of::<sockaddr_in>()
+        }
+        SocketAddr::V6(addr) => {
+            name.sin6_family = libc::AF_INET6 as _;
+            name.sin6_port = addr.port().to_be();
+            name.sin6_addr.s6_addr = addr.ip().octets();
+            name.sin6_scope_id = addr.scope_id();
+            size_of::<sockaddr_in6>()
+        }
+    };
+    len as socklen_t
 }
 
 /// The address that binds a packet socket to an interface (`packet(7)`).
@@ -201,9 +222,24 @@ pub(super) fn set_promiscuous(socket: &impl AsFd, index: u32) -> io::Result<()> 
     let mut request: libc::packet_mreq = unsafe { zeroed() };
     request.mr_ifindex = index as c_int;
     request.mr_type = libc::PACKET_MR_PROMISC as _;
+    add_membership(socket, &request)
+}
+
+/// Makes the interface pass up frames to a multicast address, for as long as the socket is open.
+pub(super) fn add_packet_group(socket: &impl AsFd, index: u32, group: [u8; 6]) -> io::Result<()> {
+    // SAFETY: packet_mreq is a plain C struct for which all-zero is a valid value.
+    let mut request: libc::packet_mreq = unsafe { zeroed() };
+    request.mr_ifindex = index as c_int;
+    request.mr_type = libc::PACKET_MR_MULTICAST as _;
+    request.mr_alen = group.len() as _;
+    request.mr_address[..group.len()].copy_from_slice(&group);
+    add_membership(socket, &request)
+}
+
+fn add_membership(socket: &impl AsFd, request: &libc::packet_mreq) -> io::Result<()> {
     // SAFETY: packet_mreq is plain data, and what this option takes.
     unsafe {
-        set_raw_option(socket.as_fd(), libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
+        set_raw_option(socket.as_fd(), libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, request)
     }
 }
 

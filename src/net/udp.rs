@@ -1,4 +1,4 @@
-//! UDP on port 67: relayed and routed traffic, in by interface, out by the kernel's routes.
+//! UDP on port 67 for DHCPv4 ([`super::udp6`] is its twin): relayed and routed traffic, in by interface, out by the kernel's routes.
 //!
 //! A socket per interface holds the port, so that the kernel sends no "port unreachable" and
 //! another server on another bridge can live: `SO_REUSEADDR` lets one with a socket for all
@@ -24,9 +24,9 @@ use super::sys::{self, RecvBatch};
 /// The port of DHCP servers and relays (RFC 2131 s4.1).
 pub const SERVER_PORT: u16 = 67;
 /// What an Ethernet header takes.
-const ETHERNET_LEN: usize = 14;
+pub(super) const ETHERNET_LEN: usize = 14;
 /// Receive buffer.
-const BUFFER_BYTES: usize = 8 << 20;
+pub(super) const BUFFER_BYTES: usize = 8 << 20;
 
 /// What a socket is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +128,8 @@ impl RoutedSocket {
     /// Sends the IPv4 packets in these frames, each to the destination in its header, and clears
     /// `frames`. Their Ethernet headers are left out: the kernel makes its own.
     pub fn send(&self, frames: &mut Outbox) -> Sent {
-        frames.send(&self.0, ETHERNET_LEN, Some(|ip| SocketAddrV4::new(address(ip.get(16..20)), 0)))
+        let route = |_, ip: &[u8]| SocketAddrV4::new(address(ip.get(16..20)), 0).into();
+        frames.send(&self.0, ETHERNET_LEN, Some(&route))
     }
 }
 

@@ -21,7 +21,7 @@ pub const UDP_LEN: usize = 8;
 /// Bit of "more fragments" in the three flags of IPv4 (RFC 791 s3.1).
 const MORE_FRAGMENTS: u8 = 0b001;
 /// 802.1ad, the outer tag of stacked VLANs; the inner one is `EtherTypes::Vlan`.
-const SERVICE_VLAN: EtherType = EtherType(0x88a8);
+pub(super) const SERVICE_VLAN: EtherType = EtherType(0x88a8);
 
 /// A UDP datagram in its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +50,18 @@ pub enum FrameError {
     /// Not IPv4.
     #[error("ethertype {0:#06x}, want 0x0800 (ipv4)")]
     NotIpv4(u16),
+    /// Not IPv6.
+    #[error("ethertype {0:#06x}, want 0x86dd (ipv6)")]
+    NotIpv6(u16),
     /// IP version other than 4.
     #[error("ip version {0}, want 4")]
     BadVersion(u8),
+    /// IP version other than 6.
+    #[error("ip version {0}, want 6")]
+    BadVersion6(u8),
+    /// An extension header that is not whole, or one too many.
+    #[error("ipv6 extension header {0} runs past the packet, or is one of too many")]
+    BadExtension(u8),
     /// The IP header's length is below 20 bytes or over the packet's.
     #[error("ip header of {0} bytes, want 20 up to the packet's length")]
     BadHeaderLength(usize),
@@ -81,9 +90,21 @@ pub enum FrameError {
         /// What IP carries.
         held: usize,
     },
-    /// Wrong UDP checksum.
+    /// Wrong UDP checksum; over IPv6, also none.
     #[error("wrong udp checksum")]
     BadUdpChecksum,
+    /// Not ICMPv6.
+    #[error("ip protocol {0}, want 58 (icmpv6)")]
+    NotIcmp6(u8),
+    /// Wrong ICMPv6 checksum.
+    #[error("wrong icmpv6 checksum")]
+    BadIcmp6Checksum,
+    /// An ICMPv6 message of another type than those that are read.
+    #[error("icmpv6 type {0} is not of neighbour discovery, or not read here")]
+    OtherIcmp6(u8),
+    /// A message of neighbour discovery that fails the checks of RFC 4861.
+    #[error("neighbour discovery: {0}")]
+    BadNdp(&'static str),
 }
 
 /// Reads a UDP datagram over IPv4 from an Ethernet frame, which may be padded at its end.

@@ -31,16 +31,18 @@ class Adapter:
     BIN = os.environ.get('FORESHADOW_BIN', 'foreshadow')
 
     def build(self, spec, d):
-        if spec.get('v6'):
-            raise Unsupported('no DHCPv6 yet')
-        v4 = spec['v4']
+        v4, v6 = spec.get('v4'), spec.get('v6')
+        if v6 and v6.get('unicast'):
+            raise Unsupported('RFC 9915 has no server unicast option')
         lines = ['[server]',
                  'state_dir = %s' % text(os.path.join(d, 'state')),
                  'control_socket = %s' % text(os.path.join(d, 'control.sock'))]
-        for subnet in v4['subnets']:
+        for subnet in v4['subnets'] if v4 else []:
             lines += self.network(v4, subnet)
-        for number, boot in enumerate(v4.get('boot') or []):
+        for number, boot in enumerate(v4.get('boot') or []) if v4 else []:
             lines += self.boot_class(number, boot)
+        for subnet in v6['subnets'] if v6 else []:
+            lines += self.network6(v6, subnet, bool(v4))
         return {'argv': [self.BIN, 'serve', '--config', os.path.join(d, 'foreshadow.toml')],
                 'files': {'foreshadow.toml': '\n'.join(lines) + '\n'},
                 'ready': r'\bready\b',
@@ -66,6 +68,37 @@ class Adapter:
         lines += self.boot_fields(subnet.get('next_server'), subnet.get('file'))
         for reservation in subnet['reservations']:
             lines += self.reservation(reservation)
+        return lines
+
+    def network6(self, v6, subnet, both):
+        name = subnet['name'] + ('6' if both else '')
+        lines = ['', '[[network]]',
+                 'name = %s' % text(name),
+                 'relays = ["2001:db8:77::/48"]',
+                 'verify = false',
+                 'rapid_commit = %s' % ('true' if v6.get('rapid_commit') else 'false'),
+                 'lease = { min = "1s", default = "%ds", max = "%ds", preferred = "%ds",'
+                 ' t1 = "%ds", t2 = "%ds" }' % (subnet['valid'], subnet['valid'],
+                                                subnet['preferred'], subnet['t1'], subnet['t2'])]
+        if v6.get('preference') is not None:
+            lines.append('preference = %d' % v6['preference'])
+        if subnet.get('iface'):
+            lines.append('interfaces = [%s]' % text(subnet['iface']))
+        lines += ['[[network.subnet]]',
+                  'prefix = %s' % text(subnet['prefix']),
+                  'pools = [%s]' % ', '.join(text('%s-%s' % tuple(p)) for p in subnet['pools']),
+                  'options6 = %s' % options(subnet['options'])]
+        if subnet.get('pd'):
+            lines.append('delegations = [%s]' % ', '.join(
+                '{ prefix = %s, length = %d }' % (text(p['prefix']), p['len'])
+                for p in subnet['pd']))
+        if subnet.get('interface_id'):
+            lines.append('interface_ids = ["0x%s"]' % subnet['interface_id'])
+        for entry in subnet['reservations']:
+            lines += ['[[network.reservation]]', 'duid = %s' % text('0x' + entry['duid']),
+                      'addresses = [%s]' % ', '.join(map(text, entry.get('ips') or []))]
+            if entry.get('prefixes'):
+                lines.append('prefixes = [%s]' % ', '.join(map(text, entry['prefixes'])))
         return lines
 
     def boot_fields(self, next_server, boot_file):

@@ -141,6 +141,7 @@ impl Model {
             network: NetworkId::of("lab"),
             mac: Mac([2, 0xff, 0, 0, 0, 1]),
             addrs: vec![(addr(1), Prefix4::new(addr(0), 24).expect("a prefix"))],
+            addrs6: Vec::new(),
         };
         self.input(Input::LinkUp(up));
     }

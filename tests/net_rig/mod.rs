@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use foreshadow::base::{LinkId, Mac};
 use foreshadow::net::{Frame, FrameSocket, LinkEvent, LinkMonitor, Mode, Outbox, RecvBatch, Sent};
 
+pub(crate) mod v6;
+
 /// Set in the child process that runs a test's body.
 const INSIDE: &str = "FORESHADOW_TEST_INSIDE";
 

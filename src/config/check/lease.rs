@@ -1,4 +1,5 @@
-//! Lease times of nested levels: `min <= default <= max`, `t1 < t2 < default`.
+//! Lease times of nested levels: `min <= default <= max`, `preferred <= default`,
+//! `t1 < t2 < default`, `t2 <= preferred`.
 
 use crate::base::Span;
 use crate::config::fault::{Fault, FaultKind, Place, Sink};
@@ -14,6 +15,7 @@ pub(super) struct Times {
     max: Time,
     t1: Option<Time>,
     t2: Option<Time>,
+    preferred: Option<Time>,
 }
 
 #[derive(Clone)]
@@ -41,13 +43,14 @@ impl Times {
         max: Time::built_in(Span::from_secs(86_400)),
         t1: None,
         t2: None,
+        preferred: None,
     };
 
     /// The times of a level inside this one. What the level says, and what gives way to it, is
     /// written to `out`.
     pub(super) fn inner(&self, raw: &RawLease, out: &mut LeaseTimes, sink: &Sink) -> Times {
         let mut own = self.clone();
-        let said = [&raw.min, &raw.default, &raw.max, &raw.t1, &raw.t2];
+        let said = [&raw.min, &raw.default, &raw.max, &raw.t1, &raw.t2, &raw.preferred];
         if said.iter().all(|at| at.is_none()) {
             return own;
         }
@@ -61,6 +64,7 @@ impl Times {
         take(&raw.max, &mut own.max);
         own.t1 = raw.t1.as_ref().map(Time::of).or(own.t1);
         own.t2 = raw.t2.as_ref().map(Time::of).or(own.t2);
+        own.preferred = raw.preferred.as_ref().map(Time::of).or(own.preferred);
         own.give_way();
         own.check(sink);
         let changed = |now: &Time, outer: &Time| {
@@ -71,6 +75,7 @@ impl Times {
         out.max = changed(&own.max, &self.max);
         out.t1 = raw.t1.as_ref().map(|at| at.value);
         out.t2 = raw.t2.as_ref().map(|at| at.value);
+        out.preferred = raw.preferred.as_ref().map(|at| at.value);
         own
     }
 
@@ -108,16 +113,35 @@ impl Times {
         if let Some((last, name)) = t2.map(|t| (t, "t2")).or(t1.map(|t| (t, "t1"))) {
             below((last, name), (&self.default, "default"), sink);
         }
+        if let Some(preferred) = &self.preferred {
+            let preferred = (preferred, "preferred");
+            order(preferred, (&self.default, "default"), "preferred <= default", sink);
+            // RFC 9915 s21.4: addresses are extended while they are preferred.
+            if let Some(t2) = t2 {
+                order((t2, "t2"), preferred, "t1 < t2 <= preferred", sink);
+            }
+        }
     }
 }
 
 /// Reports `low > high` if both were said.
 fn not_above(low: (&Time, &str), high: (&Time, &str), sink: &Sink) {
-    let (Some(low_at), Some(high_at)) = (&low.0.said, &high.0.said) else { return };
-    if low.0.span > high.0.span {
-        let message =
-            format!("lease {} {} is longer than {} {}", low.1, low.0.span, high.1, high.0.span);
-        report(message, "min <= default <= max", low_at, high_at, sink);
+    if high.0.said.is_some() {
+        order(low, high, "min <= default <= max", sink);
+    }
+}
+
+/// Reports `low > high` if `low` was said.
+fn order(low: (&Time, &str), high: (&Time, &str), expected: &str, sink: &Sink) {
+    let Some(low_at) = &low.0.said else { return };
+    if low.0.span <= high.0.span {
+        return;
+    }
+    let message =
+        format!("lease {} {} is longer than {} {}", low.1, low.0.span, high.1, high.0.span);
+    match &high.0.said {
+        Some(high_at) => report(message, expected, low_at, high_at, sink),
+        None => sink.push(Fault::new(FaultKind::Conflict, low_at, message).expected(expected)),
     }
 }
 
@@ -198,5 +222,18 @@ mod tests {
         assert_eq!(inner(&Times::BUILT_IN, raw(at(80, 1), at(80, 2))).2, 1);
         assert_eq!(inner(&Times::BUILT_IN, raw(at(100, 1), None)).2, 1);
         assert_eq!(inner(&Times::BUILT_IN, raw(None, at(100, 1))).2, 1);
+    }
+
+    #[test]
+    fn preferred_lies_between_t2_and_the_end() {
+        let raw =
+            |t2, preferred| RawLease { t2, preferred, default: at(100, 0), ..RawLease::default() };
+        assert_eq!(inner(&Times::BUILT_IN, raw(at(80, 1), at(80, 2))).2, 0);
+        assert_eq!(inner(&Times::BUILT_IN, raw(None, at(100, 2))).2, 0);
+        assert_eq!(inner(&Times::BUILT_IN, raw(at(80, 1), at(79, 2))).2, 1);
+        assert_eq!(inner(&Times::BUILT_IN, raw(None, at(101, 2))).2, 1);
+        let (out, _, faults) =
+            inner(&Times::BUILT_IN, RawLease { preferred: at(3601, 0), ..RawLease::default() });
+        assert_eq!((out.preferred, faults), (Some(Span::from_secs(3601)), 1));
     }
 }

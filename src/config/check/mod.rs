@@ -1,16 +1,23 @@
 //! From what was read to the [`Policy`]: everything that takes two values to be wrong.
 
+mod advertisement;
+mod delegation;
 mod lease;
 mod network;
+mod network6;
 mod pool;
+mod pool6;
 mod reach;
 mod reservation;
+mod reservation6;
 
-use crate::base::Range4;
+use std::fmt::Display;
+
+use crate::base::{Prefix4, Prefix6, Range4, Range6};
 
 use super::fault::{Fault, FaultKind, Place, Sink};
 use super::node::At;
-use super::policy::{Class, Policy};
+use super::policy::{Class, ClassId, Policy};
 use super::raw::{File, RawClass};
 use lease::Times;
 
@@ -59,24 +66,93 @@ fn duplicates<T: Ord>(values: &[&At<T>], message: impl Fn(&T) -> String, sink: &
     }
 }
 
+/// Reports a pool that both allows and denies a class.
+fn check_classes(allow: &[ClassId], deny: &[ClassId], pool: &Place, sink: &Sink) {
+    if allow.iter().any(|class| deny.contains(class)) {
+        let message = "a class is both allowed and denied";
+        sink.push(Fault::new(FaultKind::Conflict, pool, message));
+    }
+}
+
+/// An inclusive range of addresses of either family, as they are told apart.
+trait Interval: Copy + Display {
+    type Addr: Ord + Copy;
+    fn first(&self) -> Self::Addr;
+    fn last(&self) -> Self::Addr;
+}
+
+impl Interval for Range4 {
+    type Addr = std::net::Ipv4Addr;
+    fn first(&self) -> Self::Addr {
+        self.first
+    }
+    fn last(&self) -> Self::Addr {
+        self.last
+    }
+}
+
+impl Interval for Range6 {
+    type Addr = std::net::Ipv6Addr;
+    fn first(&self) -> Self::Addr {
+        self.first
+    }
+    fn last(&self) -> Self::Addr {
+        self.last
+    }
+}
+
+impl Interval for Prefix6 {
+    type Addr = std::net::Ipv6Addr;
+    fn first(&self) -> Self::Addr {
+        self.network()
+    }
+    fn last(&self) -> Self::Addr {
+        Prefix6::last(self)
+    }
+}
+
+/// A prefix of either family. Its order puts wider ones before the narrower ones inside.
+trait Block: Copy + Ord {
+    /// Whether all of `other` lies inside.
+    fn holds(&self, other: &Self) -> bool;
+
+    /// Whether any address is in both: prefixes are nested or apart.
+    fn meets(&self, other: &Self) -> bool {
+        self.holds(other) || other.holds(self)
+    }
+}
+
+impl Block for Prefix4 {
+    fn holds(&self, other: &Prefix4) -> bool {
+        self.len() <= other.len() && self.contains(other.network())
+    }
+}
+
+impl Block for Prefix6 {
+    fn holds(&self, other: &Prefix6) -> bool {
+        Prefix6::holds(self, other)
+    }
+}
+
 /// Reports each range that shares addresses with one before it, in ascending order.
-fn overlaps(
-    ranges: &mut [(Range4, &Place)],
-    message: impl Fn(&Range4, &Range4) -> String,
+fn overlaps<R: Interval>(
+    ranges: &mut [(R, &Place)],
+    message: impl Fn(&R, &R) -> String,
     sink: &Sink,
 ) {
     // By address, and where they begin together by place in the file, so that the later one is
     // at fault.
-    ranges.sort_by_key(|(range, place)| (range.first, place.span.start));
-    let mut highest: Option<(Range4, &Place)> = None;
+    ranges.sort_by_key(|(range, place)| (range.first(), place.span.start));
+    let mut highest: Option<(R, &Place)> = None;
     for (range, place) in ranges.iter() {
-        if let Some((before, first)) = highest.filter(|(before, _)| before.overlaps(range)) {
+        if let Some((before, first)) = highest.filter(|(before, _)| range.first() <= before.last())
+        {
             let (at, other) =
                 if first.span.start < place.span.start { (*place, first) } else { (first, *place) };
             let fault = Fault::new(FaultKind::Overlap, at, message(range, &before));
             sink.push(fault.related(other, "the other is here"));
         }
-        if highest.is_none_or(|(before, _)| before.last < range.last) {
+        if highest.is_none_or(|(before, _)| before.last() < range.last()) {
             highest = Some((*range, place));
         }
     }

@@ -9,7 +9,7 @@ use crate::config::policy::{Identity, Network, Pool, Reservation, Settings, Subn
 use crate::config::raw::{RawNetwork, RawPool, RawReservation, RawSubnet};
 
 use super::lease::Times;
-use super::{pool, reservation};
+use super::{network6, pool, reservation};
 
 /// What pools and reservations inherit.
 struct Outer<'a> {
@@ -30,6 +30,7 @@ pub(super) fn build(
     check_subnets(&raw.subnets, sink);
     pool::check_overlaps(&raw.subnets, sink);
     reservation::check(&raw, sink);
+    network6::check(&raw, sink);
     check_use(&raw, sink);
     let mut taken: Vec<Ipv4Addr> =
         reservation::all(&raw).filter_map(|(_, r)| Some(r.addr.as_ref()?.value)).collect();
@@ -57,11 +58,19 @@ pub(super) fn build(
         build_reservation(r, times, sink)
     });
     let reservations = direct.chain(nested).collect();
+    let interfaces: Vec<_> = raw.interfaces.into_iter().map(|at| at.value).collect();
+    let outer6 = network6::Outer {
+        top,
+        network: &outer.network,
+        times: &outer.times,
+        interfaces: !interfaces.is_empty(),
+    };
+    let (v6, subnets6, reservations6) = network6::build(raw.v6, &outer6, sink);
     let name = raw.name?.value;
     Some(Network {
         id: NetworkId::of(&name),
         name,
-        interfaces: raw.interfaces.into_iter().map(|at| at.value).collect(),
+        interfaces,
         trusted_ports: raw.trusted_ports,
         trunk_ports: raw.trunk_ports,
         relays: raw.relays.into_iter().map(|at| at.value).collect(),
@@ -78,6 +87,9 @@ pub(super) fn build(
         settings: outer.network,
         subnets,
         reservations,
+        v6,
+        subnets6,
+        reservations6,
     })
 }
 
@@ -99,7 +111,7 @@ fn check_use(raw: &RawNetwork, sink: &Sink) {
         sink.push(fault.warning().expected(expected));
     };
     let pools = raw.subnets.iter().any(|subnet| subnet.has_pools);
-    if !pools && reservation::all(raw).next().is_none() {
+    if !pools && reservation::all(raw).next().is_none() && !network6::gives(&raw.v6) {
         warn(&raw.place, "this network has no address to give", "add pools or reservations");
     }
     let relayed = !raw.relays.is_empty() || !raw.trusted_ports.is_empty();

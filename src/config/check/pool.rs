@@ -101,10 +101,7 @@ pub(super) fn build(raw: RawPool, range: Range4, taken: &[Ipv4Addr], sink: &Sink
         let message = "every address of this pool is excluded or reserved";
         sink.push(Fault::new(FaultKind::Suspicious, &raw.range.place, message).warning());
     }
-    if raw.allow.iter().any(|class| raw.deny.contains(class)) {
-        let message = "a class is both allowed and denied";
-        sink.push(Fault::new(FaultKind::Conflict, &raw.range.place, message));
-    }
+    super::check_classes(&raw.allow, &raw.deny, &raw.range.place, sink);
     Pool { range, excluded, allow: raw.allow, deny: raw.deny, settings: raw.settings.settings }
 }
 

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::{NetworkId, Prefix4};
+use crate::base::{NetworkId, Prefix4, Prefix6};
 use crate::config::fault::{Fault, FaultKind, Place, Sink};
 use crate::config::node::At;
 use crate::config::policy::Pattern;
 use crate::config::raw::{File, RawNetwork};
+
+use super::Block;
 
 /// Reports networks that cannot be told apart or that nothing reaches.
 pub(super) fn check(file: &File, sink: &Sink) {
@@ -17,7 +19,8 @@ pub(super) fn check(file: &File, sink: &Sink) {
     check_names(&file.networks, sink);
     check_interfaces(file, sink);
     check_reach(file, sink);
-    check_relays(&file.networks, sink);
+    check_relays(&file.networks.iter().map(Relayed::v4).collect::<Vec<_>>(), sink);
+    check_relays(&file.networks.iter().map(Relayed::v6).collect::<Vec<_>>(), sink);
 }
 
 fn check_names(networks: &[RawNetwork], sink: &Sink) {
@@ -103,9 +106,12 @@ fn check_reach(file: &File, sink: &Sink) {
             let message = "a network with neither interfaces nor relays";
             let fault = Fault::new(FaultKind::MissingKey, &network.place, message);
             sink.push(fault.expected("add interfaces = [\"br0\"] or relays = [\"10.1.0.0/16\"]"));
-        } else if let Some(relays) = network.relays.first().filter(|_| !listens) {
+        }
+        let relays = network.relays.iter().map(|at| &at.place);
+        let mut relays = relays.chain(network.v6.relays.iter().map(|at| &at.place));
+        if let Some(place) = relays.next().filter(|_| !listens) {
             let message = "no interface hears these relays";
-            let fault = Fault::new(FaultKind::MissingKey, &relays.place, message);
+            let fault = Fault::new(FaultKind::MissingKey, place, message);
             sink.push(fault.expected("add relay_interfaces = [\"eth0\"] to [server]"));
         }
     }
@@ -113,22 +119,18 @@ fn check_reach(file: &File, sink: &Sink) {
 
 /// Reports networks between which a relayed packet could not choose: the same relays believed,
 /// and overlapping subnets.
-fn check_relays(networks: &[RawNetwork], sink: &Sink) {
-    let relayed = networks.iter().enumerate().filter(|(_, n)| !n.relays.is_empty());
-    let mut subnets: Vec<(Prefix4, usize, &Place)> = relayed
-        .flat_map(|(i, network)| {
-            let prefixes = network.subnets.iter().filter_map(|subnet| subnet.prefix.as_ref());
-            prefixes.map(move |at| (at.value, i, &at.place))
-        })
-        .collect();
+fn check_relays<B: Block>(relayed: &[Relayed<'_, B>], sink: &Sink) {
+    let with = relayed.iter().enumerate().filter(|(_, network)| !network.relays.is_empty());
+    let mut subnets: Vec<(B, usize, &Place)> =
+        with.flat_map(|(i, n)| n.subnets.iter().map(move |at| (at.value, i, &at.place))).collect();
     // Wider before narrower: prefixes are nested or apart, so a stack holds all that contain one.
-    subnets.sort_by_key(|(prefix, i, _)| (prefix.network(), prefix.len(), *i));
-    let mut around: Vec<(Prefix4, usize, &Place)> = Vec::new();
+    subnets.sort_by_key(|(prefix, i, _)| (*prefix, *i));
+    let mut around: Vec<(B, usize, &Place)> = Vec::new();
     for (prefix, i, place) in subnets {
-        around.retain(|(outer, _, _)| outer.contains(prefix.network()));
+        around.retain(|(outer, _, _)| outer.holds(&prefix));
         for (_, j, other) in &around {
-            let (Some(one), Some(two)) = (networks.get(i), networks.get(*j)) else { continue };
-            if i != *j && share_relays(one, two) {
+            let (Some(one), Some(two)) = (relayed.get(i), relayed.get(*j)) else { continue };
+            if i != *j && one.shares_relays(two) {
                 let (at, first) = if place.span.start < other.span.start {
                     (*other, place)
                 } else {
@@ -144,7 +146,29 @@ fn check_relays(networks: &[RawNetwork], sink: &Sink) {
     }
 }
 
-fn share_relays(a: &RawNetwork, b: &RawNetwork) -> bool {
-    let shared = |x: &Prefix4| b.relays.iter().any(|y| x.range().overlaps(&y.value.range()));
-    a.relays.iter().any(|x| shared(&x.value))
+/// What one protocol of a network tells of relays.
+struct Relayed<'a, B> {
+    relays: &'a [At<B>],
+    subnets: Vec<&'a At<B>>,
+}
+
+impl<'a> Relayed<'a, Prefix4> {
+    fn v4(network: &'a RawNetwork) -> Relayed<'a, Prefix4> {
+        let subnets = network.subnets.iter().filter_map(|subnet| subnet.prefix.as_ref());
+        Relayed { relays: &network.relays, subnets: subnets.collect() }
+    }
+}
+
+impl<'a> Relayed<'a, Prefix6> {
+    fn v6(network: &'a RawNetwork) -> Relayed<'a, Prefix6> {
+        let subnets = network.v6.subnets.iter().filter_map(|subnet| subnet.prefix.as_ref());
+        Relayed { relays: &network.v6.relays, subnets: subnets.collect() }
+    }
+}
+
+impl<B: Block> Relayed<'_, B> {
+    fn shares_relays(&self, other: &Self) -> bool {
+        let shared = |x: &B| other.relays.iter().any(|y| x.meets(&y.value));
+        self.relays.iter().any(|x| shared(&x.value))
+    }
 }

@@ -6,6 +6,7 @@ use crate::config::node::{Node, Table, nearest};
 use crate::config::schema;
 
 use super::registry::{self, Row};
+use super::registry6;
 use super::types::{Type, Unit, WORDS};
 
 /// Where a code counts.
@@ -13,6 +14,8 @@ use super::types::{Type, Unit, WORDS};
 pub(in crate::config) enum Space {
     /// Options of DHCPv4.
     Dhcp4,
+    /// Options of DHCPv6.
+    Dhcp6,
     /// Sub-options of option 43.
     Vendor43,
     /// Sub-options of option 175.
@@ -20,13 +23,15 @@ pub(in crate::config) enum Space {
     /// Sub-options of option 125 under this enterprise number (RFC 3925).
     Enterprise(u32),
     /// Sub-options of this option, which has no names for them.
-    Nameless(u8),
+    Nameless(u16),
+    /// What this DHCPv6 option encapsulates; for option 17, under any enterprise number.
+    Within6(u16),
 }
 
 /// What a key in a table of options means.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known {
-    pub(super) code: u8,
+    pub(super) code: u16,
     /// `None` for a bare code that nothing defines.
     pub(super) ty: Option<Type>,
 }
@@ -36,7 +41,7 @@ pub(super) struct Known {
 struct Definition {
     space: Space,
     name: String,
-    code: u8,
+    code: u16,
     ty: Type,
     place: Place,
 }
@@ -48,13 +53,24 @@ pub(in crate::config) struct Definitions {
 }
 
 impl Space {
-    /// The sub-options of option `code`.
-    pub(super) fn within(code: u8) -> Space {
-        match code {
-            43 => Space::Vendor43,
-            175 => Space::Ipxe,
-            code => Space::Nameless(code),
+    /// The sub-options of option `code` of this space.
+    pub(super) fn within(self, code: u16) -> Space {
+        match (self, code) {
+            (Space::Dhcp6, code) => Space::Within6(code),
+            (_, 43) => Space::Vendor43,
+            (_, 175) => Space::Ipxe,
+            (_, code) => Space::Nameless(code),
         }
+    }
+
+    /// Whether options stand here that may have sub-options.
+    pub(super) fn is_top(self) -> bool {
+        matches!(self, Space::Dhcp4 | Space::Dhcp6)
+    }
+
+    /// Whether codes and lengths have two bytes (RFC 9915 s21.1).
+    pub(super) fn is_wide(self) -> bool {
+        matches!(self, Space::Dhcp6 | Space::Within6(_))
     }
 
     fn rows(self) -> &'static [Row] {
@@ -62,13 +78,18 @@ impl Space {
             Space::Dhcp4 => registry::DHCP4,
             Space::Vendor43 => registry::PXE,
             Space::Ipxe => registry::IPXE,
-            Space::Enterprise(_) | Space::Nameless(_) => &[],
+            Space::Dhcp6 => registry6::DHCP6,
+            Space::Enterprise(_) | Space::Nameless(_) | Space::Within6(_) => &[],
         }
     }
 
-    /// Highest code: 255 ends the options everywhere but in enterprise spaces.
-    fn code_max(self) -> u8 {
-        if matches!(self, Space::Enterprise(_)) { 255 } else { 254 }
+    /// Highest code: 255 ends the options of DHCPv4 everywhere but in enterprise spaces.
+    fn code_max(self) -> u16 {
+        match self {
+            _ if self.is_wide() => u16::MAX,
+            Space::Enterprise(_) => 255,
+            _ => 254,
+        }
     }
 }
 
@@ -90,8 +111,8 @@ impl Definitions {
         let fault = |message| Fault::new(FaultKind::Duplicate, &new.place, message);
         if let Some(row) = rows.iter().find(|r| r.name == new.name || r.code == new.code) {
             let message = format!("option {} is `{}` already", row.code, row.name);
-            let free = "take another name and a free code, such as 224 to 254";
-            sink.push(fault(message).expected(free));
+            let such = if new.space.is_wide() { "" } else { ", such as 224 to 254" };
+            sink.push(fault(message).expected(format!("take another name and a free code{such}")));
             return;
         }
         let mut own = self.own.iter().filter(|d| d.space == new.space);
@@ -112,9 +133,9 @@ impl Definitions {
         sink: &Sink,
     ) -> Option<Known> {
         let own = self.own.iter().filter(|d| d.space == space);
-        if let Ok(code) = key.parse::<u16>() {
+        if !key.is_empty() && key.bytes().all(|b| b.is_ascii_digit()) {
             let max = space.code_max();
-            let Some(code) = u8::try_from(code).ok().filter(|c| (1..=max).contains(c)) else {
+            let Some(code) = key.parse().ok().filter(|c| (1..=max).contains(c)) else {
                 let fault = Fault::new(FaultKind::BadValue, place, "no such option code");
                 sink.push(fault.expected(format!("1 to {max}")));
                 return None;
@@ -143,7 +164,7 @@ impl Definitions {
 fn definition(name: &str, place: Place, node: &Node<'_>) -> Option<Definition> {
     let table = node.table(&schema::DEFINITION)?;
     let space = table.get("space").map_or(Some(Space::Dhcp4), |n| space(&n));
-    let max = i64::from(space.map_or(255, Space::code_max));
+    let max = i64::from(space.map_or(u16::MAX, Space::code_max));
     let code = table.require("code").and_then(|n| n.integer(1, max));
     let unit = table.require("type").and_then(|n| n.word(&WORDS));
     let list = table.get("array").map_or(Some(false), |n| {
@@ -162,7 +183,7 @@ fn definition(name: &str, place: Place, node: &Node<'_>) -> Option<Definition> {
     Some(Definition {
         space: space?,
         name: name.to_owned(),
-        code: u8::try_from(code?).ok()?,
+        code: u16::try_from(code?).ok()?,
         ty,
         place,
     })
@@ -173,5 +194,10 @@ fn space(node: &Node<'_>) -> Option<Space> {
         let number = node.integer(1, i64::from(u32::MAX))?;
         return u32::try_from(number).ok().map(Space::Enterprise);
     }
-    node.word(&[("dhcp4", Space::Dhcp4), ("vendor-43", Space::Vendor43), ("ipxe", Space::Ipxe)])
+    node.word(&[
+        ("dhcp4", Space::Dhcp4),
+        ("dhcp6", Space::Dhcp6),
+        ("vendor-43", Space::Vendor43),
+        ("ipxe", Space::Ipxe),
+    ])
 }

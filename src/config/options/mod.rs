@@ -3,11 +3,14 @@
 mod define;
 #[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod oracle6;
 pub(super) mod registry;
+pub(super) mod registry6;
 mod set;
 pub(super) mod types;
 mod value;
 mod vendor;
 
 pub(super) use define::Definitions;
-pub(super) use set::read;
+pub(super) use set::{boot_params, read, read6};

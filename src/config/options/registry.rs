@@ -6,26 +6,26 @@ use super::types::{Type, Unit};
 /// One option or sub-option.
 #[derive(Debug)]
 pub(in crate::config) struct Row {
-    pub(in crate::config) code: u8,
+    pub(in crate::config) code: u16,
     pub(in crate::config) name: &'static str,
     pub(in crate::config) ty: Type,
 }
 
-const fn one(code: u8, name: &'static str, unit: Unit) -> Row {
+pub(super) const fn one(code: u16, name: &'static str, unit: Unit) -> Row {
     Row { code, name, ty: Type { unit, list: false } }
 }
 
-const fn list(code: u8, name: &'static str, unit: Unit) -> Row {
+pub(super) const fn list(code: u16, name: &'static str, unit: Unit) -> Row {
     Row { code, name, ty: Type { unit, list: true } }
 }
 
 /// An option that the configuration may not set, and what to do instead.
-const fn no(code: u8, name: &'static str, why: &'static str) -> Row {
+pub(super) const fn no(code: u16, name: &'static str, why: &'static str) -> Row {
     one(code, name, Unit::Refused(why))
 }
 
 /// The option of this code.
-pub(in crate::config) fn by_code(rows: &'static [Row], code: u8) -> Option<&'static Row> {
+pub(in crate::config) fn by_code(rows: &'static [Row], code: u16) -> Option<&'static Row> {
     rows.iter().find(|row| row.code == code)
 }
 
@@ -240,11 +240,12 @@ pub(in crate::config) static IPXE: &[Row] = &[
 
 #[cfg(test)]
 mod tests {
+    use super::super::registry6::DHCP6;
     use super::*;
 
     #[test]
     fn codes_ascend_and_names_are_unique() {
-        for rows in [DHCP4, PXE, IPXE] {
+        for rows in [DHCP4, PXE, IPXE, DHCP6] {
             for pair in rows.windows(2) {
                 assert!(pair[0].code < pair[1].code, "{} {}", pair[0].name, pair[1].name);
             }

@@ -2,14 +2,14 @@
 
 use crate::config::fault::{Fault, FaultKind, Place};
 use crate::config::node::{Node, join, nearest};
-use crate::config::policy::{OptionSet, PolicyOption};
+use crate::config::policy::{OptionSet, OptionSet6, PolicyOption, PolicyOption6};
 
 use super::define::{Definitions, Known, Space};
 use super::types::{Type, Unit, WORDS};
 use super::{value, vendor};
 
 /// Longest value of one option, split or not: what a packet of 1,500 bytes has room for.
-const OPTION_BYTES_MAX: usize = 1024;
+pub(super) const OPTION_BYTES_MAX: usize = 1024;
 
 /// Keys of a table that wraps a value.
 const WRAPPER_KEYS: [&str; 7] =
@@ -31,27 +31,97 @@ enum Form {
     Enterprises,
 }
 
+/// One option as it was set.
+struct Entry {
+    code: u16,
+    /// What its instances say: one of DHCPv4, one or more of DHCPv6.
+    data: Vec<Vec<u8>>,
+    always: bool,
+    place: Place,
+}
+
 /// Reads a table of DHCPv4 options. Those that fail have reported themselves.
 pub(in crate::config) fn read(node: &Node<'_>, defs: &Definitions) -> OptionSet {
-    let mut entries: Vec<(PolicyOption, Place)> = Vec::new();
-    for (key, place, node) in node.entries("a table of options").unwrap_or_default() {
-        let Some(known) = defs.find(Space::Dhcp4, key, &place, node.sink()) else { continue };
-        let Some(wrapped) = unwrap(&node, true) else { continue };
-        let Some(data) = encode(&wrapped, known, Space::Dhcp4, defs, &place) else { continue };
-        if let Some((_, first)) = entries.iter().find(|(o, _)| o.code == known.code) {
-            let message = format!("option {} is set twice", known.code);
-            let fault = Fault::new(FaultKind::Duplicate, &place, message);
-            node.push(fault.related(first, "first here"));
-            continue;
-        }
-        let option = PolicyOption { code: known.code, data: data.into(), always: wrapped.always };
-        entries.push((option, place));
-    }
-    let mut entries: Vec<PolicyOption> = entries.into_iter().map(|(option, _)| option).collect();
-    entries.sort_by_key(|option| option.code);
+    let option = |entry: Entry| {
+        let data = entry.data.concat().into();
+        Some(PolicyOption { code: u8::try_from(entry.code).ok()?, data, always: entry.always })
+    };
+    let entries = entries(node, Space::Dhcp4, defs).into_iter().filter_map(option).collect();
     let set = OptionSet { entries };
     warn_of_lost_router(node, &set);
     set
+}
+
+/// Reads a table of DHCPv6 options. Those that fail have reported themselves.
+pub(in crate::config) fn read6(node: &Node<'_>, defs: &Definitions) -> OptionSet6 {
+    let options = |Entry { code, data, always, .. }: Entry| {
+        data.into_iter().map(move |data| PolicyOption6 { code, data: data.into(), always })
+    };
+    let entries = entries(node, Space::Dhcp6, defs).into_iter().flat_map(options).collect();
+    OptionSet6 { entries }
+}
+
+/// The bytes of option 60 from the parameters of a boot file (RFC 5970 s3.2).
+pub(in crate::config) fn boot_params(node: &Node<'_>) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    value::encode(node, Type { unit: Unit::LongText, list: true }, &mut out)?;
+    if out.len() > OPTION_BYTES_MAX {
+        return node.bad(format!("{} bytes in one option", out.len()), "at most 1024 bytes");
+    }
+    Some(out)
+}
+
+/// The options of a table, ascending by code.
+fn entries(node: &Node<'_>, space: Space, defs: &Definitions) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for (key, place, node) in node.entries("a table of options").unwrap_or_default() {
+        let Some(known) = defs.find(space, key, &place, node.sink()) else { continue };
+        let Some(wrapped) = unwrap(&node, true) else { continue };
+        let data = match space {
+            Space::Dhcp6 => instances(&wrapped, known, defs, &place),
+            _ => encode(&wrapped, known, space, defs, &place).map(|data| vec![data]),
+        };
+        let Some(data) = data else { continue };
+        let code = known.code;
+        if let Some(first) = entries.iter().find(|entry| entry.code == code) {
+            let message = format!("option {code} is set twice");
+            let fault = Fault::new(FaultKind::Duplicate, &place, message);
+            node.push(fault.related(&first.place, "first here"));
+            continue;
+        }
+        entries.push(Entry { code, data, always: wrapped.always, place });
+    }
+    entries.sort_by_key(|entry| entry.code);
+    entries
+}
+
+/// The bytes of each instance of a DHCPv6 option: one for each enterprise (RFC 9915 s21.16,
+/// s21.17) and for each NTP server (RFC 5908 s4).
+fn instances(
+    wrapped: &Wrapped<'_>,
+    known: Known,
+    defs: &Definitions,
+    place: &Place,
+) -> Option<Vec<Vec<u8>>> {
+    let node = &wrapped.node;
+    match (wrapped.form, known.ty.map(|ty| ty.unit)) {
+        (Form::Enterprises, Some(Unit::Enterprises { encapsulated })) => {
+            vendor::enterprises6(node, encapsulated, defs)
+        }
+        (Form::Plain, Some(Unit::NtpServer)) if wrapped.ty.is_none() && node.is_list() => {
+            let items = node.list();
+            if items.is_empty() {
+                return node.bad("an empty list", "at least one value");
+            }
+            let read = |item: &Node<'_>| {
+                let mut out = Vec::new();
+                value::encode(item, Type::one(Unit::NtpServer), &mut out).map(|()| out)
+            };
+            let data: Vec<Vec<u8>> = items.iter().filter_map(read).collect();
+            (data.len() == items.len()).then_some(data)
+        }
+        _ => encode(wrapped, known, Space::Dhcp6, defs, place).map(|data| vec![data]),
+    }
 }
 
 /// RFC 3442: a client that takes classless routes ignores routers, so the default route must be
@@ -139,10 +209,10 @@ pub(super) fn encode(
         Form::Hex => data = node.hex_bytes()?,
         Form::Suboptions => {
             let unit = known.ty.map(|ty| ty.unit);
-            if space != Space::Dhcp4 || !matches!(unit, None | Some(Unit::Suboptions | Unit::Hex)) {
+            if !space.is_top() || !matches!(unit, None | Some(Unit::Suboptions | Unit::Hex)) {
                 return node.bad("this option has no sub-options", form_of(known));
             }
-            data = vendor::suboptions(node, Space::within(known.code), defs)?;
+            data = vendor::suboptions(node, space.within(known.code), defs)?;
         }
         Form::Enterprises => {
             let Some(Type { unit: Unit::Enterprises { encapsulated }, .. }) = known.ty else {

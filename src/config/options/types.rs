@@ -28,6 +28,11 @@ pub(in crate::config) enum Unit {
     },
     /// An unsigned 32-bit number of seconds.
     Seconds,
+    /// The same within `min..=max`.
+    SecondsWithin {
+        min: u32,
+        max: u32,
+    },
     Bool,
     Text,
     /// Text with a length of two bytes in front (RFC 8572 s8.3).
@@ -51,9 +56,11 @@ pub(in crate::config) enum Unit {
     PortParams,
     /// 6rd prefix and border relays (RFC 5969 s7.1.1).
     SixRd,
+    /// One server by address, group or name, in an option of its own (RFC 5908).
+    NtpServer,
     /// Options within the option.
     Suboptions,
-    /// Data by enterprise number (RFC 3925): opaque for option 124, options for option 125.
+    /// Data by enterprise number (RFC 3925; RFC 9915 s21.16, s21.17): options, or opaque.
     Enterprises {
         encapsulated: bool,
     },
@@ -81,6 +88,11 @@ impl Unit {
             Unit::IpPair => "[\"10.1.0.0\", \"10.0.0.1\"]".into(),
             Unit::Int { min, max, .. } => format!("{min} to {max}"),
             Unit::Seconds => "\"30m\" or seconds".into(),
+            Unit::SecondsWithin { min, max: u32::MAX } => {
+                format!("\"30m\" or seconds, from {min}")
+            }
+            Unit::SecondsWithin { min, max } => format!("\"30m\" or seconds, {min} to {max}"),
+            Unit::NtpServer => "\"2001:db8::1\"".into(),
             Unit::Bool => "true or false".into(),
             Unit::Text | Unit::LongText => "\"text\"".into(),
             Unit::Domain | Unit::SearchDomain => "\"example.net\"".into(),

@@ -7,6 +7,7 @@ use crate::config::encode;
 use crate::config::fault::FaultKind;
 use crate::config::node::Node;
 
+use super::registry6::ntp;
 use super::types::{Type, Unit};
 
 /// Longest text within an option.
@@ -41,12 +42,16 @@ fn unit(node: &Node<'_>, unit: Unit, out: &mut Vec<u8>) -> Option<()> {
         Unit::Host => out.extend(node.unicast()?.octets()),
         Unit::Mask => out.extend(mask(node)?.octets()),
         Unit::NodeType => out.push(node_type(node)?),
-        Unit::Ip6 => out.extend(ip6(node)?.octets()),
+        Unit::Ip6 => out.extend(node.ip6()?.octets()),
         Unit::IpPair => ip_pair(node, out)?,
         Unit::Int { bytes, min, max } => int(node.integer(min, max)?, bytes, out),
         Unit::Seconds => {
             let longest = Span::from_secs(u64::from(u32::MAX));
             out.extend(node.duration(Span::ZERO, longest)?.wire_secs().to_be_bytes());
+        }
+        Unit::SecondsWithin { min, max } => {
+            let [min, max] = [min, max].map(|secs| Span::from_secs(u64::from(secs)));
+            out.extend(node.duration(min, max)?.wire_secs().to_be_bytes());
         }
         Unit::Bool => out.push(u8::from(flag(node)?)),
         Unit::Text => out.extend(node.text(TEXT_BYTES_MAX)?.bytes()),
@@ -64,6 +69,7 @@ fn unit(node: &Node<'_>, unit: Unit, out: &mut Vec<u8>) -> Option<()> {
         Unit::SlpScope => slp_scope(node, out)?,
         Unit::PortParams => port_params(node, out)?,
         Unit::SixRd => sixrd(node, out)?,
+        Unit::NtpServer => ntp_server(node, out)?,
         Unit::SipServer => sip_servers(std::slice::from_ref(node), out)?,
         // These are handled where the option is, since they need its table or its name.
         Unit::Suboptions | Unit::Enterprises { .. } | Unit::Refused(_) => {
@@ -102,11 +108,6 @@ fn node_type(node: &Node<'_>) -> Option<u8> {
         n @ (1 | 2 | 4 | 8) => Some(n as u8),
         _ => node.bad("no such node type", "1, 2, 4 or 8"),
     }
-}
-
-fn ip6(node: &Node<'_>) -> Option<Ipv6Addr> {
-    let text = node.string("an IPv6 address in a string")?;
-    text.parse().ok().or_else(|| node.bad("not an IPv6 address", "as in \"2001:db8::1\""))
 }
 
 fn hex(node: &Node<'_>) -> Option<Vec<u8>> {
@@ -184,6 +185,26 @@ fn sip_servers(items: &[Node<'_>], out: &mut Vec<u8>) -> Option<()> {
     })
 }
 
+/// The one sub-option of an NTP server: its address, its group, or its name (RFC 5908 s4).
+fn ntp_server(node: &Node<'_>, out: &mut Vec<u8>) -> Option<()> {
+    let text = node.string("an IPv6 address or a domain name in a string")?;
+    let (code, data) = match text.parse::<Ipv6Addr>() {
+        Ok(group) if group.is_multicast() => (ntp::MULTICAST, group.octets().to_vec()),
+        Ok(addr) => (ntp::ADDRESS, addr.octets().to_vec()),
+        // An IPv4 address would pass as a name.
+        Err(_) if text.contains(':') || text.parse::<Ipv4Addr>().is_ok() => {
+            return node.bad("not an IPv6 address", "as in \"2001:db8::1\", or a domain name");
+        }
+        Err(_) => {
+            let mut name = Vec::new();
+            encode::domain(&mut name, &labels(node)?);
+            (ntp::NAME, name)
+        }
+    };
+    encode::suboption6(out, code, &data);
+    Some(())
+}
+
 fn addresses(node: &Node<'_>, out: &mut Vec<u8>) -> Option<usize> {
     let items = node.items("a list of addresses")?;
     all(&items, |item| {
@@ -232,17 +253,10 @@ fn port_params(node: &Node<'_>, out: &mut Vec<u8>) -> Option<()> {
 
 fn sixrd(node: &Node<'_>, out: &mut Vec<u8>) -> Option<()> {
     let [mask_len, prefix, relays] = fields(node, ["mask_len", "prefix", "relays"])?;
-    let text = prefix.string("an IPv6 prefix in a string")?;
-    let parsed = text.split_once('/').and_then(|(addr, len)| {
-        let len = len.parse::<u8>().ok().filter(|len| *len <= 128)?;
-        Some((addr.parse::<Ipv6Addr>().ok()?, len))
-    });
-    let Some((addr, len)) = parsed else {
-        return prefix.bad("not an IPv6 prefix", "as in \"2001:db8::/32\"");
-    };
+    let prefix = prefix.prefix6()?;
     int(mask_len.integer(0, 32)?, 1, out);
-    out.push(len);
-    out.extend(addr.octets());
+    out.push(prefix.len());
+    out.extend(prefix.network().octets());
     match addresses(&relays, out)? {
         0 => relays.bad("an empty list", "at least one border relay"),
         _ => Some(()),

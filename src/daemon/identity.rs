@@ -1,0 +1,86 @@
+//! Who this server is to DHCPv6 clients, and the secret of its store. Made once, and kept.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use crate::base::addr::{parse_hex, write_hex};
+use crate::config::Policy;
+
+/// Names of the stored facts.
+pub const META_DUID: &str = "duid";
+/// Seeds addresses that nobody outside can foretell.
+pub const META_SECRET: &str = "secret";
+
+type Meta = BTreeMap<Box<str>, Box<[u8]>>;
+
+/// The DUID and the secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// RFC 9915 s11: configured, stored, or a new DUID-UUID (s11.5).
+    pub duid: Box<[u8]>,
+    /// Sixteen random bytes.
+    pub secret: [u8; 16],
+}
+
+impl Identity {
+    /// What is configured, else what is stored, else something new.
+    pub fn of(meta: &Meta, policy: &Policy) -> std::io::Result<Identity> {
+        let stored = |name: &str| {
+            let text = std::str::from_utf8(meta.get(name)?).ok()?;
+            parse_hex(text)
+        };
+        let secret = match stored(META_SECRET).and_then(|s| <[u8; 16]>::try_from(s).ok()) {
+            Some(secret) => secret,
+            None => random()?,
+        };
+        let duid = match policy.server.server_duid.clone().or_else(|| {
+            stored(META_DUID).filter(|d| (3..=130).contains(&d.len())).map(Vec::into_boxed_slice)
+        }) {
+            Some(duid) => duid,
+            // DUID-UUID (type 4): needs no interface that could be exchanged.
+            None => [&[0, 4][..], &random()?].concat().into(),
+        };
+        Ok(Identity { duid, secret })
+    }
+
+    /// Puts it among the server's own facts.
+    pub fn note(&self, meta: &mut Meta) {
+        for (name, bytes) in [(META_DUID, &self.duid[..]), (META_SECRET, &self.secret[..])] {
+            meta.insert(name.into(), hex(bytes).into_bytes().into());
+        }
+    }
+
+    /// The facts as they are stored, by name.
+    pub fn facts(&self) -> [(&'static str, Vec<u8>); 2] {
+        [(META_DUID, hex(&self.duid).into_bytes()), (META_SECRET, hex(&self.secret).into_bytes())]
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = write_hex(&mut text, bytes, "");
+    text
+}
+
+fn random() -> std::io::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_made_once_and_kept() {
+        let policy = crate::config::check("", "x").unwrap().policy;
+        let first = Identity::of(&Meta::new(), &policy).unwrap();
+        let mut meta = Meta::new();
+        first.note(&mut meta);
+        assert_eq!(Identity::of(&meta, &policy).unwrap(), first);
+        assert_ne!(Identity::of(&Meta::new(), &policy).unwrap().secret, first.secret);
+        assert_eq!((first.duid.len(), &first.duid[..2]), (18, &[0, 4][..]));
+    }
+}

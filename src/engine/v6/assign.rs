@@ -1,0 +1,353 @@
+//! Which addresses and prefixes an identity association gets.
+//!
+//! The order is that of v4: reserved, bound, offered, what it had before, what it asks for, and
+//! the next free one.
+
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+use crate::base::{ClientKey, HwAddr, Prefix6, Resource};
+use crate::config::policy::Generate;
+use crate::engine::Engine;
+use crate::engine::effects::{DropReason, Effects, EventKind, Offered};
+use crate::lease::{Details, Lease, Offer, State};
+use crate::wire::{Ia, IaKind};
+
+use super::context::{Ctx6, is_about};
+use super::reply::{IaAnswer, Term};
+
+/// What was found for one IA. Dynamic resources are taken out of their pools when they are
+/// offered or granted, not before.
+#[derive(Debug)]
+pub struct Assigned {
+    /// The IA's key.
+    pub key: ClientKey,
+    /// What it gets; empty if there is nothing.
+    pub resources: Vec<Resource>,
+}
+
+impl Engine {
+    /// The key of an IA. Cloned images share their DUID: while the first lives by its lease, the
+    /// same DUID from other hardware is a client of its own.
+    pub(super) fn key6(&self, ctx: &Ctx6<'_>, ia: &Ia<'_>) -> ClientKey {
+        let key = match ia.kind {
+            IaKind::Pd => ClientKey::ia_pd(ctx.duid, ia.iaid),
+            _ => ClientKey::ia(ctx.duid, ia.iaid),
+        };
+        let Some(hw) = ctx.hw.filter(|_| ctx.network.identity.is_clone_safe()) else { return key };
+        let others =
+            |l: &Lease| l.state == State::Leased && l.hw != hw && l.hw != HwAddr::default();
+        let cloned = self.table.of_client(ctx.id(), &key).any(others);
+        match cloned {
+            true => ClientKey::ia_clone(ctx.duid, ia.iaid, &hw),
+            false => key,
+        }
+    }
+
+    /// The live bindings of an IA.
+    pub(super) fn held(&self, ctx: &Ctx6<'_>, key: &ClientKey, kind: IaKind) -> Vec<Lease> {
+        let held = self.table.of_client(ctx.id(), key);
+        let mut held: Vec<Lease> = held
+            .filter(|l| l.state == State::Leased && is_about(kind, l.resource))
+            .cloned()
+            .collect();
+        held.sort_by_key(|l| l.resource);
+        held
+    }
+
+    /// Chooses for one IA; `taken` was chosen for the IAs before it in the same message.
+    pub(super) fn assign(&mut self, ctx: &Ctx6<'_>, ia: &Ia<'_>, taken: &[Resource]) -> Assigned {
+        let key = self.key6(ctx, ia);
+        let free = |r: &Resource| !taken.contains(r) && self.entitled6(ctx, &key, *r);
+        let reserved: Vec<Resource> = reserved(ctx, ia.kind).filter(&free).collect();
+        if !reserved.is_empty() {
+            return Assigned { key, resources: reserved };
+        }
+        let of = |wanted: fn(State) -> bool| {
+            let mut found: Vec<&Lease> = self
+                .table
+                .of_client(ctx.id(), &key)
+                .filter(|l| is_about(ia.kind, l.resource) && wanted(l.state) && free(&l.resource))
+                .collect();
+            found.sort_by_key(|l| (l.updated, l.resource));
+            found.into_iter().map(|l| l.resource).collect::<Vec<_>>()
+        };
+        let bound = of(|s| s == State::Leased);
+        if !bound.is_empty() {
+            return Assigned { key, resources: bound };
+        }
+        let offered = self.offers.of_client(ctx.id(), &key).map(|o| o.resource);
+        let offered = offered.filter(|r| is_about(ia.kind, *r) && free(r));
+        let chosen = offered
+            .or_else(|| of(|s| s.is_remembered()).pop())
+            .or_else(|| ctx.named(ia).filter(|r| is_about(ia.kind, *r)).find(&free));
+        let chosen = chosen.or_else(|| self.next6(ctx, ia, &key, taken));
+        Assigned { key, resources: chosen.into_iter().collect() }
+    }
+
+    /// Whether an IA may have `resource` now.
+    pub(super) fn entitled6(&self, ctx: &Ctx6<'_>, key: &ClientKey, resource: Resource) -> bool {
+        if !ctx.may_have(resource) || self.is_own(resource) || self.reserved6(ctx, resource) {
+            return false;
+        }
+        let lease = self.table.get(ctx.id(), resource);
+        if let Some(lease) = lease.filter(|l| l.state.is_held()) {
+            return lease.state == State::Leased && lease.client == *key;
+        }
+        if let Some(offer) = self.offers.get(ctx.id(), resource) {
+            return offer.client == *key;
+        }
+        if let Resource::Prefix6(..) = resource
+            && lease.is_none_or(|l| l.client != *key)
+        {
+            // A prefix of another length may overlap what is held.
+            return self.prefix_is_free(ctx.id(), resource) || self.is_outside_pools(ctx, resource);
+        }
+        !self.table.is_pending(ctx.id(), resource) || lease.is_some_and(|l| l.client == *key)
+    }
+
+    /// Whether another client's reservation names `resource`.
+    fn reserved6(&self, ctx: &Ctx6<'_>, resource: Resource) -> bool {
+        let names = |r: &crate::config::policy::Reservation6| match resource {
+            Resource::V6(addr) => r.addrs.contains(&addr),
+            Resource::Prefix6(addr, len) => {
+                Prefix6::new(addr, len).is_some_and(|p| r.prefixes.iter().any(|q| q.overlaps(&p)))
+            }
+            Resource::V4(_) => false,
+        };
+        let own = ctx.reservation.is_some_and(names);
+        !own && ctx.network.reservations6.iter().any(names)
+    }
+
+    fn is_outside_pools(&self, ctx: &Ctx6<'_>, resource: Resource) -> bool {
+        let Resource::Prefix6(addr, len) = resource else { return false };
+        Prefix6::new(addr, len).is_some_and(|prefix| ctx.delegation_of(prefix).is_none())
+    }
+
+    /// The next free address or prefix.
+    fn next6(
+        &mut self,
+        ctx: &Ctx6<'_>,
+        ia: &Ia<'_>,
+        key: &ClientKey,
+        taken: &[Resource],
+    ) -> Option<Resource> {
+        // One more try where the pool's next is what an IA before this one was given.
+        for _ in 0..=taken.len() {
+            let next = match ia.kind {
+                IaKind::Pd => self.next_prefix(ctx, ia),
+                _ => self.next_addr(ctx, key),
+            };
+            let Some(resource) = next else {
+                let evicted = self.offers.evict_for(ctx.id(), ctx.share())?;
+                self.settle(evicted.network, evicted.resource);
+                continue;
+            };
+            if !taken.contains(&resource) {
+                return Some(resource);
+            }
+        }
+        None
+    }
+
+    fn next_addr(&mut self, ctx: &Ctx6<'_>, key: &ClientKey) -> Option<Resource> {
+        let secret = self.secret;
+        let draw = self.draw();
+        let net = self.nets.get_mut(ctx.net)?;
+        for (subnet, policy) in ctx.subnets() {
+            for pool in net.pools6.iter_mut().filter(|p| p.subnet == subnet) {
+                let Some(of) = policy.pools.get(pool.index) else { continue };
+                if !ctx.may_use(&of.allow, &of.deny) {
+                    continue;
+                }
+                let size = of.last.to_bits() - of.first.to_bits();
+                let offset = |hash: u128| hash.checked_rem(size.saturating_add(1)).unwrap_or(hash);
+                match of.generate {
+                    Generate::Iterative => {}
+                    Generate::Random => pool.free.look_from(of.first.to_bits() + offset(draw)),
+                    Generate::Stable => {
+                        let hash = mix(&secret, &[key.as_bytes(), &of.first.octets()]);
+                        pool.free.look_from(of.first.to_bits() + offset(hash));
+                    }
+                }
+                let fresh_for = ctx.network.verify.fresh;
+                if let Some((value, _)) = pool.free.take_next(ctx.now, fresh_for) {
+                    return Some(Resource::V6(Ipv6Addr::from_bits(value)));
+                }
+            }
+        }
+        None
+    }
+
+    fn next_prefix(&mut self, ctx: &Ctx6<'_>, ia: &Ia<'_>) -> Option<Resource> {
+        let wanted = ia.prefixes().map(|p| p.len).find(|len| *len > 0);
+        let net = self.nets.get_mut(ctx.net)?;
+        for (subnet, policy) in ctx.subnets() {
+            for pool in net.delegations.iter_mut().filter(|p| p.subnet == subnet) {
+                let Some(of) = policy.delegations.get(pool.index) else { continue };
+                if !ctx.may_use(&of.allow, &of.deny) {
+                    continue;
+                }
+                // s18.3.9: as near to the hint as the policy allows.
+                let len = wanted.map_or(of.length, |w| w.clamp(of.min_length, of.max_length));
+                if let Some(prefix) = pool.free.take_next(len) {
+                    return Some(Resource::Prefix6(prefix, len));
+                }
+            }
+        }
+        None
+    }
+
+    /// Holds what was assigned until the client asks for it.
+    pub(super) fn offer6(
+        &mut self,
+        ctx: &Ctx6<'_>,
+        ia: &Ia<'_>,
+        assigned: Assigned,
+        fx: &mut Effects,
+    ) -> IaAnswer {
+        let Assigned { key, resources } = assigned;
+        for resource in &resources {
+            self.take_from_pool(ctx.id(), *resource);
+        }
+        // One offer per IA: what is reserved or bound needs none to be kept.
+        if let [resource] = resources[..] {
+            let offer = Offer {
+                network: ctx.id(),
+                resource,
+                client: key,
+                hw: ctx.hw.unwrap_or_default(),
+                until: ctx.now + ctx.network.offer_hold,
+                port: ctx.share(),
+            };
+            if let Some(before) = self.offers.insert(offer.clone()) {
+                self.settle(ctx.id(), before);
+            }
+            let offered = Offered { offer, proven: true };
+            self.say(ctx.now, Some(ctx.id()), EventKind::Offered(Box::new(offered)), fx);
+        }
+        answer(ctx, ia, &resources)
+    }
+
+    /// Binds what was assigned, as part of the open batch.
+    pub(super) fn grant6(
+        &mut self,
+        ctx: &Ctx6<'_>,
+        ia: &Ia<'_>,
+        assigned: Assigned,
+        fx: &mut Effects,
+    ) -> Result<IaAnswer, DropReason> {
+        if !self.store_ok {
+            return Err(DropReason::StoreFailed);
+        }
+        let Assigned { key, resources } = assigned;
+        let result = answer(ctx, ia, &resources);
+        for (resource, term) in resources.iter().zip(&result.terms) {
+            self.offers.remove(ctx.id(), *resource);
+            if let Some(other) = self.offers.remove_client(ctx.id(), &key) {
+                self.settle(other.network, other.resource);
+            }
+            self.take_from_pool(ctx.id(), *resource);
+            let before = self.table.get(ctx.id(), *resource).filter(|l| l.client == key).cloned();
+            let lease = binding6(ctx, &key, *resource, term, before.as_ref());
+            self.put(lease.clone(), fx);
+            let known = before.is_some_and(|l| l.state == State::Leased);
+            let told = Box::new(lease);
+            let kind = if known { EventKind::Renewed(told) } else { EventKind::Granted(told) };
+            self.say(ctx.now, Some(ctx.id()), kind, fx);
+        }
+        Ok(result)
+    }
+
+    /// The next number that nobody outside can foretell.
+    fn draw(&mut self) -> u128 {
+        self.drawn += 1;
+        mix(&self.secret, &[&self.drawn.to_be_bytes()])
+    }
+}
+
+fn reserved<'a>(ctx: &Ctx6<'a>, kind: IaKind) -> impl Iterator<Item = Resource> + use<'a> {
+    let reserved = ctx.reservation.into_iter();
+    reserved.flat_map(move |r| {
+        let addrs = r.addrs.iter().filter(move |_| kind == IaKind::Na).map(|a| Resource::V6(*a));
+        let prefixes = r.prefixes.iter().filter(move |_| kind == IaKind::Pd);
+        addrs.chain(prefixes.map(|p| Resource::Prefix6(p.network(), p.len())))
+    })
+}
+
+fn answer(ctx: &Ctx6<'_>, ia: &Ia<'_>, resources: &[Resource]) -> IaAnswer {
+    let terms = resources.iter().map(|resource| {
+        let lifetimes = ctx.chain(Some(*resource)).lifetimes();
+        let exclude = match *resource {
+            Resource::Prefix6(addr, len) => Prefix6::new(addr, len)
+                .and_then(|p| Some((p, ctx.delegation_of(p)?.exclude?)))
+                .and_then(|(p, exclude)| exclude.of(p)),
+            _ => None,
+        };
+        Term { resource: *resource, lifetimes, exclude }
+    });
+    IaAnswer::granted(ia, terms.collect())
+}
+
+fn binding6(
+    ctx: &Ctx6<'_>,
+    key: &ClientKey,
+    resource: Resource,
+    term: &Term,
+    before: Option<&Lease>,
+) -> Lease {
+    let valid = term.lifetimes.valid;
+    let until = if valid.is_forever() { crate::base::Timestamp::NEVER } else { ctx.now + valid };
+    let hop = ctx.hops.last();
+    let details = Details {
+        hostname: hostname(ctx),
+        account: ctx.chain(Some(resource)).account().cloned(),
+        circuit_id: hop.and_then(|h| h.interface_id()).map(Box::from),
+        remote_id: hop.and_then(|h| h.remote_id()).map(|(_, id)| Box::from(id)),
+        relay: None,
+        boot_stage: false,
+    };
+    Lease {
+        network: ctx.id(),
+        resource,
+        client: key.clone(),
+        hw: ctx.hw.unwrap_or_default(),
+        state: State::Leased,
+        since: before.filter(|l| l.state == State::Leased).map_or(ctx.now, |l| l.since),
+        updated: ctx.now,
+        until,
+        port: match before {
+            Some(before) if !ctx.is_own_frame() => before.port,
+            _ => ctx.arrival.port,
+        },
+        details: match before {
+            Some(l) if *l.details == details => l.details.clone(),
+            _ => Arc::new(details),
+        },
+    }
+}
+
+fn hostname(ctx: &Ctx6<'_>) -> Option<Box<str>> {
+    if let Some(name) = ctx.reservation.and_then(|r| r.hostname.as_deref()) {
+        return Some(name.into());
+    }
+    let name = ctx.msg.fqdn()?.name()?;
+    crate::engine::grant::own_label(&name).map(Box::from)
+}
+
+/// A keyed hash: 128 bits that cannot be foretold without the secret.
+fn mix(secret: &[u8; 16], parts: &[&[u8]]) -> u128 {
+    use std::hash::Hasher;
+    let half = |salt: u8| {
+        // SipHash with a fixed key; the secret comes first, and the inputs are short.
+        let mut hasher = std::collections::hash_map::DefaultHasher::new();
+        hasher.write(secret);
+        hasher.write_u8(salt);
+        parts.iter().for_each(|part| {
+            hasher.write_usize(part.len());
+            hasher.write(part);
+        });
+        u128::from(hasher.finish())
+    };
+    half(0) << 64 | half(1)
+}

@@ -1,0 +1,139 @@
+//! Which network and subnet a DHCPv6 message belongs to (RFC 9915 s13.1), and who sent it.
+
+use std::net::Ipv6Addr;
+
+use crate::base::{HwAddr, Mac, Timestamp};
+use crate::config::Policy;
+use crate::config::policy::{HostId6, Network, Reservation6};
+use crate::engine::Engine;
+use crate::engine::classes::Classes;
+use crate::engine::effects::{Arrival6, DropReason};
+use crate::wire::{Hop, Message6};
+
+use super::context::Ctx6;
+
+impl Engine {
+    /// Gathers what is known about a message.
+    pub(super) fn context6<'a>(
+        &self,
+        now: Timestamp,
+        arrival: Arrival6,
+        msg: &'a Message6<'a>,
+        hops: &'a [Hop<'a>],
+        policy: &'a Policy,
+    ) -> Result<Ctx6<'a>, DropReason> {
+        let (net, first) = match hops.is_empty() {
+            true => self.place_on_link(policy, &arrival)?,
+            false => place_relayed(policy, &arrival, hops)?,
+        };
+        let network = policy.networks.get(net).ok_or(DropReason::NoSubnet)?;
+        let duid = msg.client_id().unwrap_or_default();
+        let hw = hardware(&arrival, hops, duid);
+        let classes = Classes::of6(&policy.classes, msg, hw.as_ref(), hops);
+        let reservation = reservation(network, duid, hw.as_ref(), hops);
+        Ok(Ctx6 {
+            now,
+            arrival,
+            msg,
+            hops,
+            policy,
+            net,
+            network,
+            first,
+            hw,
+            duid,
+            classes,
+            reservation,
+        })
+    }
+
+    fn place_on_link(
+        &self,
+        policy: &Policy,
+        arrival: &Arrival6,
+    ) -> Result<(usize, usize), DropReason> {
+        let up = self.links.get(&arrival.link).ok_or(DropReason::NoSubnet)?;
+        let net = self.net_index(up.network).ok_or(DropReason::NoSubnet)?;
+        let network = policy.networks.get(net).ok_or(DropReason::NoSubnet)?;
+        let local = |i: &usize| network.subnets6.get(*i).is_some_and(|s| network.is_local6(s));
+        let of_link = up
+            .addrs6
+            .iter()
+            .find_map(|addr| network.subnets6.iter().position(|s| s.prefix.contains(*addr)));
+        let first = of_link.or_else(|| (0..network.subnets6.len()).find(local));
+        Ok((net, first.ok_or(DropReason::NoSubnet)?))
+    }
+}
+
+/// s13.1: the relay nearest to the client that names its link decides; where none does (RFC 6221
+/// LDRAs), the interface-id.
+fn place_relayed(
+    policy: &Policy,
+    arrival: &Arrival6,
+    hops: &[Hop<'_>],
+) -> Result<(usize, usize), DropReason> {
+    let named = hops.iter().rev().map(|h| h.link_addr);
+    let link = named.filter(|a| !a.is_unspecified() && !is_link_local(*a)).next();
+    let interface = hops.last().and_then(|h| h.interface_id());
+    let mut believed = false;
+    for (net, network) in policy.networks.iter().enumerate() {
+        let source = network.believes6(*arrival.src.ip());
+        if !source && !link.is_some_and(|link| network.believes6(link)) {
+            continue;
+        }
+        believed = true;
+        let found = network.subnets6.iter().position(|subnet| match link {
+            Some(link) => subnet.prefix.contains(link),
+            None => interface.is_some_and(|id| subnet.interface_ids.iter().any(|i| **i == *id)),
+        });
+        if let Some(first) = found {
+            return Ok((net, first));
+        }
+    }
+    Err(if believed { DropReason::NoSubnet } else { DropReason::UntrustedRelay })
+}
+
+fn is_link_local(addr: Ipv6Addr) -> bool {
+    addr.segments()[0] & 0xffc0 == 0xfe80
+}
+
+/// The client's hardware address: of its frame, from the relay (RFC 6939), in its link-local
+/// address, or in its DUID.
+fn hardware(arrival: &Arrival6, hops: &[Hop<'_>], duid: &[u8]) -> Option<HwAddr> {
+    let Some(relay) = hops.last() else { return arrival.src_mac.map(HwAddr::from) };
+    relay.client_hw().or_else(|| eui64(relay.peer_addr)).or_else(|| of_duid(duid))
+}
+
+/// The MAC in a link-local address of RFC 4291 appendix A.
+fn eui64(addr: Ipv6Addr) -> Option<HwAddr> {
+    let [.., a, b, c, 0xff, 0xfe, d, e, f] = addr.octets() else { return None };
+    is_link_local(addr).then(|| HwAddr::ethernet(Mac([a ^ 2, b, c, d, e, f])))
+}
+
+/// RFC 9915 s11.2 and s11.4: DUID-LLT and DUID-LL hold a link-layer address.
+fn of_duid(duid: &[u8]) -> Option<HwAddr> {
+    let (htype, bytes) = match duid {
+        [0, 1, h @ .., _, _] if duid.len() > 8 => (h.get(..2)?, duid.get(8..)?),
+        [0, 3, h @ ..] => (h.get(..2)?, duid.get(4..)?),
+        _ => return None,
+    };
+    let htype = u16::from_be_bytes(htype.try_into().ok()?);
+    HwAddr::new(u8::try_from(htype).ok()?, bytes).filter(|hw| !hw.bytes().is_empty())
+}
+
+/// The reservation of a client: by DUID, hardware, interface-id.
+fn reservation<'a>(
+    network: &'a Network,
+    duid: &[u8],
+    hw: Option<&HwAddr>,
+    hops: &[Hop<'_>],
+) -> Option<&'a Reservation6> {
+    let interface = hops.last().and_then(|h| h.interface_id());
+    let find =
+        |is_it: &dyn Fn(&HostId6) -> bool| network.reservations6.iter().find(|r| is_it(&r.host));
+    let by_duid = |host: &HostId6| matches!(host, HostId6::Duid(id) if **id == *duid);
+    let by_hw = |host: &HostId6| matches!(host, HostId6::Hardware(it) if Some(it) == hw);
+    let by_interface =
+        |host: &HostId6| matches!(host, HostId6::InterfaceId(id) if Some(&**id) == interface);
+    find(&by_duid).or_else(|| find(&by_hw)).or_else(|| find(&by_interface))
+}
