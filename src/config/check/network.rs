@@ -110,8 +110,8 @@ fn check_use(raw: &RawNetwork, sink: &Sink) {
         let fault = Fault::new(FaultKind::Suspicious, place, message);
         sink.push(fault.warning().expected(expected));
     };
-    let pools = raw.subnets.iter().any(|subnet| subnet.has_pools);
-    if !pools && reservation::all(raw).next().is_none() && !network6::gives(&raw.v6) {
+    let gives = raw.subnets.iter().any(|subnet| subnet.has_pools) || raw.v6.ra.is_some();
+    if !gives && reservation::all(raw).next().is_none() && !network6::gives(&raw.v6) {
         warn(&raw.place, "this network has no address to give", "add pools or reservations");
     }
     let relayed = !raw.relays.is_empty() || !raw.trusted_ports.is_empty();
