@@ -32,10 +32,7 @@ pub(super) fn build(
     reservation::check(&raw, sink);
     network6::check(&raw, sink);
     check_use(&raw, sink);
-    let mut taken: Vec<Ipv4Addr> =
-        reservation::all(&raw).filter_map(|(_, r)| Some(r.addr.as_ref()?.value)).collect();
-    taken.extend(raw.server_id.iter().map(|id| id.value));
-    taken.sort_unstable();
+    let taken = taken(&raw);
     let mut network = raw.settings.settings;
     let times = times.inner(&raw.settings.lease, &mut network.lease, sink);
     let outer = Outer { top, network, times, taken };
@@ -91,6 +88,14 @@ pub(super) fn build(
         subnets6,
         reservations6,
     })
+}
+
+/// Reserved addresses and the server's own, ascending.
+fn taken(raw: &RawNetwork) -> Vec<Ipv4Addr> {
+    let reserved = reservation::all(raw).filter_map(|(_, r)| r.addr.as_ref());
+    let mut taken: Vec<Ipv4Addr> = reserved.chain(&raw.server_id).map(|at| at.value).collect();
+    taken.sort_unstable();
+    taken
 }
 
 /// Reports subnets of one network that share addresses.
