@@ -45,6 +45,24 @@ prefix = "10.0.0.0/24"
 pools = ["10.0.0.100-10.0.0.199"]
 "#;
 
+/// Goes behind [`ADVERTISE`] or after [`LAN`]'s `[[network]]`.
+const LAN6: &str = r#"
+[[network.subnet]]
+prefix = "2001:db8::/64"
+pools = ["2001:db8::1000-2001:db8::1fff"]
+"#;
+
+const ADVERTISE: &str = r#"
+[[network]]
+name = "lan"
+interfaces = "br0"
+[network.router_advertisements]"#;
+
+const DELEGATION: &str = r#"
+[[network.subnet.delegation]]
+prefix = "2001:db8:8000::/40"
+length = 56"#;
+
 #[test]
 fn bad_files_are_drawn_as_expected() {
     let files = toml_files("tests/config/bad");
@@ -91,9 +109,18 @@ fn examples_say_what_they_mean() {
     let hosts: Vec<&HostId> = relay.networks[0].reservations.iter().map(|r| &r.host).collect();
     assert_eq!(hosts[0], &HostId::CircuitId((*b"Ethernet1/1").into()));
     assert_eq!(hosts[1], &HostId::CircuitId([0, 4, 0, 1, 1, 2].into()));
+    let rack = &relay.networks[1];
+    assert!(rack.believes6("2001:db8:2::1".parse().unwrap()) && rack.v6.ra.is_none());
+    assert_eq!((rack.subnets6[0].delegations.len(), rack.reservations6.len()), (1, 2));
+    let proxmox = load(&root("config/proxmox.toml")).unwrap().policy;
+    let told = proxmox.networks[0].v6.ra.as_ref().unwrap();
+    assert!(told.managed && told.router && told.prefixes.len() == 1);
     let pxe = load(&root("config/pxe.toml")).unwrap().policy;
     let ipxe = pxe.classes.iter().find(|c| &*c.name == "ipxe").unwrap();
     assert_eq!(&*ipxe.settings.options.get(175).unwrap().data, [176, 1, 1]);
+    let url = |class: usize| pxe.classes[class].settings.options6.get(59)[0].data.to_vec();
+    assert_eq!(url(0), b"http://[2001:db8:b007::2]/boot.ipxe");
+    assert_eq!(url(1), b"http://[2001:db8:b007::2]/ipxe.efi");
     let bios = pxe.classes.iter().find(|c| &*c.name == "pxe-bios").unwrap();
     let vendor = bios.settings.options.get(43).unwrap();
     assert_eq!((&*vendor.data, vendor.always), (&[6, 1, 8][..], true));
@@ -205,6 +232,20 @@ fn defaults_are_what_the_reference_says() {
             "[[network]]" => {
                 LAN.replace("[[network.subnet]]", &format!("{said}[[network.subnet]]"))
             }
+            "[[network.subnet]]" if ["delegations", "interface_ids"].contains(&key) => {
+                format!("{LAN}[[network.subnet]]\nprefix = \"2001:db8::/64\"\n{said}")
+            }
+            "[[network.subnet.delegation]]" => format!("{LAN}{LAN6}{DELEGATION}\n{said}"),
+            "[network.subnet.delegation.exclude]" => {
+                format!("{LAN}{LAN6}{DELEGATION}\nexclude.{said}exclude.length = 64\n")
+            }
+            "[network.router_advertisements]" => format!("{ADVERTISE}\n{said}{LAN6}"),
+            "[[network.router_advertisements.prefix]]" => {
+                let prefix = "prefix = \"2001:db8::/64\"";
+                format!(
+                    "{ADVERTISE}\n[[network.router_advertisements.prefix]]\n{prefix}\n{said}{LAN6}"
+                )
+            }
             "[[network.subnet]]" => {
                 format!("{LAN}[[network.subnet]]\nprefix = \"10.0.1.0/24\"\n{said}")
             }
@@ -221,7 +262,10 @@ fn defaults_are_what_the_reference_says() {
                 LAN.replace("[[network.subnet]]", &format!("verify.{said}[[network.subnet]]"));
             assert_eq!(shown(&text), shown(LAN), "{text}");
         } else {
-            let without = text.replacen(&said, "", 1).replace("lease.", "");
+            let without = text
+                .replacen(&said, "", 1)
+                .replace("lease.", "")
+                .replace("exclude.exclude.", "exclude.");
             assert_eq!(shown(&text), shown(&without), "{text}");
         }
         tried += 1;

@@ -173,13 +173,13 @@ pub(super) static ADVERTISEMENTS: Section = Section {
         key(
             "rdnss",
             "[\"2001:db8::53\"]",
-            "`dns-servers` of `options6`",
+            "those of `options6`",
             "DNS servers (RFC 8106); `[]` for none.",
         ),
         key(
             "dnssl",
             "[\"example.net\"]",
-            "`domain-search` of `options6`",
+            "that of `options6`",
             "Search list (RFC 8106); `[]` for none.",
         ),
         key("dns_lifetime", "\"30m\"", "3 times `max_interval`", "How long both hold."),
@@ -275,7 +275,7 @@ pub(super) static POOL: Section = Section {
         key(
             "generate",
             "\"iterative\", \"random\" or \"stable\"",
-            "\"random\" for a prefix",
+            "random for a prefix",
             "IPv6: how a new address is chosen: one after another (the default for a range), not to be guessed, or always the same for the same client.",
         ),
         key("allow", "[\"class\"]", "[]", "Only clients of one of these classes."),
@@ -291,8 +291,8 @@ pub(super) static DELEGATION: Section = Section {
     keys: &[
         key("prefix", "\"2001:db8:8000::/33\"", REQUIRED, "What is cut into prefixes."),
         key("length", "56", REQUIRED, "Length of a delegated prefix."),
-        key("min_length", "48", "`length`", "Shortest length that a client may ask for."),
-        key("max_length", "64", "`length`", "Longest length that a client may ask for."),
+        key("min_length", "48", "as `length`", "Shortest length that a client may ask for."),
+        key("max_length", "64", "as `length`", "Longest length that a client may ask for."),
         key(
             "exclude",
             "{ length = 64, id = 0 }",
@@ -312,7 +312,7 @@ pub(super) static DELEGATION: Section = Section {
 
 pub(super) static EXCLUDE: Section = Section {
     path: "network.subnet.delegation.exclude",
-    header: "exclude",
+    header: "[network.subnet.delegation.exclude]",
     about: "The part of each delegated prefix that its holder must not use for itself: the link to us (RFC 6603).",
     settings: false,
     keys: &[
@@ -352,13 +352,13 @@ pub(super) static RESERVATION: Section = Section {
         key(
             "addresses",
             "[\"2001:db8::10\"]",
-            "[]",
+            "none",
             "IPv6 addresses, each in a subnet of the network.",
         ),
         key(
             "prefixes",
             "[\"2001:db8:8000::/56\"]",
-            "[]",
+            "none",
             "Prefixes that are delegated to it, inside or outside the pools of prefixes.",
         ),
         key(

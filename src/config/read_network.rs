@@ -1,5 +1,7 @@
 //! `[[network]]` and what is below it, from the parsed document to [`raw`](super::raw).
 
+use std::net::Ipv4Addr;
+
 use crate::base::{Prefix4, Prefix6, Span};
 
 use super::fault::{Fault, FaultKind};
@@ -234,10 +236,17 @@ fn pool(table: &Table<'_>, defs: &Definitions, names: &ClassNames) -> Option<Raw
 fn reservation(table: &Table<'_>, defs: &Definitions) -> RawReservation {
     RawReservation {
         host: host(table),
-        addr: table.get("address").and_then(|n| Some(n.at(n.unicast()?))),
+        addr: table.get("address").and_then(|n| address(&n)),
         hostname: table.get("hostname").and_then(|n| n.hostname()),
         settings: settings(table, defs),
     }
+}
+
+fn address(node: &Node<'_>) -> Option<At<Ipv4Addr>> {
+    if node.is_ip6() {
+        return node.bad("an IPv6 address in `address`", "addresses = [\"2001:db8::10\"]");
+    }
+    Some(node.at(node.unicast()?))
 }
 
 /// Whose reservation it is. That exactly one key says so is [`check_host`]'s to see.

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use super::options::registry::{self, Row};
+use super::options::registry6;
 use super::options::types::Unit;
 use super::schema::{SECTIONS, Section};
 
@@ -70,18 +71,22 @@ fn capitalised(text: &str) -> String {
 /// Every standard option by code, name and value, then the sub-options that have names, then the
 /// options that the file may not set.
 pub fn options() -> String {
-    let mut out = String::from("### Options by name\n\n");
+    let mut out = String::from("### DHCPv4 options by name\n\n");
     let settable = |row: &&Row| !matches!(row.ty.unit, Unit::Refused(_));
     table(&mut out, registry::DHCP4.iter().filter(settable));
     out.push_str("\n### Sub-options of option 43 (PXE)\n\n");
     table(&mut out, registry::PXE.iter());
     out.push_str("\n### Sub-options of option 175 (iPXE)\n\n");
     table(&mut out, registry::IPXE.iter());
-    out.push_str("\n### Options that are not set here\n\n");
-    out.push_str("| code | name | instead |\n| --- | --- | --- |\n");
-    for row in registry::DHCP4 {
-        if let Unit::Refused(why) = row.ty.unit {
-            let _ = writeln!(out, "| {} | `{}` | {why} |", row.code, row.name);
+    out.push_str("\n### DHCPv6 options by name\n\n");
+    table(&mut out, registry6::DHCP6.iter().filter(settable));
+    for (family, rows) in [("v4", registry::DHCP4), ("v6", registry6::DHCP6)] {
+        let _ = writeln!(out, "\n### DHCP{family} options that are not set here\n");
+        out.push_str("| code | name | instead |\n| --- | --- | --- |\n");
+        for row in rows {
+            if let Unit::Refused(why) = row.ty.unit {
+                let _ = writeln!(out, "| {} | `{}` | {why} |", row.code, row.name);
+            }
         }
     }
     out

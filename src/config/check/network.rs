@@ -32,10 +32,7 @@ pub(super) fn build(
     reservation::check(&raw, sink);
     network6::check(&raw, sink);
     check_use(&raw, sink);
-    let mut taken: Vec<Ipv4Addr> =
-        reservation::all(&raw).filter_map(|(_, r)| Some(r.addr.as_ref()?.value)).collect();
-    taken.extend(raw.server_id.iter().map(|id| id.value));
-    taken.sort_unstable();
+    let taken = taken(&raw);
     let mut network = raw.settings.settings;
     let times = times.inner(&raw.settings.lease, &mut network.lease, sink);
     let outer = Outer { top, network, times, taken };
@@ -93,6 +90,14 @@ pub(super) fn build(
     })
 }
 
+/// Reserved addresses and the server's own, ascending.
+fn taken(raw: &RawNetwork) -> Vec<Ipv4Addr> {
+    let reserved = reservation::all(raw).filter_map(|(_, r)| r.addr.as_ref());
+    let mut taken: Vec<Ipv4Addr> = reserved.chain(&raw.server_id).map(|at| at.value).collect();
+    taken.sort_unstable();
+    taken
+}
+
 /// Reports subnets of one network that share addresses.
 fn check_subnets(subnets: &[RawSubnet], sink: &Sink) {
     let prefixes = subnets.iter().filter_map(|subnet| subnet.prefix.as_ref());
@@ -110,8 +115,8 @@ fn check_use(raw: &RawNetwork, sink: &Sink) {
         let fault = Fault::new(FaultKind::Suspicious, place, message);
         sink.push(fault.warning().expected(expected));
     };
-    let pools = raw.subnets.iter().any(|subnet| subnet.has_pools);
-    if !pools && reservation::all(raw).next().is_none() && !network6::gives(&raw.v6) {
+    let gives = raw.subnets.iter().any(|subnet| subnet.has_pools) || raw.v6.ra.is_some();
+    if !gives && reservation::all(raw).next().is_none() && !network6::gives(&raw.v6) {
         warn(&raw.place, "this network has no address to give", "add pools or reservations");
     }
     let relayed = !raw.relays.is_empty() || !raw.trusted_ports.is_empty();

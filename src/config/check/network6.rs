@@ -79,28 +79,29 @@ pub(super) fn build(
     taken.prefixes.sort_unstable();
     let relays6: Vec<Prefix6> = raw.relays.into_iter().map(|at| at.value).collect();
     let mut homes: Vec<(Prefix6, Times)> = Vec::new();
-    let (mut subnets, mut reservations) = (Vec::new(), Vec::new());
+    let (mut subnets, mut nested) = (Vec::new(), Vec::new());
     for subnet in raw.subnets {
         let (built, times, below) = build_subnet(subnet, outer, &taken, sink);
-        reservations.extend(below.into_iter().filter_map(|r| build_reservation(r, &times, sink)));
+        nested.extend(below.into_iter().filter_map(|r| build_reservation(r, &times, sink)));
         if let Some(subnet) = built {
             homes.push((subnet.prefix, times));
             subnets.push(subnet);
         }
     }
-    reservations.extend(raw.reservations.into_iter().filter_map(|r| {
+    let direct = raw.reservations.into_iter().filter_map(|r| {
         let first = r.addrs.first().map(|at| at.value);
         let home = homes.iter().find(|(prefix, _)| first.is_some_and(|a| prefix.contains(a)));
         let times = home.map_or(outer.times, |(_, times)| times);
         build_reservation(r, times, sink)
-    }));
+    });
+    let reservations: Vec<Reservation6> = direct.chain(nested).collect();
     let preference = raw.preference;
     let mut v6 = Network6 { preference, relays6, ra: None };
     let links = advertisement::Links {
         outer,
         relays: &v6.relays6,
         subnets: &subnets,
-        reserved: reservations.iter().any(|r: &Reservation6| !r.addrs.is_empty()),
+        reserved: reservations.iter().any(|r| !r.addrs.is_empty()),
     };
     v6.ra = raw.ra.map(|ra| advertisement::build(ra, &links, sink));
     (v6, subnets, reservations)

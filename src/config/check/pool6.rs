@@ -51,7 +51,7 @@ pub(super) fn build(
         inside.take_while(|addr| **addr <= last).map(|addr| Range6 { first: *addr, last: *addr }),
     );
     let excluded = merge(excluded, raw.range.value);
-    if excluded.iter().any(|gap| *gap == raw.range.value) {
+    if excluded.contains(&raw.range.value) {
         let message = "every address of this pool is excluded or reserved";
         sink.push(Fault::new(FaultKind::Suspicious, &raw.range.place, message).warning());
     }

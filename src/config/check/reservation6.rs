@@ -91,17 +91,17 @@ fn check_addr(
     sink: &Sink,
 ) {
     let home = Prefix6::new(addr.value, 128).and_then(|one| links.meeting(one));
-    match home {
-        Some((subnet, i)) if nest.is_none_or(|nest| nest == i) => {
-            if is_router_anycast(subnet.value, addr.value) {
-                let message =
-                    format!("{} is the anycast address of routers in {}", addr.value, subnet.value);
-                let fault = Fault::new(FaultKind::Outside, &addr.place, message);
-                sink.push(fault.related(&subnet.place, "the subnet"));
-            }
+    let Some((subnet, _)) = home.filter(|(_, i)| nest.is_none_or(|nest| nest == *i)) else {
+        if links.complete {
+            outside(raw, nest, addr, sink);
         }
-        _ if links.complete => outside(raw, nest, addr, sink),
-        _ => {}
+        return;
+    };
+    if is_router_anycast(subnet.value, addr.value) {
+        let message =
+            format!("{} is the anycast address of routers in {}", addr.value, subnet.value);
+        let fault = Fault::new(FaultKind::Outside, &addr.place, message);
+        sink.push(fault.related(&subnet.place, "the subnet"));
     }
 }
 
