@@ -1,49 +1,20 @@
 //! Packets as commented hexadecimal, each with the reading that is expected of it.
 //!
-//! A file in `tests/packets` holds bytes as pairs of hexadecimal digits (`00*64` repeats one;
-//! `#` starts a comment), then a line `---`, then the reading, line by line as [`reading`] tells
-//! it. To add a packet, write the bytes and `---`, run the test, and check what it says was read.
+//! The files of `tests/packets` are as [`packets`] says; [`reading`] tells a reading line by line.
 #![allow(clippy::unwrap_used)]
 
+#[path = "wire_support/packets.rs"]
+mod packets;
+
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
 
 use foreshadow::base::name::clean_hostname;
 use foreshadow::wire::Message;
+use packets::hex;
 
 #[test]
 fn every_packet_reads_as_its_file_says() {
-    let mut wrong = String::new();
-    let files = packet_files();
-    assert!(files.len() > 20, "only {} packets found", files.len());
-    for file in files {
-        let text = std::fs::read_to_string(&file).unwrap();
-        let (hex, want) = text.split_once("---\n").unwrap();
-        let got = reading(&bytes(hex));
-        if got != want {
-            writeln!(wrong, "== {}\nwant:\n{want}\ngot:\n{got}", file.display()).unwrap();
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong}");
-}
-
-fn packet_files() -> Vec<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packets");
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|ext| ext == "hex"));
-    files.sort();
-    files
-}
-
-fn bytes(hex: &str) -> Vec<u8> {
-    let code = hex.lines().flat_map(|line| line.split('#').next());
-    code.flat_map(str::split_whitespace)
-        .flat_map(|token| {
-            let (byte, count) = token.split_once('*').unwrap_or((token, "1"));
-            std::iter::repeat_n(u8::from_str_radix(byte, 16).unwrap(), count.parse().unwrap())
-        })
-        .collect()
+    packets::check("tests/packets", 20, reading);
 }
 
 /// Everything that the reader says of a packet, in lines. What is absent is left out.
@@ -176,9 +147,4 @@ fn relay(m: &Message<'_>, out: &mut String) -> std::fmt::Result {
         writeln!(out, "relay source port")?;
     }
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let pairs: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    if pairs.is_empty() { "(empty)".into() } else { pairs.join(" ") }
 }

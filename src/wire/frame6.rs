@@ -61,7 +61,8 @@ pub fn read_udp6(frame: &[u8], checksum_ready: bool) -> Result<UdpFrame6<'_>, Fr
     let datagram =
         packet.payload.get(..len).filter(|d| d.len() >= UDP_LEN).ok_or(bad_length(len))?;
     let sum = || udp_checksum(datagram, packet.src, packet.dst);
-    if checksum_ready && (udp.get_checksum() == 0 || sum() != udp.get_checksum()) {
+    // A checksum of 0, which means none, is never right.
+    if checksum_ready && sum() != udp.get_checksum() {
         return Err(FrameError::BadUdpChecksum);
     }
     Ok(UdpFrame6 {

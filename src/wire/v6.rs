@@ -445,7 +445,7 @@ mod tests {
             let codes: Vec<u16> = m.options().map(|(code, _)| code).collect();
             assert_eq!(codes, [6, 1000, 6, INDEXED as u16]);
         });
-        assert_eq!(with(solicit().option(0, b"zero"), |m| m.option(0).is_some()), true);
+        assert!(with(solicit().option(0, b"zero"), |m| m.has(0)));
     }
 
     #[test]
