@@ -202,6 +202,27 @@ impl OptionSet6 {
     }
 }
 
+impl super::policy::Policy {
+    /// What the policy asks for and this version does not do, by key.
+    pub fn unserved(&self) -> Vec<(String, &'static str)> {
+        let mut found = Vec::new();
+        for (i, network) in self.networks.iter().enumerate() {
+            if network.v6.ra.is_some() {
+                let why = "router advertisements are not sent by this version: leave this out, and \
+                           have the link's router send them";
+                found.push((format!("network[{i}].router_advertisements"), why));
+            }
+            let routes =
+                |s: &Subnet6| s.delegations.iter().any(|delegation| delegation.install_route);
+            if network.subnets6.iter().any(routes) {
+                let why = "routes are not installed by this version: leave `install_route` out";
+                found.push((format!("network[{i}].subnet.delegation.install_route"), why));
+            }
+        }
+        found
+    }
+}
+
 impl Pool6 {
     /// Whether `addr` is one that this pool gives out.
     pub fn gives(&self, addr: Ipv6Addr) -> bool {

@@ -153,6 +153,8 @@ fn destination(to: Destination, want: &str) -> Result<(), String> {
         Destination::Frame { ip, .. } if ip.is_broadcast() => "broadcast".to_string(),
         Destination::Frame { ip, mac, .. } => format!("{ip}@c{}", mac.0[5]),
         Destination::Udp { to, .. } => to.to_string(),
+        Destination::Frame6 { ip, .. } => ip.to_string(),
+        Destination::Udp6 { to: (ip, port), .. } => format!("[{ip}]:{port}"),
     };
     (got == want).then_some(()).ok_or(format!("sent to {got}"))
 }

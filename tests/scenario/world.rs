@@ -356,7 +356,14 @@ fn link(line: &str) -> Result<LinkUp, String> {
         addrs.push((ip, Prefix4::new(ip, len).ok_or("link: ADDR/LEN")?));
     }
     let mac = Mac([2, 0xff, 0, 0, 0, index as u8]);
-    Ok(LinkUp { link: LinkId(index), name: format!("br{index}").into(), network, mac, addrs, addrs6: Vec::new() })
+    Ok(LinkUp {
+        link: LinkId(index),
+        name: format!("br{index}").into(),
+        network,
+        mac,
+        addrs,
+        addrs6: Vec::new(),
+    })
 }
 
 fn request(

@@ -78,7 +78,7 @@ fn read_ia(ia: &Ia<'_>) {
         assert!(prefix.len <= 128);
         let Some(whole) = prefix.as_prefix() else { panic!("prefix {prefix:?}") };
         if let Some(exclude) = prefix.exclude() {
-            assert!(whole.covers(&exclude) && whole != exclude, "{exclude} of {whole}");
+            assert!(whole.holds(&exclude) && whole != exclude, "{exclude} of {whole}");
         }
     }
 }

@@ -235,7 +235,9 @@ fn options(ctx: &Ctx6<'_>, chain: &Chain6<'_>, out: &mut Writer6<'_>) {
     for code in ctx.msg.oro() {
         if !sent.contains(&code) && !is_ours(code) {
             sent.push(code);
-            chain.option(code).iter().for_each(|o| drop(out.try_option(code, &o.data)));
+            chain.option(code).iter().for_each(|o| {
+                out.try_option(code, &o.data);
+            });
         }
     }
     for option in chain.always().filter(|o| !sent.contains(&o.code)) {

@@ -1,8 +1,8 @@
 //! What a DHCPv6 client means, if its message is valid (RFC 9915 s16).
 
 use crate::engine::effects::DropReason;
+use crate::wire::Message6;
 use crate::wire::v6_kind::{Kind6, MessageType6};
-use crate::wire::{IaKind, Message6};
 
 /// A valid request of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +70,4 @@ impl Request6 {
             Request6::Solicit | Request6::Confirm | Request6::Rebind | Request6::Information
         )
     }
-}
-
-/// Whether an IA asks for addresses.
-pub fn is_na(kind: IaKind) -> bool {
-    kind == IaKind::Na
 }

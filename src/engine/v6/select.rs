@@ -72,8 +72,8 @@ fn place_relayed(
     arrival: &Arrival6,
     hops: &[Hop<'_>],
 ) -> Result<(usize, usize), DropReason> {
-    let named = hops.iter().rev().map(|h| h.link_addr);
-    let link = named.filter(|a| !a.is_unspecified() && !is_link_local(*a)).next();
+    let mut named = hops.iter().rev().map(|h| h.link_addr);
+    let link = named.find(|a| !a.is_unspecified() && !is_link_local(*a));
     let interface = hops.last().and_then(|h| h.interface_id());
     let mut believed = false;
     for (net, network) in policy.networks.iter().enumerate() {
