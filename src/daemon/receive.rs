@@ -30,7 +30,9 @@ impl<M: Machine> Driver<M> {
             self.committer.iter().for_each(|committer| committer.wait_for_room(WAIT_FOR_DISK));
             return;
         }
-        let ready = std::mem::take(&mut self.ready);
+        let mut ready = std::mem::take(&mut self.ready);
+        // What ARP has said by now counts for the requests that came with it.
+        ready.sort_by_key(|token| links::of_token(*token).1 != Kind::Arp);
         for token in &ready {
             let (link, kind) = links::of_token(*token);
             let outcome = match kind {

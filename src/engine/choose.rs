@@ -135,8 +135,9 @@ impl Engine {
             .or_else(|| best(|s| s != State::Leased))
     }
 
-    /// An address that the client asks for and may have: at once if it is proven free or cannot
-    /// be proven, else after the wire was asked. `None` if somebody else answered for it.
+    /// An address that the client asks for and may have: at once if it cannot be proven free, else
+    /// after the wire was asked, even if that was done of late: who names an address has a reason
+    /// to, and so may another. `None` if somebody else answered for it.
     pub(super) fn consider(
         &mut self,
         ctx: &Ctx<'_>,
@@ -149,7 +150,6 @@ impl Engine {
             return at_once(false);
         }
         match ctx.proof(addr) {
-            None if self.is_proven(ctx, addr) => at_once(true),
             None if self.waiting.is_full(ctx.share()) => None,
             None => Some(Choice::Ask(addr)),
             Some(Proof { answer: None, .. }) => at_once(true),
@@ -196,14 +196,6 @@ impl Engine {
             }
         }
         None
-    }
-
-    /// Whether the verifier found `addr` silent of late.
-    fn is_proven(&self, ctx: &Ctx<'_>, addr: Ipv4Addr) -> bool {
-        let Some(net) = self.nets.get(ctx.net) else { return false };
-        net.pool_of(ctx.network, addr).and_then(|at| net.pools.get(at)).is_some_and(|pool| {
-            pool.free.is_proven(super::network::ordinal(addr), ctx.now, ctx.network.verify.fresh)
-        })
     }
 }
 

@@ -60,11 +60,6 @@ impl Pool {
             || self.checked.contains_key(&value)
     }
 
-    /// Whether `value` is free and was found silent within the last `fresh_for`.
-    pub fn is_proven(&self, value: u128, now: Timestamp, fresh_for: Span) -> bool {
-        matches!(self.checked.get(&value), Some(Check::Proven { at }) if now <= *at + fresh_for)
-    }
-
     /// Gives `value` back: it is free again, and remembered if its last binding ended at `ended`.
     pub fn free(&mut self, value: u128, ended: Option<Timestamp>) {
         self.take(value);
@@ -209,8 +204,6 @@ mod tests {
         assert_eq!(pool.start_proof(Timestamp(100)), Some(1));
         assert_eq!(pool.start_proof(Timestamp(100)), Some(2));
         assert!(pool.prove(2, Timestamp(100)));
-        assert!(pool.is_proven(2, Timestamp(110), Span(10)));
-        assert!(!pool.is_proven(2, Timestamp(111), Span(10)));
         assert_eq!(pool.take_next(Timestamp(105), Span(10)), Some((2, true)));
         assert_eq!(pool.take_next(Timestamp(105), Span(10)), Some((3, false)));
         // What is being proved serves at last: an empty queue never stops an offer.
