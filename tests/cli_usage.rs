@@ -54,6 +54,9 @@ fn a_server_that_is_not_there_is_exit_code_4() {
 
 #[test]
 fn files_that_are_not_there_are_named() {
+    // An endless device is no lease file.
+    let said = fails(&["import", "--from", "dnsmasq", "/dev/urandom"], 1);
+    assert!(said.contains("/dev/urandom: not a regular file"), "{said}");
     let said = fails(&["import", "--from", "kea", "/nonexistent/leases.csv"], 1);
     assert!(said.starts_with("error: read /nonexistent/leases.csv: "), "{said}");
     let said = fails(&["leases", "import", "/nonexistent/leases.csv"], 1);

@@ -28,6 +28,7 @@ pub(super) fn import(args: &args::Import, out: &mut Output) -> Result<(), Failur
     if args.from == import::Source::Kea {
         note_unfinished(&args.files, out);
     }
+    let nothing = found.leases.is_empty() && !found.unmapped.is_empty();
     let leases = found.leases.values().map(|lease| view(lease, args.network.as_deref())).collect();
     let mut source = Source::open(&args.target, Access::Change, out)?;
     let done = source.import(leases, args.dry_run);
@@ -37,12 +38,24 @@ pub(super) fn import(args: &args::Import, out: &mut Output) -> Result<(), Failur
         address: format!("line {}", unmapped.line),
         reason: unmapped.why,
     }));
-    tell_import(&done, args.dry_run, args.json, out)
+    tell_import(&done, args.dry_run, args.json, out)?;
+    // A script that starts the server after this must not start it empty.
+    match nothing {
+        true => {
+            Err(Failure::says(Exit::Failed, "no lease could be read: is that the right --from?"))
+        }
+        false => Ok(()),
+    }
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
     let named = || format!("read {}", path.display());
-    let size = fs::metadata(path).with_context(named)?.len();
+    let found = fs::metadata(path).with_context(named)?;
+    if !found.is_file() {
+        let text = format!("{}: not a regular file; want a lease file", path.display());
+        return Err(Failure::says(Exit::Failed, text));
+    }
+    let size = found.len();
     if size > FILE_MAX {
         let text = format!("{}: {size} bytes, at most {FILE_MAX} are read", path.display());
         return Err(Failure::says(Exit::Failed, text));
