@@ -18,10 +18,11 @@ use foreshadow::wire::{IaKind, Kind6, Message6, MessageType6};
 
 const POLICY: &str = "[[network]]\nname='lab'\ninterfaces=['br0']\nverify=false\n\
     lease={min='10s',default='1h',preferred='30m'}\n\
-    [[network.subnet]]\nprefix='2001:db8:1::/64'\npools=['2001:db8:1::10-2001:db8:1::12']\n\
+    [[network.subnet]]\nprefix='2001:db8:1::/64'\npools=['2001:db8:1::10-2001:db8:1::13']\n\
     delegations=[{prefix='2001:db8:aa00::/55',length=56}]\n\
     options6={dns-servers=['2001:db8:1::53']}\n\
     [[network.reservation]]\nduid='0x000300010200000000ff'\naddresses=['2001:db8:1::99']\n\
+    [[network.reservation]]\nduid='0x000300010200000000fe'\naddresses=['2001:db8:1::13']\n\
     [[network]]\nname='far'\nrelays=['2001:db8:2::/64']\n\
     [[network.subnet]]\nprefix='2001:db8:2::/64'\npools=['2001:db8:2::10-2001:db8:2::12']\n";
 
@@ -161,9 +162,11 @@ fn every_reservation_and_every_ia_gets_its_own() {
     let msg = Message6::parse(&reply).unwrap();
     let addrs: Vec<_> = msg.ias().flat_map(|ia| ia.addrs().map(|a| a.addr)).collect();
     assert_eq!(addrs, [ip("2001:db8:1::10"), ip("2001:db8:1::11")]);
-    let hint = [ia_addr(ip("2001:db8:1::99"), 0, 0, &[])];
-    let reply = world.ask(3, request(Solicit, 3).ia(IaKind::Na, 1, &hint));
-    assert_eq!(first(&reply).1, Some(ip("2001:db8:1::12")), "reserved for another");
+    for reserved in ["2001:db8:1::99", "2001:db8:1::13"] {
+        let hint = [ia_addr(ip(reserved), 0, 0, &[])];
+        let reply = world.ask(3, request(Solicit, 3).ia(IaKind::Na, 1, &hint));
+        assert_eq!(first(&reply).1, Some(ip("2001:db8:1::12")), "{reserved} is another's");
+    }
     let reply = world.ask(4, request(Solicit, 4).ia(IaKind::Na, 1, &[]));
     assert_eq!(first(&reply).2, Some(StatusCode::NoAddrsAvail));
 }

@@ -4,7 +4,8 @@
 //! [`identity`] (who asks), [`request`] (what is asked), [`v4`] (the answer to each request),
 //! [`choose`] (which address), [`grant`] (how it becomes a binding), [`reply`] (options and
 //! destination), and beside them [`verify`] (addresses proven free) and [`wait`] (decisions that
-//! wait for one ARP answer).
+//! wait for one ARP answer). [`v6`] is the same for DHCPv6, in the same order. The dialogues that
+//! it must hold are in `tests/scenario`, the model that it is played against in `tests/model`.
 
 pub mod choose;
 pub mod classes;
@@ -323,6 +324,3 @@ impl Engine {
 
 /// How many bindings one tick ends at most; the next tick is due at once.
 const EXPIRIES_PER_TICK: usize = 1024;
-
-#[cfg(test)]
-mod tests;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::base::{NetworkId, Resource, Timestamp};
-use crate::config::policy::{self, HostId, Network};
+use crate::config::policy::{self, HostId, HostId6, Network};
 use crate::lease::{Pool, PrefixPool, State};
 
 use super::Engine;
@@ -26,6 +26,8 @@ pub struct Net {
     by_first: Vec<(Ipv4Addr, usize)>,
     /// Reservations by client: index into the policy's list.
     pub by_host: HashMap<HostId, usize>,
+    /// The same for IPv6.
+    pub by_host6: HashMap<HostId6, usize>,
     /// Reservations by address.
     pub by_addr: HashMap<Ipv4Addr, usize>,
     /// First labels of the names that are reserved.
@@ -86,6 +88,7 @@ impl Net {
         let (pools6, delegations) = pools6(network);
         by_first.sort_unstable();
         let reservations = network.reservations.iter().enumerate();
+        let reservations6 = network.reservations6.iter().enumerate();
         Net {
             id: network.id,
             pools,
@@ -93,6 +96,7 @@ impl Net {
             delegations,
             by_first,
             by_host: reservations.clone().map(|(i, r)| (r.host.clone(), i)).collect(),
+            by_host6: reservations6.map(|(i, r)| (r.host.clone(), i)).collect(),
             names: reservations
                 .clone()
                 .filter_map(|(_, r)| r.hostname.as_deref()?.split('.').next().map(Box::from))

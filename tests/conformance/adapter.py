@@ -1,5 +1,5 @@
 # Adapter for an external conformance harness, which describes a server by a neutral
-# specification: turns its DHCPv4 part into foreshadow's configuration.
+# specification: turns it into foreshadow's configuration.
 """Environment: FORESHADOW_BIN, the server to run (`foreshadow` by default)."""
 import os
 

@@ -85,9 +85,9 @@ impl Engine {
         Assigned { key, resources: chosen.into_iter().collect() }
     }
 
-    /// Whether an IA may have `resource` now.
+    /// Whether an IA may have `resource` now. What is reserved for others is of no pool.
     pub(super) fn entitled6(&self, ctx: &Ctx6<'_>, key: &ClientKey, resource: Resource) -> bool {
-        if !ctx.may_have(resource) || self.is_own(resource) || self.reserved6(ctx, resource) {
+        if !ctx.may_have(resource) || self.is_own(resource) {
             return false;
         }
         let lease = self.table.get(ctx.id(), resource);
@@ -104,19 +104,6 @@ impl Engine {
             return self.prefix_is_free(ctx.id(), resource) || self.is_outside_pools(ctx, resource);
         }
         !self.table.is_pending(ctx.id(), resource) || lease.is_some_and(|l| l.client == *key)
-    }
-
-    /// Whether another client's reservation names `resource`.
-    fn reserved6(&self, ctx: &Ctx6<'_>, resource: Resource) -> bool {
-        let names = |r: &crate::config::policy::Reservation6| match resource {
-            Resource::V6(addr) => r.addrs.contains(&addr),
-            Resource::Prefix6(addr, len) => {
-                Prefix6::new(addr, len).is_some_and(|p| r.prefixes.iter().any(|q| q.overlaps(&p)))
-            }
-            Resource::V4(_) => false,
-        };
-        let own = ctx.reservation.is_some_and(names);
-        !own && ctx.network.reservations6.iter().any(names)
     }
 
     fn is_outside_pools(&self, ctx: &Ctx6<'_>, resource: Resource) -> bool {

@@ -8,6 +8,7 @@ use crate::config::policy::{HostId6, Network, Reservation6};
 use crate::engine::Engine;
 use crate::engine::classes::Classes;
 use crate::engine::effects::{Arrival6, DropReason};
+use crate::engine::network::Net;
 use crate::wire::{Hop, Message6};
 
 use super::context::Ctx6;
@@ -30,7 +31,8 @@ impl Engine {
         let duid = msg.client_id().unwrap_or_default();
         let hw = hardware(&arrival, hops, duid);
         let classes = Classes::of6(&policy.classes, msg, hw.as_ref(), hops);
-        let reservation = reservation(network, duid, hw.as_ref(), hops);
+        let net_state = self.nets.get(net).ok_or(DropReason::NoSubnet)?;
+        let reservation = reservation(net_state, network, duid, hw.as_ref(), hops);
         Ok(Ctx6 {
             now,
             arrival,
@@ -123,17 +125,18 @@ fn of_duid(duid: &[u8]) -> Option<HwAddr> {
 
 /// The reservation of a client: by DUID, hardware, interface-id.
 fn reservation<'a>(
+    net: &Net,
     network: &'a Network,
     duid: &[u8],
     hw: Option<&HwAddr>,
     hops: &[Hop<'_>],
 ) -> Option<&'a Reservation6> {
+    if net.by_host6.is_empty() {
+        return None;
+    }
+    let find = |host: HostId6| net.by_host6.get(&host).and_then(|i| network.reservations6.get(*i));
     let interface = hops.last().and_then(|h| h.interface_id());
-    let find =
-        |is_it: &dyn Fn(&HostId6) -> bool| network.reservations6.iter().find(|r| is_it(&r.host));
-    let by_duid = |host: &HostId6| matches!(host, HostId6::Duid(id) if **id == *duid);
-    let by_hw = |host: &HostId6| matches!(host, HostId6::Hardware(it) if Some(it) == hw);
-    let by_interface =
-        |host: &HostId6| matches!(host, HostId6::InterfaceId(id) if Some(&**id) == interface);
-    find(&by_duid).or_else(|| find(&by_hw)).or_else(|| find(&by_interface))
+    find(HostId6::Duid(duid.into()))
+        .or_else(|| find(HostId6::Hardware(*hw?)))
+        .or_else(|| find(HostId6::InterfaceId(interface?.into())))
 }
