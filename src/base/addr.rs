@@ -1,7 +1,7 @@
 //! Link-layer and network addresses, ranges, and what a binding can be about.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use super::addr6::Prefix6;
@@ -257,6 +257,15 @@ impl Resource {
 impl From<Ipv4Addr> for Resource {
     fn from(addr: Ipv4Addr) -> Resource {
         Resource::V4(addr)
+    }
+}
+
+impl From<IpAddr> for Resource {
+    fn from(addr: IpAddr) -> Resource {
+        match addr {
+            IpAddr::V4(addr) => Resource::V4(addr),
+            IpAddr::V6(addr) => Resource::V6(addr),
+        }
     }
 }
 

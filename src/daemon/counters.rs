@@ -83,6 +83,8 @@ counters! {
     datagrams,
     /// ARP packets that were read.
     arps,
+    /// Messages of neighbour discovery that were read.
+    ndp,
     /// Frames for another host's MAC, passed over.
     overheard,
     /// Addresses offered.
@@ -110,7 +112,7 @@ counters! {
     /// Addresses found in use by somebody unknown.
     in_use,
     /// Machines that answer for many addresses.
-    arp_proxies,
+    proxies,
     /// Client identifiers heard from a second live machine.
     clones,
     /// Foreign servers, each time they are reported.
@@ -125,14 +127,16 @@ counters! {
     replies_failed,
     /// Replies dropped because their lease could not be made durable.
     replies_lost,
-    /// ARP requests handed to the kernel.
-    arps_sent,
-    /// ARP requests that the kernel refused.
-    arps_failed,
+    /// ARP requests and neighbour solicitations handed to the kernel.
+    probes_sent,
+    /// ARP requests and neighbour solicitations that the kernel refused.
+    probes_failed,
     /// Frames that found the DHCP buffer full.
     overruns_dhcp,
     /// Frames that found the ARP buffer full.
     overruns_arp,
+    /// Frames that found the buffer for neighbour discovery full.
+    overruns_nd,
     /// Datagrams that found a full UDP buffer, of any program on this host.
     overruns_udp,
     /// Commits that failed.
@@ -169,7 +173,7 @@ impl Counters {
             EventKind::Nak(..) => &self.naks,
             EventKind::Informed(..) => &self.informed,
             EventKind::InUse(..) => &self.in_use,
-            EventKind::ArpProxy(_) => &self.arp_proxies,
+            EventKind::Proxy(_) => &self.proxies,
             EventKind::Clone(..) => &self.clones,
             EventKind::ForeignServer(..) => &self.foreign_servers,
             EventKind::Overheard(_) => &self.overheard_answers,

@@ -214,8 +214,8 @@ impl<M: Machine> Driver<M> {
         for reply in self.fx.send_now.drain(..) {
             self.outgoing.reply(&reply, &self.fx.bytes, &mut self.links, &self.counters);
         }
-        for request in self.fx.arps.drain(..) {
-            self.outgoing.arp(&request, &mut self.links, &self.counters);
+        for probe in self.fx.probes.drain(..) {
+            self.outgoing.probe(&probe, &mut self.links, &self.counters);
         }
         let seq = self.machine.end_batch();
         // First of all the disk: it takes longest.
@@ -379,6 +379,7 @@ impl<M: Machine> Driver<M> {
             };
             self.counters.overruns_dhcp.add(overruns(&served.dhcp));
             self.counters.overruns_arp.add(overruns(&served.arp));
+            self.counters.overruns_nd.add(overruns(&served.nd));
         }
         if let Ok(total) = overruns_of_host() {
             let before = self.udp_overruns.replace(total).unwrap_or(total);

@@ -21,6 +21,8 @@ use crate::net::{
 };
 
 use crate::net::udp6::Udp6Socket;
+use crate::wire::frame6::multicast_mac;
+use crate::wire::ndp::{ALL_NODES, ALL_ROUTERS};
 
 use super::counters::Counters;
 
@@ -46,6 +48,8 @@ pub enum Kind {
     Arp,
     /// Port 547.
     Udp6,
+    /// Neighbour discovery by packet socket.
+    Nd,
 }
 
 /// An interface that is served.
@@ -65,6 +69,8 @@ pub struct Served {
     pub dhcp: Option<FrameSocket>,
     /// For ARP.
     pub arp: Option<FrameSocket>,
+    /// For neighbour discovery, where the network has IPv6.
+    pub nd: Option<FrameSocket>,
     /// For port 67.
     pub udp: Option<UdpSocket>,
     /// Its network, or one behind a relay, has IPv6.
@@ -77,6 +83,8 @@ pub struct Served {
     pub out: Outbox,
     /// ARP requests that wait to be sent on it.
     pub out_arp: Outbox,
+    /// Neighbour solicitations that wait to be sent on it.
+    pub out_nd: Outbox,
 }
 
 /// Where behind an interface a frame came in.
@@ -192,6 +200,7 @@ impl Links {
             Kind::Udp => served.udp = None,
             Kind::Arp => served.arp = None,
             Kind::Udp6 => served.udp6 = None,
+            Kind::Nd => served.nd = None,
             Kind::Netlink => return,
         }
         self.problems.insert(id, format!("{}: cannot receive: {error}", served.name));
@@ -362,13 +371,20 @@ impl Served {
             is_bridge: link.is_bridge,
             dhcp: None,
             arp: None,
+            nd: None,
             udp: None,
             udp6: None,
             has_v6: false,
             link_local: link.link_local(),
             out: Outbox::default(),
             out_arp: Outbox::default(),
+            out_nd: Outbox::default(),
         }
+    }
+
+    /// Whether nothing waits to be sent on it.
+    pub fn is_idle(&self) -> bool {
+        self.out.is_empty() && self.out_arp.is_empty() && self.out_nd.is_empty()
     }
 
     /// Opens the sockets that are missing. The ones that can be opened are, whatever the others.
@@ -394,14 +410,33 @@ impl Served {
                 token(link, Kind::Udp6),
                 || Udp6Socket::open(link, takes),
             ),
+            fill(
+                &mut self.nd,
+                self.has_v6 && is_network(self.role),
+                poller,
+                token(link, Kind::Nd),
+                || open_nd(link, mode),
+            ),
         ];
-        let what =
-            ["packet socket for dhcp", "packet socket for arp", "udp port 67", "udp port 547"];
+        let what = [
+            "packet socket for dhcp",
+            "packet socket for arp",
+            "udp port 67",
+            "udp port 547",
+            "packet socket for neighbour discovery",
+        ];
         let failed = what.iter().zip(outcomes).find_map(|(what, outcome)| {
             outcome.err().map(|e| format!("{}: cannot open {what}: {e}", self.name))
         });
         failed.map_or(Ok(()), Err)
     }
+}
+
+/// Router solicitations go to a group that the hardware may not pass up.
+fn open_nd(link: LinkId, mode: Mode) -> io::Result<FrameSocket> {
+    let socket = FrameSocket::neighbour_discovery(link, mode)?;
+    socket.hear_groups(link, &[ALL_NODES, ALL_ROUTERS].map(multicast_mac))?;
+    Ok(socket)
 }
 
 fn fill<S: AsFd>(
@@ -449,7 +484,8 @@ pub fn token(link: LinkId, kind: Kind) -> Token {
 
 /// What a token stands for.
 pub fn of_token(token: Token) -> (LinkId, Kind) {
-    const KINDS: [Kind; 5] = [Kind::Netlink, Kind::Dhcp, Kind::Udp, Kind::Arp, Kind::Udp6];
+    const KINDS: [Kind; 6] =
+        [Kind::Netlink, Kind::Dhcp, Kind::Udp, Kind::Arp, Kind::Udp6, Kind::Nd];
     let kind = KINDS.get((token.0 & 7) as usize).copied().unwrap_or(Kind::Netlink);
     (LinkId((token.0 >> 3) as u32), kind)
 }

@@ -164,7 +164,7 @@ impl EventLog {
             }
             EventKind::Clone(..)
             | EventKind::InUse(..)
-            | EventKind::ArpProxy(_)
+            | EventKind::Proxy(_)
             | EventKind::ForeignServer(..)
                 if !self.limit.admit(event.at) => {}
             EventKind::Clone(lease, hw) => {
@@ -175,7 +175,7 @@ impl EventLog {
             EventKind::InUse(address, mac) => {
                 warn!(target: LEASE, %address, mac = %mac, network, "in use by a stranger: quarantined");
             }
-            EventKind::ArpProxy(mac) => {
+            EventKind::Proxy(mac) => {
                 warn!(target: LEASE, mac = %mac, network, "one machine answers ARP for many addresses");
             }
             EventKind::ForeignServer(server, mac) => {

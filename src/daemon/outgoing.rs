@@ -1,15 +1,14 @@
-//! Replies and ARP requests to frames, and frames to the kernel.
+//! Replies and questions to frames, and frames to the kernel.
 
-use std::net::{Ipv4Addr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, SocketAddrV6};
 
 use crate::base::{LinkId, Mac};
-use crate::engine::effects::ArpOut;
+use crate::engine::effects::Probe;
 use crate::engine::{Destination, Reply};
 use crate::net::udp6::{Routed6Socket, SERVER_PORT6};
 use crate::net::{Mode, Outbox, RoutedSocket, Sent};
-use crate::wire::arp;
 use crate::wire::frame::{self, ETHERNET_LEN, IPV4_LEN};
-use crate::wire::frame6;
+use crate::wire::{arp, frame6, ndp};
 
 use super::counters::Counters;
 use super::links::Links;
@@ -56,7 +55,7 @@ impl Outgoing {
                 let Some(served) = links.get_mut(link) else {
                     return counters.replies_failed.add(1);
                 };
-                if served.out.is_empty() && served.out_arp.is_empty() {
+                if served.is_idle() {
                     self.waiting.push(link);
                 }
                 let src = SocketAddrV4::new(from, SERVER_PORT);
@@ -68,7 +67,7 @@ impl Outgoing {
                 let Some(served) = links.get_mut(link) else {
                     return counters.replies_failed.add(1);
                 };
-                if served.out.is_empty() && served.out_arp.is_empty() {
+                if served.is_idle() {
                     self.waiting.push(link);
                 }
                 let src = SocketAddrV6::new(served.link_local, SERVER_PORT6, 0, 0);
@@ -97,19 +96,30 @@ impl Outgoing {
         }
     }
 
-    /// Makes the frame of an ARP request.
-    pub fn arp(&mut self, request: &ArpOut, links: &mut Links, counters: &Counters) {
+    /// Makes the frame of a question to the wire.
+    pub fn probe(&mut self, probe: &Probe, links: &mut Links, counters: &Counters) {
         if self.socket.is_none() {
             return;
         }
-        let Some(served) = links.get_mut(request.link) else {
-            return counters.arps_failed.add(1);
+        let Some(served) = links.get_mut(probe.link) else {
+            return counters.probes_failed.add(1);
         };
-        if served.out.is_empty() && served.out_arp.is_empty() {
-            self.waiting.push(request.link);
+        if served.is_idle() {
+            self.waiting.push(probe.link);
         }
-        let (own, &ArpOut { to, sender_ip, target_ip, .. }) = (served.mac, request);
-        served.out_arp.push(|out| arp::write_request(out, own, to, own, sender_ip, target_ip));
+        let (own, link_local) = (served.mac, served.link_local);
+        match probe.target {
+            IpAddr::V4(target) => {
+                let to = probe.to.unwrap_or(Mac::BROADCAST);
+                let nobody = Ipv4Addr::UNSPECIFIED;
+                served.out_arp.push(|out| arp::write_request(out, own, to, own, nobody, target));
+            }
+            IpAddr::V6(target) => {
+                served
+                    .out_nd
+                    .push(|out| ndp::write_request(out, own, probe.to, link_local, target));
+            }
+        }
     }
 
     /// Sends everything that was collected.
@@ -124,13 +134,18 @@ impl Outgoing {
                 };
                 count_replies(sent, name, counters);
             }
-            if !served.out_arp.is_empty() {
-                let sent = match &served.arp {
-                    Some(socket) => socket.send(&mut served.out_arp),
-                    None => discard(&mut served.out_arp),
+            for (socket, out) in
+                [(&served.arp, &mut served.out_arp), (&served.nd, &mut served.out_nd)]
+            {
+                if out.is_empty() {
+                    continue;
+                }
+                let sent = match socket {
+                    Some(socket) => socket.send(out),
+                    None => discard(out),
                 };
-                counters.arps_sent.add(sent.sent);
-                counters.arps_failed.add(sent.failed);
+                counters.probes_sent.add(sent.sent);
+                counters.probes_failed.add(sent.failed);
             }
         }
         if let Some(routed) = self.routed6.as_mut().filter(|r| !r.is_empty()) {

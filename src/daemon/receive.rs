@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::base::{LinkId, Timestamp};
-use crate::engine::effects::{ArpSeen, Arrival6, DropReason, Effects, Event, EventKind};
+use crate::engine::effects::{Arrival6, DropReason, Effects, Event, EventKind, Neighbour};
 use crate::engine::{Arrival, Input};
 use crate::net::raw::Checksum;
 use crate::net::udp::SERVER_PORT;
@@ -13,6 +13,7 @@ use crate::net::{Frame, FrameSocket, Mode, UdpSocket};
 use crate::wire::arp;
 use crate::wire::frame::{FrameError, UdpFrame, read_udp4};
 use crate::wire::frame6::{UdpFrame6, read_udp6};
+use crate::wire::ndp::{self, NdpFrame, NdpMessage};
 
 use super::clock::Clock;
 use super::driver::Driver;
@@ -31,8 +32,8 @@ impl<M: Machine> Driver<M> {
             return;
         }
         let mut ready = std::mem::take(&mut self.ready);
-        // What ARP has said by now counts for the requests that came with it.
-        ready.sort_by_key(|token| links::of_token(*token).1 != Kind::Arp);
+        // What neighbours have said by now counts for the requests that came with it.
+        ready.sort_by_key(|token| !matches!(links::of_token(*token).1, Kind::Arp | Kind::Nd));
         for token in &ready {
             let (link, kind) = links::of_token(*token);
             let outcome = match kind {
@@ -40,6 +41,7 @@ impl<M: Machine> Driver<M> {
                 Kind::Dhcp => self.read_dhcp(link),
                 Kind::Udp => self.read_udp(link),
                 Kind::Arp => self.read_arp(link),
+                Kind::Nd => self.read_nd(link),
                 Kind::Udp6 => self.read_udp6(link),
             };
             match outcome {
@@ -189,21 +191,61 @@ impl<M: Machine> Driver<M> {
         let now = self.clock.now();
         let mut fresh = false;
         for i in 0..count {
-            let frame = FrameSocket::frame(&self.batch, i).filter(|frame| !frame.to_other_host);
+            let frame = FrameSocket::frame(&self.batch, i)
+                .filter(|frame| !frame.to_other_host && frame.vlan.is_none());
             let Some(arp) = frame.and_then(|frame| arp::read(frame.bytes)) else { continue };
             let place = self.links.port_of(link, arp.eth_src, &mut fresh);
-            let seen = ArpSeen {
-                sender: arp.sender,
-                sender_ip: arp.sender_ip,
-                target_ip: arp.target_ip,
-                is_reply: arp.is_reply,
+            let seen = Neighbour {
+                addr: arp.sender_ip.into(),
+                mac: arp.sender,
                 frame_source: arp.eth_src,
                 port: Some(place).filter(|place| !place.trunk).and_then(|place| place.port),
             };
-            self.machine.handle(now, Input::Arp(link, seen), &mut self.fx);
+            self.machine.handle(now, Input::Neighbour(link, seen), &mut self.fx);
         }
         Ok(())
     }
+
+    fn read_nd(&mut self, link: LinkId) -> io::Result<()> {
+        let Some(socket) = self.links.get(link).and_then(|s| s.nd.as_ref()) else {
+            return Ok(());
+        };
+        let count = socket.recv(&mut self.batch)?;
+        self.began = Clock::mark();
+        self.counters.ndp.add(count as u64);
+        let now = self.clock.now();
+        let mut fresh = false;
+        for i in 0..count {
+            let frame = FrameSocket::frame(&self.batch, i).filter(|frame| !frame.to_other_host);
+            let Some(seen) = frame.and_then(read_ndp) else { continue };
+            let place = self.links.port_of(link, seen.eth_src, &mut fresh);
+            let port = Some(place).filter(|place| !place.trunk).and_then(|place| place.port);
+            if let Some(input) = ndp_input(link, &seen, port) {
+                self.machine.handle(now, input, &mut self.fx);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A message of neighbour discovery of this segment.
+fn read_ndp(frame: Frame<'_>) -> Option<NdpFrame> {
+    let whole = frame.vlan.is_none() && !frame.truncated;
+    let read = whole.then(|| ndp::read(frame.bytes, frame.checksum == Checksum::Unknown));
+    read.and_then(Result::ok)
+}
+
+/// What it means to the engine: somebody speaks of an address of its own.
+fn ndp_input(link: LinkId, seen: &NdpFrame, port: Option<LinkId>) -> Option<Input<'static>> {
+    let frame_source = seen.eth_src;
+    let (addr, told) = match seen.message {
+        NdpMessage::NeighbourAdvert { target, link_layer, .. } => (target, link_layer),
+        NdpMessage::NeighbourSolicit { source, .. } => (seen.src, source),
+        NdpMessage::RouterSolicit { .. } => return None,
+    };
+    // RFC 4861 s7.2.4: who answers to one host may leave out its link-layer address.
+    let mac = told.unwrap_or(frame_source);
+    Some(Input::Neighbour(link, Neighbour { addr: addr.into(), mac, frame_source, port }))
 }
 
 /// What a frame carries, or why it is not for us.

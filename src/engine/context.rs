@@ -1,6 +1,6 @@
 //! One packet and everything that is known about it before the answer is decided.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::base::{ClientKey, HwAddr, LinkId, Mac, NetworkId, Timestamp};
 use crate::config::Policy;
@@ -46,7 +46,7 @@ pub struct Ctx<'a> {
     pub reservation: Option<&'a Reservation>,
     /// It is firmware, iPXE or an installer: what boots next on this hardware is the same client.
     pub boot_stage: bool,
-    /// What ARP had to say, if this packet waited for it.
+    /// What the wire had to say, if this packet waited for it.
     pub proofs: &'a [Proof],
 }
 
@@ -74,7 +74,7 @@ pub struct Scope {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proof {
     /// Whom we asked for.
-    pub addr: Ipv4Addr,
+    pub addr: IpAddr,
     /// Who answered, if anybody did in time.
     pub answer: Option<Mac>,
     /// By which port of the bridge, where known.

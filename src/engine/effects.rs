@@ -1,6 +1,6 @@
 //! What may happen to the engine, and what it asks for in return.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::ops::Range;
 
 use crate::base::{HwAddr, LinkId, Mac, NetworkId, Prefix4, Resource, Timestamp};
@@ -13,8 +13,8 @@ pub enum Input<'a> {
     Packet4(Arrival, &'a [u8]),
     /// A UDP payload that reached port 547.
     Packet6(Arrival6, &'a [u8]),
-    /// An ARP packet seen on a link.
-    Arp(LinkId, ArpSeen),
+    /// Somebody on a link was heard saying that it has an address.
+    Neighbour(LinkId, Neighbour),
     /// An interface that serves a network is there, or its addresses changed.
     LinkUp(LinkUp),
     /// An interface went away.
@@ -69,17 +69,14 @@ pub struct Arrival6 {
     pub dst: Ipv6Addr,
 }
 
-/// The part of an ARP packet that matters here.
+/// What somebody says of an address and itself, by ARP (RFC 826) or neighbour discovery
+/// (RFC 4861).
 #[derive(Clone, Copy, Debug)]
-pub struct ArpSeen {
-    /// Sender hardware address.
-    pub sender: Mac,
-    /// Sender protocol address (0.0.0.0 in a probe, RFC 5227).
-    pub sender_ip: Ipv4Addr,
-    /// Target protocol address.
-    pub target_ip: Ipv4Addr,
-    /// A reply, not a request.
-    pub is_reply: bool,
+pub struct Neighbour {
+    /// The address; unspecified in a probe (RFC 5227), which claims nothing.
+    pub addr: IpAddr,
+    /// The hardware address that is said to have it.
+    pub mac: Mac,
     /// Source of the frame that carried it.
     pub frame_source: Mac,
     /// The access port of the bridge that it came by, where known.
@@ -103,6 +100,14 @@ pub struct LinkUp {
     pub addrs6: Vec<Ipv6Addr>,
 }
 
+impl LinkUp {
+    /// Its addresses of both families.
+    pub fn resources(&self) -> impl Iterator<Item = Resource> {
+        let v4 = self.addrs.iter().map(|(addr, _)| Resource::V4(*addr));
+        v4.chain(self.addrs6.iter().map(|addr| Resource::V6(*addr)))
+    }
+}
+
 /// What the engine asks for. Cleared and reused for each batch.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -114,8 +119,8 @@ pub struct Effects {
     pub send_after: Vec<Reply>,
     /// What must become durable, in order.
     pub changes: Vec<Change>,
-    /// ARP requests to send.
-    pub arps: Vec<ArpOut>,
+    /// Questions to the wire.
+    pub probes: Vec<Probe>,
     /// What happened, for logs, metrics, the hosts file and, later, forecasts.
     pub events: Vec<Event>,
 }
@@ -172,17 +177,18 @@ pub enum Destination {
     },
 }
 
-/// An ARP request to send.
+/// A question to the wire: who has this address? It upsets no neighbour's table: an ARP probe
+/// names no sender (RFC 5227 s2.1.1). A neighbour solicitation does name us (RFC 4861 s7.2.2):
+/// without a source it would fail the duplicate detection of whoever begins to use the address
+/// (RFC 4862 s5.4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ArpOut {
+pub struct Probe {
     /// The interface.
     pub link: LinkId,
-    /// Ethernet destination: broadcast, or one host.
-    pub to: Mac,
-    /// Sender protocol address: 0.0.0.0 in a probe (RFC 5227 s2.1.1).
-    pub sender_ip: Ipv4Addr,
-    /// Whom it asks for.
-    pub target_ip: Ipv4Addr,
+    /// The one host that is asked; `None` for everybody.
+    pub to: Option<Mac>,
+    /// The address.
+    pub target: IpAddr,
 }
 
 /// Something worth telling. `at` is the engine's time.
@@ -222,7 +228,7 @@ pub enum EventKind {
     /// An address answered a probe though nobody has it.
     InUse(Resource, Mac),
     /// One machine answers for many unbound addresses: a proxy, or an attack. Said once.
-    ArpProxy(Mac),
+    Proxy(Mac),
     /// The same client identifier from a second live machine.
     Clone(Box<Lease>, HwAddr),
     /// Another DHCP server answered on this network; said once in a while for each.

@@ -1,8 +1,9 @@
 //! Who a client is: its key, its reservation, and whether it is a clone or a stage of a boot.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::base::{ClientKey, HwAddr, Mac};
+use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Resource};
 use crate::config::policy::{HostId, Identity, Network, Reservation};
 use crate::lease::{Lease, State};
 use crate::wire::{Message, RelayInfo};
@@ -22,12 +23,31 @@ pub enum Identified {
     /// Its identifier is held by other hardware: ask that one whether it lives.
     Ask {
         /// The holder's address.
-        addr: Ipv4Addr,
+        addr: IpAddr,
         /// The holder's hardware.
         holder: Mac,
         /// The key, if nobody may be asked.
         key: ClientKey,
     },
+}
+
+/// A client with an identifier that another may have too.
+#[derive(Debug)]
+pub(super) struct Suspect<'a> {
+    /// Where.
+    pub network: NetworkId,
+    /// Its key by its identifier alone.
+    pub key: ClientKey,
+    /// Its key if it is a clone.
+    pub own: ClientKey,
+    /// Its hardware address.
+    pub hw: &'a HwAddr,
+    /// Whom it belongs to.
+    pub account: Option<&'a Arc<str>>,
+    /// What the wire had to say.
+    pub proofs: &'a [Proof],
+    /// Whether the wire can be asked.
+    pub can_probe: bool,
 }
 
 impl Engine {
@@ -56,45 +76,69 @@ impl Engine {
         }
     }
 
+    fn identify_clone_safe(&self, ctx: &Ctx<'_>, id: &[u8]) -> Identified {
+        self.clone_or_changed(Suspect {
+            network: ctx.id(),
+            key: ClientKey::client_id(id),
+            own: ClientKey::clone_of(id, &ctx.hw),
+            hw: &ctx.hw,
+            account: Chain::of(ctx, None).account(),
+            proofs: ctx.proofs,
+            can_probe: ctx.can_probe(),
+        })
+    }
+
     /// Cloned images share their identifier: the same one from other hardware is a changed NIC
     /// if the old hardware is silent and of the same account, and a clone if it lives.
-    fn identify_clone_safe(&self, ctx: &Ctx<'_>, id: &[u8]) -> Identified {
-        let (network, hw) = (ctx.network, &ctx.hw);
-        let own = ClientKey::clone_of(id, hw);
-        let is_clone = self.offers.of_client(network.id, &own).is_some()
-            || self.table.of_client(network.id, &own).next().is_some();
+    pub(super) fn clone_or_changed(&self, suspect: Suspect<'_>) -> Identified {
+        let Suspect { network, key, own, hw, account, proofs, can_probe } = suspect;
+        let is_clone = self.offers.of_client(network, &own).is_some()
+            || self.table.of_client(network, &own).next().is_some();
         if is_clone {
             return Identified::Known(own);
         }
-        let key = ClientKey::client_id(id);
-        if self.offers.of_client(network.id, &key).is_some_and(|offer| offer.hw == *hw) {
+        if self.offers.of_client(network, &key).is_some_and(|offer| offer.hw == *hw) {
             return Identified::Known(key);
         }
-        let holder = self
-            .table
-            .of_client(network.id, &key)
-            .find(|l| l.state == State::Leased && l.hw != *hw);
+        let other = |l: &&Lease| {
+            l.state == State::Leased && l.hw != *hw && (is_v4(l) || l.hw != HwAddr::default())
+        };
+        let holder = self.table.of_client(network, &key).find(other);
         let Some(holder) = holder else { return Identified::Known(key) };
-        let asked = holder.resource.v4().zip(holder.hw.mac()).filter(|_| ctx.can_probe());
+        let asked = self.address_of(holder).zip(holder.hw.mac()).filter(|_| can_probe);
         // Behind a relay nobody can be asked; an address of its own harms no one.
         let Some((addr, mac)) = asked else {
             return Identified::CloneOf(own, Box::new(holder.clone()));
         };
-        match ctx.proof(addr) {
+        match proofs.iter().find(|proof| proof.addr == addr).map(|proof| proof.answer) {
             None => Identified::Ask { addr, holder: mac, key },
-            Some(Proof { answer: Some(who), .. }) if Some(who) == hw.mac() => {
-                Identified::Known(key)
-            }
-            Some(Proof { answer: None, .. }) if is_of_account(holder, ctx) => {
-                Identified::Known(key)
-            }
+            Some(Some(who)) if Some(who) == hw.mac() => Identified::Known(key),
+            Some(None) if holder.details.account.as_ref() == account => Identified::Known(key),
             Some(_) => Identified::CloneOf(own, Box::new(holder.clone())),
+        }
+    }
+
+    /// An address by which the holder of a binding can be asked whether it lives. Who holds a
+    /// prefix may hold an address too.
+    fn address_of(&self, holder: &Lease) -> Option<IpAddr> {
+        match holder.resource {
+            Resource::V4(addr) => Some(addr.into()),
+            Resource::V6(addr) => Some(addr.into()),
+            Resource::Prefix6(..) => self
+                .table
+                .of_hw(holder.network, &holder.hw)
+                .filter(|l| l.state == State::Leased)
+                .find_map(|l| match l.resource {
+                    Resource::V6(addr) => Some(addr.into()),
+                    _ => None,
+                }),
         }
     }
 }
 
-fn is_of_account(holder: &Lease, ctx: &Ctx<'_>) -> bool {
-    holder.details.account.as_ref() == Chain::of(ctx, None).account()
+/// Without a hardware address a DHCPv6 client cannot be told from its clone.
+fn is_v4(lease: &Lease) -> bool {
+    matches!(lease.resource, Resource::V4(_))
 }
 
 /// The reservation of a client: by client identifier, hardware, circuit id, remote id.

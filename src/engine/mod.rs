@@ -4,7 +4,7 @@
 //! [`identity`] (who asks), [`request`] (what is asked), [`v4`] (the answer to each request),
 //! [`choose`] (which address), [`grant`] (how it becomes a binding), [`reply`] (options and
 //! destination), and beside them [`verify`] (addresses proven free) and [`wait`] (decisions that
-//! wait for one ARP answer). [`v6`] is the same for DHCPv6, in the same order. The dialogues that
+//! wait for an answer of the wire). [`v6`] is the same for DHCPv6, in the same order. The dialogues that
 //! it must hold are in `tests/scenario`, the model that it is played against in `tests/model`.
 
 pub mod choose;
@@ -14,6 +14,7 @@ pub mod effects;
 pub mod giveback;
 pub mod grant;
 pub mod identity;
+pub mod lots;
 pub mod network;
 pub mod overhear;
 pub mod reply;
@@ -34,6 +35,7 @@ use crate::lease::{Change, Lease, LeaseTable, Offer, OfferTable, QuarantineReaso
 
 pub use effects::{Arrival, Destination, Effects, Input, Reply};
 use effects::{Event, EventKind, LinkUp};
+use lots::Lots;
 use network::Net;
 use wait::WaitingRoom;
 
@@ -56,8 +58,7 @@ pub struct Engine {
     /// This server's DUID (RFC 9915 s11).
     duid: Box<[u8]>,
     /// What random and stable addresses are drawn with.
-    secret: [u8; 16],
-    drawn: u128,
+    lots: Lots,
 }
 
 impl Engine {
@@ -77,8 +78,7 @@ impl Engine {
             clock_trusted: true,
             observing: false,
             duid: Box::default(),
-            secret: [0; 16],
-            drawn: 0,
+            lots: Lots::default(),
             policy,
         };
         engine.build_networks();
@@ -89,8 +89,8 @@ impl Engine {
     pub fn handle(&mut self, now: Timestamp, input: Input<'_>, fx: &mut Effects) {
         match input {
             Input::Packet4(arrival, bytes) => self.packet4(now, arrival, bytes, &[], fx),
-            Input::Packet6(arrival, bytes) => self.packet6(now, arrival, bytes, fx),
-            Input::Arp(link, seen) => self.arp_seen(now, link, seen, fx),
+            Input::Packet6(arrival, bytes) => self.packet6(now, arrival, bytes, &[], fx),
+            Input::Neighbour(link, seen) => self.neighbour_heard(now, link, seen, fx),
             Input::LinkUp(up) => self.link_up(up),
             Input::LinkDown(link) => self.link_down(link),
             Input::Committed(seq) => self.committed(seq),
@@ -131,7 +131,7 @@ impl Engine {
 
     /// Who this server is to DHCPv6 clients, and the secret of this store.
     pub fn set_identity(&mut self, duid: &[u8], secret: [u8; 16]) {
-        (self.duid, self.secret) = (duid.into(), secret);
+        (self.duid, self.lots) = (duid.into(), Lots::new(secret));
     }
 
     /// Tells of every answer of other servers, those of this host included.

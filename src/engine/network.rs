@@ -1,7 +1,7 @@
 //! The running state of one network: its pools, and the indexes of its policy.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::base::{NetworkId, Resource, Timestamp};
 use crate::config::policy::{self, HostId, HostId6, Network};
@@ -109,6 +109,17 @@ impl Net {
         }
     }
 
+    /// Whether `addr` is free in a pool, and proven or being proved.
+    pub fn is_checked(&self, network: &Network, addr: IpAddr) -> bool {
+        match addr {
+            IpAddr::V4(addr) => {
+                let pool = self.pool_of(network, addr).and_then(|at| self.pools.get(at));
+                pool.is_some_and(|pool| pool.free.is_checked(ordinal(addr)))
+            }
+            IpAddr::V6(addr) => self.pools6.iter().any(|p| p.free.is_checked(addr.to_bits())),
+        }
+    }
+
     /// The pool whose range holds `addr`, whether it is free there or not.
     pub fn pool_of(&self, network: &Network, addr: Ipv4Addr) -> Option<usize> {
         let after = self.by_first.partition_point(|(first, _)| *first <= addr);
@@ -196,12 +207,12 @@ impl Engine {
     /// were ours `before`.
     pub(super) fn own_addresses_changed(&mut self, before: Option<LinkUp>) {
         if let Some(up) = before {
-            up.addrs.iter().for_each(|(addr, _)| self.settle(up.network, (*addr).into()));
+            up.resources().for_each(|own| self.settle(up.network, own));
         }
-        let now: Vec<_> =
-            self.links.values().flat_map(|up| up.addrs.iter().map(|a| (up.network, a.0))).collect();
-        for (network, addr) in now {
-            self.take_from_pool(network, addr.into());
+        let of = |up: &LinkUp| up.resources().map(|own| (up.network, own)).collect::<Vec<_>>();
+        let now: Vec<_> = self.links.values().flat_map(of).collect();
+        for (network, own) in now {
+            self.take_from_pool(network, own);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The answer to each DHCPv4 request (RFC 2131 s4.3).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::base::ident::KeyKind;
 use crate::base::{ClientKey, HwAddr, Mac, Timestamp};
@@ -18,6 +18,7 @@ use super::identity::{self, Identified};
 use super::reply::Answer;
 use super::request::Request;
 use super::settings::{self, Chain};
+use super::wait::{Came, Packet, Question};
 
 impl Engine {
     /// Handles the payload of one datagram. `proofs` is what ARP said, if the packet waited.
@@ -115,11 +116,29 @@ impl Engine {
             // What ends a binding or promises nothing is not worth a question.
             Identified::Ask { key, .. } if !request.wants_address() => ctx.client = key,
             Identified::Ask { addr, holder, .. } => {
-                self.wait(ctx, addr, holder, fx)?;
+                self.ask(ctx, addr, Some(holder), fx)?;
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Keeps the packet until the wire has said who has `addr`; `holder` is asked, or everybody.
+    fn ask(
+        &mut self,
+        ctx: &Ctx<'_>,
+        addr: impl Into<IpAddr>,
+        holder: Option<Mac>,
+        fx: &mut Effects,
+    ) -> Result<(), DropReason> {
+        let packet = Packet {
+            came: Came::V4(ctx.arrival),
+            bytes: ctx.bytes.into(),
+            proofs: ctx.proofs.to_vec(),
+            share: ctx.share(),
+            mac: ctx.hw.mac(),
+        };
+        self.wait(ctx.now, ctx.id(), packet, vec![Question::new(addr, holder)], fx)
     }
 
     fn answer4(
@@ -149,7 +168,7 @@ impl Engine {
         let chosen = match self.choose(ctx, wanted, fx) {
             Ok(Choice::Take(chosen)) => chosen,
             Ok(Choice::Ask(addr)) => {
-                return self.wait(ctx, addr, Mac::BROADCAST, fx);
+                return self.ask(ctx, addr, None, fx);
             }
             Err(reason) => {
                 if reason == DropReason::Exhausted {
@@ -206,7 +225,7 @@ impl Engine {
         // Never offered, or the offer is gone: its like is offered only when proven free.
         match self.consider(ctx, addr, fx) {
             Some(Choice::Take(chosen)) => self.acknowledge(ctx, chosen.addr, Grant::New, fx),
-            Some(Choice::Ask(addr)) => self.wait(ctx, addr, Mac::BROADCAST, fx),
+            Some(Choice::Ask(addr)) => self.ask(ctx, addr, None, fx),
             None => self.nak(ctx, addr, NakReason::Taken, fx),
         }
     }
@@ -289,7 +308,7 @@ impl Engine {
             return self.nak_if_authoritative(ctx, addr, NakReason::Unknown, fx);
         }
         match ctx.proof(addr) {
-            None => self.wait(ctx, addr, Mac::BROADCAST, fx),
+            None => self.ask(ctx, addr, None, fx),
             Some(Proof { answer, .. }) if answer.is_some() && answer == ctx.hw.mac() => {
                 self.acknowledge(ctx, addr, Grant::Adopt, fx)
             }
@@ -322,7 +341,7 @@ impl Engine {
             return Err(DropReason::Bootp);
         }
         match self.choose(ctx, None, fx)? {
-            Choice::Ask(addr) => self.wait(ctx, addr, Mac::BROADCAST, fx),
+            Choice::Ask(addr) => self.ask(ctx, addr, None, fx),
             Choice::Take(chosen) => {
                 let grant = self.grant(ctx, chosen.addr, Grant::Bootp, fx)?;
                 self.reply_after(ctx, Answer::bootp(&grant.lease), fx)

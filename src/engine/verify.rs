@@ -1,16 +1,17 @@
-//! The background verifier: each pool keeps a queue of addresses that an ARP probe found silent
-//! a short while ago, so that an OFFER takes one and waits for nothing (RFC 5227, RFC 2131 s3.1).
+//! The background verifier: each pool keeps a queue of addresses that a probe found silent a
+//! short while ago, so that an offer takes one and waits for nothing (RFC 5227, RFC 2131 s3.1,
+//! RFC 4862 s5.4).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use crate::base::{ClientKey, HwAddr, LinkId, Mac, NetworkId, Prefix4, Resource, Span, Timestamp};
-use crate::config::policy::{Network, Verify};
-use crate::lease::{Lease, QuarantineReason, State};
+use crate::base::{ClientKey, HwAddr, LinkId, Mac, NetworkId, Resource, Span, Timestamp};
+use crate::config::policy::{Generate, Network, Verify};
+use crate::lease::{Lease, Pool, QuarantineReason, State};
 
 use super::Engine;
-use super::effects::{ArpOut, Effects, EventKind};
-use super::network::{address, ordinal};
+use super::effects::{Effects, EventKind, LinkUp, Probe};
+use super::network::{Net, address};
 
 /// A source that answers for more unbound addresses than this is a proxy, or an attack.
 const ANSWERS_MAX: usize = 3;
@@ -42,7 +43,7 @@ impl Source {
 pub struct Verifier {
     probes_per_s: u32,
     /// Probes under way: when silence counts as free, pool, address.
-    probing: VecDeque<(Timestamp, usize, u128)>,
+    probing: VecDeque<(Timestamp, PoolAt, u128)>,
     /// Thousandths of probes that may be sent now.
     credit: u64,
     credited: Timestamp,
@@ -50,7 +51,14 @@ pub struct Verifier {
     answers: BTreeMap<Source, BTreeSet<Resource>>,
     proxies: BTreeMap<Source, Timestamp>,
     /// Taken out of their pools while the store could not note why.
-    set_aside: Vec<Ipv4Addr>,
+    set_aside: Vec<Resource>,
+}
+
+/// A pool of one family, by its index in the network.
+#[derive(Clone, Copy, Debug)]
+enum PoolAt {
+    V4(usize),
+    V6(usize),
 }
 
 impl Verifier {
@@ -109,6 +117,40 @@ impl Verifier {
     }
 }
 
+/// One turn of the verifier on one network.
+struct Turn<'a> {
+    now: Timestamp,
+    policy: Verify,
+    links: Vec<LinkId>,
+    verifier: &'a mut Verifier,
+    fx: &'a mut Effects,
+}
+
+impl Turn<'_> {
+    /// Begins proofs until enough of a pool is proven or being proved, as far as the rate allows.
+    /// `aim` chooses where in the pool to look.
+    fn fill(&mut self, pool: &mut Pool, at: PoolAt, mut aim: impl FnMut(&mut Pool)) {
+        let until = self.now + self.policy.wait;
+        pool.age(self.now, self.policy.fresh);
+        while pool.checked() < self.policy.ready {
+            if self.verifier.credit < 1000 {
+                self.verifier.short = true;
+                return;
+            }
+            aim(pool);
+            let Some(value) = pool.start_proof(until) else { return };
+            self.verifier.credit -= 1000;
+            self.verifier.probing.push_back((until, at, value));
+            let target: IpAddr = match at {
+                PoolAt::V4(_) => address(value).into(),
+                PoolAt::V6(_) => Ipv6Addr::from_bits(value).into(),
+            };
+            let asked = self.links.iter().map(|link| Probe { link: *link, to: None, target });
+            self.fx.probes.extend(asked);
+        }
+    }
+}
+
 impl Engine {
     /// Counts silent probes as proofs and sends new ones, within the rate.
     pub(super) fn run_verifier(&mut self, now: Timestamp, fx: &mut Effects) {
@@ -128,7 +170,8 @@ impl Engine {
             let verify = network.verify;
             let live = verify.enabled && self.links.values().any(|up| up.network == network.id);
             let v = &net.verifier;
-            let stale = net.pools.iter().filter_map(|p| p.free.next_stale(verify.fresh));
+            let pools = net.pools.iter().chain(&net.pools6);
+            let stale = pools.filter_map(|p| p.free.next_stale(verify.fresh));
             stale
                 .chain(v.probing.front().map(|(at, ..)| *at))
                 .chain(v.short.then(|| v.credited + STEP))
@@ -145,47 +188,47 @@ impl Engine {
                 return;
             }
             net.verifier.probing.pop_front();
-            if let Some(pool) = net.pools.get_mut(pool) {
+            let pool = match pool {
+                PoolAt::V4(index) => net.pools.get_mut(index),
+                PoolAt::V6(index) => net.pools6.get_mut(index),
+            };
+            if let Some(pool) = pool {
                 pool.free.prove(value, now);
             }
         }
     }
 
     fn start_proofs(&mut self, now: Timestamp, at: usize, network: &Network, fx: &mut Effects) {
-        let links: Vec<_> =
-            self.links.values().filter(|up| up.network == network.id).map(|up| up.link).collect();
-        let served = self.links.values().filter(|up| up.network == network.id);
-        let own: Vec<Ipv4Addr> = served.flat_map(|up| up.addrs.iter().map(|a| a.0)).collect();
-        let net = &mut self.nets[at];
-        net.verifier.refill(now);
-        net.verifier.short = false;
+        let served = || self.links.values().filter(|up| up.network == network.id);
+        let links: Vec<LinkId> = served().map(|up| up.link).collect();
+        let Net { pools, pools6, verifier, .. } = &mut self.nets[at];
+        verifier.refill(now);
+        verifier.short = false;
         if links.is_empty() {
             return;
         }
-        let until = now + network.verify.wait;
-        for (index, pool) in net.pools.iter_mut().enumerate() {
-            pool.free.age(now, network.verify.fresh);
-            let on_link = |prefix: Prefix4| {
-                network.is_local(prefix) || own.iter().any(|addr| prefix.contains(*addr))
-            };
-            if !network.subnets.get(pool.subnet).is_some_and(|s| on_link(s.prefix)) {
+        let mut turn = Turn { now, policy: network.verify, links, verifier, fx };
+        for (index, pool) in pools.iter_mut().enumerate() {
+            let Some(subnet) = network.subnets.get(pool.subnet) else { continue };
+            let own = |up: &LinkUp| up.addrs.iter().any(|(addr, _)| subnet.prefix.contains(*addr));
+            if network.is_local(subnet.prefix) || served().any(own) {
+                turn.fill(&mut pool.free, PoolAt::V4(index), |_| {});
+            }
+        }
+        for (index, pool) in pools6.iter_mut().enumerate() {
+            let Some(subnet) = network.subnets6.get(pool.subnet) else { continue };
+            let Some(of) = subnet.pools.get(pool.index) else { continue };
+            let own = |up: &LinkUp| up.addrs6.iter().any(|addr| subnet.prefix.contains(*addr));
+            // Which address of a stable pool is next depends on the client.
+            let in_order = of.generate != Generate::Stable;
+            if !in_order || !(network.is_local6(subnet) || served().any(own)) {
                 continue;
             }
-            while pool.free.checked() < network.verify.ready {
-                if net.verifier.credit < 1000 {
-                    net.verifier.short = true;
-                    return;
+            turn.fill(&mut pool.free, PoolAt::V6(index), |free| {
+                if of.generate == Generate::Random {
+                    free.look_from(self.lots.draw(of.first.to_bits(), of.last.to_bits()));
                 }
-                let Some(value) = pool.free.start_proof(until) else { break };
-                net.verifier.credit -= 1000;
-                net.verifier.probing.push_back((until, index, value));
-                fx.arps.extend(links.iter().map(|link| ArpOut {
-                    link: *link,
-                    to: Mac::BROADCAST,
-                    sender_ip: Ipv4Addr::UNSPECIFIED,
-                    target_ip: address(value),
-                }));
-            }
+            });
         }
     }
 
@@ -201,18 +244,13 @@ impl Engine {
         &mut self,
         now: Timestamp,
         net: usize,
-        addr: Ipv4Addr,
+        addr: IpAddr,
         mac: Mac,
         source: Source,
         fx: &mut Effects,
     ) {
         let Some(network) = self.policy.networks.get(net) else { return };
-        let state = &self.nets[net];
-        let checked = state
-            .pool_of(network, addr)
-            .and_then(|at| state.pools.get(at))
-            .is_some_and(|pool| pool.free.is_checked(ordinal(addr)));
-        if network.verify.enabled && checked {
+        if network.verify.enabled && self.nets[net].is_checked(network, addr) {
             self.in_use(now, net, addr, mac, source, fx);
         }
     }
@@ -223,29 +261,30 @@ impl Engine {
         &mut self,
         now: Timestamp,
         net: usize,
-        addr: Ipv4Addr,
+        addr: impl Into<IpAddr>,
         mac: Mac,
         source: Source,
         fx: &mut Effects,
     ) {
+        let resource = Resource::from(addr.into());
         let Some(network) = self.policy.networks.get(net) else { return };
         let (id, quarantine) = (network.id, network.quarantine);
-        if let Some(answered) = self.nets[net].verifier.answered(source, addr.into(), now) {
+        if let Some(answered) = self.nets[net].verifier.answered(source, resource, now) {
             self.unmask(now, net, mac, answered, fx);
             return;
         }
-        self.take_from_pool(id, addr.into());
+        self.take_from_pool(id, resource);
         self.wake_verifier(id);
         if !self.store_ok {
-            self.nets[net].verifier.set_aside.push(addr);
+            self.nets[net].verifier.set_aside.push(resource);
             return;
         }
         let hw = HwAddr::ethernet(mac);
-        let before = self.table.get(id, addr.into()).cloned();
+        let before = self.table.get(id, resource).cloned();
         self.put(
             Lease {
                 network: id,
-                resource: addr.into(),
+                resource,
                 client: before.as_ref().map_or(ClientKey::hardware(&hw), |l| l.client.clone()),
                 hw: before.as_ref().map_or(hw, |l| l.hw),
                 state: State::Quarantined(QuarantineReason::InUse(mac)),
@@ -257,7 +296,7 @@ impl Engine {
             },
             fx,
         );
-        self.say(now, Some(id), EventKind::InUse(addr.into(), mac), fx);
+        self.say(now, Some(id), EventKind::InUse(resource, mac), fx);
     }
 
     /// What a proxy answered for is free after all.
@@ -270,7 +309,7 @@ impl Engine {
         fx: &mut Effects,
     ) {
         let id = self.nets[net].id;
-        self.say(now, Some(id), EventKind::ArpProxy(mac), fx);
+        self.say(now, Some(id), EventKind::Proxy(mac), fx);
         for resource in answered {
             let in_use = self
                 .table
@@ -286,8 +325,8 @@ impl Engine {
     pub(super) fn restore_set_aside(&mut self) {
         for net in 0..self.nets.len() {
             let id = self.nets[net].id;
-            for addr in std::mem::take(&mut self.nets[net].verifier.set_aside) {
-                self.settle(id, addr.into());
+            for resource in std::mem::take(&mut self.nets[net].verifier.set_aside) {
+                self.settle(id, resource);
             }
         }
     }

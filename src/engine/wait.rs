@@ -1,17 +1,17 @@
-//! Decisions that wait for ARP: is this address free, does its holder live, and is the one who
-//! renews it the one who has it? They wait beside the path of everybody else.
+//! Decisions that wait for the wire: is this address free, does its holder live, and is the one
+//! who renews it the one who has it? They wait beside the path of everybody else.
 //!
 //! Answers can be forged, so what a client answers for itself proves nothing before the time is
 //! over and nobody else has spoken.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::base::{LinkId, Mac, NetworkId, Span, Timestamp};
 
 use super::Engine;
-use super::context::{Ctx, Proof};
-use super::effects::{ArpOut, ArpSeen, Arrival, DropReason, Effects};
+use super::context::Proof;
+use super::effects::{Arrival, Arrival6, DropReason, Effects, Neighbour, Probe};
 use super::verify::Source;
 
 /// Most packets that wait at once.
@@ -21,51 +21,115 @@ const PORT_MAX: usize = 64;
 /// How long an answer may take.
 const WAIT: Span = Span::from_ms(100);
 
-/// Packets kept until ARP has spoken.
+/// Packets kept until the wire has spoken.
 #[derive(Debug, Default)]
 pub struct WaitingRoom {
-    questions: BTreeMap<(NetworkId, Ipv4Addr), Question>,
-    deadlines: BTreeSet<(Timestamp, NetworkId, Ipv4Addr)>,
-    count: usize,
+    waiting: BTreeMap<u64, Waiting>,
+    entered: u64,
+    asked: BTreeSet<(NetworkId, IpAddr, u64)>,
+    deadlines: BTreeSet<(Timestamp, u64)>,
     by_port: BTreeMap<LinkId, usize>,
 }
 
 #[derive(Debug)]
-struct Question {
+struct Waiting {
+    packet: Packet,
+    network: NetworkId,
     deadline: Timestamp,
-    waiting: Vec<Waiting>,
+    questions: Vec<Question>,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    arrival: Arrival,
-    bytes: Box<[u8]>,
-    proofs: Vec<Proof>,
+/// A packet, to be decided anew when the wire has said what it waits for.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    /// Where it came in.
+    pub came: Came,
+    /// Its bytes.
+    pub bytes: Box<[u8]>,
+    /// What the wire has said already.
+    pub proofs: Vec<Proof>,
     /// Whose share it counts against.
-    share: Option<LinkId>,
+    pub share: Option<LinkId>,
     /// The one who asks.
-    mac: Option<Mac>,
+    pub mac: Option<Mac>,
+}
+
+/// The arrival of a packet of either protocol.
+#[derive(Clone, Copy, Debug)]
+pub enum Came {
+    /// DHCPv4.
+    V4(Arrival),
+    /// DHCPv6.
+    V6(Arrival6),
+}
+
+/// One address that is asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct Question {
+    addr: IpAddr,
     /// The one who was asked, if not everybody.
     holder: Option<Mac>,
     /// The one who asks has answered.
     own_answer: bool,
 }
 
+impl Question {
+    /// Who has `addr`? Asked of `holder`, or of everybody.
+    pub fn new(addr: impl Into<IpAddr>, holder: Option<Mac>) -> Question {
+        Question { addr: addr.into(), holder, own_answer: false }
+    }
+
+    /// Whether the holder of a binding is asked, and not everybody.
+    pub fn is_of_holder(&self) -> bool {
+        self.holder.is_some()
+    }
+}
+
+impl Came {
+    fn place(&self) -> (LinkId, Option<LinkId>) {
+        match self {
+            Came::V4(arrival) => (arrival.link, arrival.port),
+            Came::V6(arrival) => (arrival.link, arrival.port),
+        }
+    }
+}
+
 impl WaitingRoom {
     /// When the first of them has waited long enough.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|(at, ..)| *at)
+        self.deadlines.first().map(|(at, _)| *at)
     }
 
     /// Whether no more are kept for clients of this port.
     pub fn is_full(&self, share: Option<LinkId>) -> bool {
         let of_port = share.and_then(|port| self.by_port.get(&port)).copied().unwrap_or(0);
-        self.count >= WAITING_MAX || of_port >= PORT_MAX
+        self.waiting.len() >= WAITING_MAX || of_port >= PORT_MAX
     }
 
-    fn left(&mut self, waiting: &Waiting) {
-        self.count -= 1;
-        if let Some(port) = waiting.share
+    /// Those that ask about `addr`.
+    fn asking(&self, network: NetworkId, addr: IpAddr) -> Vec<u64> {
+        let range = (network, addr, 0)..=(network, addr, u64::MAX);
+        self.asked.range(range).map(|(.., id)| *id).collect()
+    }
+
+    fn enter(&mut self, waiting: Waiting) {
+        self.entered += 1;
+        let id = self.entered;
+        self.asked.extend(waiting.questions.iter().map(|q| (waiting.network, q.addr, id)));
+        self.deadlines.insert((waiting.deadline, id));
+        if let Some(port) = waiting.packet.share {
+            *self.by_port.entry(port).or_default() += 1;
+        }
+        self.waiting.insert(id, waiting);
+    }
+
+    fn leave(&mut self, id: u64) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&id)?;
+        self.deadlines.remove(&(waiting.deadline, id));
+        for question in &waiting.questions {
+            self.asked.remove(&(waiting.network, question.addr, id));
+        }
+        if let Some(port) = waiting.packet.share
             && let Some(count) = self.by_port.get_mut(&port)
         {
             *count -= 1;
@@ -73,120 +137,115 @@ impl WaitingRoom {
                 self.by_port.remove(&port);
             }
         }
+        Some(waiting)
     }
 
-    /// Takes out what `decided` says is decided about `addr`.
-    fn take(
-        &mut self,
-        network: NetworkId,
-        addr: Ipv4Addr,
-        decided: impl FnMut(&mut Waiting) -> bool,
-    ) -> Vec<Waiting> {
-        let Some(question) = self.questions.get_mut(&(network, addr)) else { return Vec::new() };
-        let taken: Vec<Waiting> = question.waiting.extract_if(.., decided).collect();
-        if question.waiting.is_empty() {
-            let deadline = question.deadline;
-            self.questions.remove(&(network, addr));
-            self.deadlines.remove(&(deadline, network, addr));
-        }
-        taken.iter().for_each(|waiting| self.left(waiting));
-        taken
+    /// `proof` settles a question of this one; the packet, if it was the last.
+    fn settle(&mut self, id: u64, proof: Proof) -> Option<Packet> {
+        let waiting = self.waiting.get_mut(&id)?;
+        waiting.questions.retain(|q| q.addr != proof.addr);
+        waiting.packet.proofs.push(proof);
+        let over = waiting.questions.is_empty();
+        self.asked.remove(&(waiting.network, proof.addr, id));
+        over.then(|| self.leave(id)).flatten().map(|waiting| waiting.packet)
     }
 }
 
 impl Engine {
-    /// Keeps the packet until ARP has answered for `addr`, or 100 ms have passed. The question
-    /// goes to `to`: one host, or everybody.
+    /// Keeps the packet until the wire has answered every question, or 100 ms have passed.
     pub(super) fn wait(
         &mut self,
-        ctx: &Ctx<'_>,
-        addr: Ipv4Addr,
-        to: Mac,
+        now: Timestamp,
+        network: NetworkId,
+        packet: Packet,
+        mut questions: Vec<Question>,
         fx: &mut Effects,
     ) -> Result<(), DropReason> {
-        let (room, share) = (&mut self.waiting, ctx.share());
-        if room.is_full(share) {
+        let (link, _) = packet.came.place();
+        let room = &mut self.waiting;
+        if room.is_full(packet.share) {
             return Err(DropReason::Overload);
         }
-        let deadline = ctx.now + WAIT;
-        let question = room.questions.entry((ctx.id(), addr)).or_insert_with(|| {
-            room.deadlines.insert((deadline, ctx.id(), addr));
-            Question { deadline, waiting: Vec::new() }
-        });
-        // A client that repeats itself while it waits gets one answer.
-        if question.waiting.iter().any(|w| *w.bytes == *ctx.bytes) {
-            return Ok(());
+        for question in &mut questions {
+            let mut asked = false;
+            for id in room.asking(network, question.addr) {
+                let Some(other) = room.waiting.get(&id) else { continue };
+                // A client that repeats itself while it waits gets one answer.
+                if other.packet.bytes == packet.bytes {
+                    return Ok(());
+                }
+                for same in other.questions.iter().filter(|q| q.addr == question.addr) {
+                    asked |= same.holder == question.holder;
+                    question.own_answer |= same.own_answer && other.packet.mac == packet.mac;
+                }
+            }
+            if !asked {
+                fx.probes.push(Probe { link, to: question.holder, target: question.addr });
+            }
         }
-        let holder = Some(to).filter(|to| !to.is_group());
-        if question.waiting.iter().all(|w| w.holder != holder) {
-            // RFC 5227 s2.1.1: a probe names no sender, so that it upsets no neighbour's table.
-            let sender_ip = Ipv4Addr::UNSPECIFIED;
-            fx.arps.push(ArpOut { link: ctx.arrival.link, to, sender_ip, target_ip: addr });
-        }
-        question.waiting.push(Waiting {
-            arrival: ctx.arrival,
-            bytes: ctx.bytes.into(),
-            proofs: ctx.proofs.to_vec(),
-            share,
-            mac: ctx.hw.mac(),
-            holder,
-            own_answer: false,
-        });
-        room.count += 1;
-        if let Some(port) = share {
-            *room.by_port.entry(port).or_default() += 1;
-        }
+        room.enter(Waiting { packet, network, deadline: now + WAIT, questions });
         Ok(())
     }
 
     /// Decides what has waited long enough: nobody but, perhaps, the one who asks has answered.
     pub(super) fn resolve_waiting(&mut self, now: Timestamp, fx: &mut Effects) {
-        while let Some((at, network, addr)) = self.waiting.deadlines.first().copied() {
+        while let Some((at, id)) = self.waiting.deadlines.first().copied() {
             if at > now {
                 return;
             }
-            for waiting in self.waiting.take(network, addr, |_| true) {
-                let answer = waiting.mac.filter(|_| waiting.own_answer);
-                let port = waiting.arrival.port;
-                self.decide(now, waiting, Proof { addr, answer, port }, fx);
-            }
+            let Some(Waiting { mut packet, questions, .. }) = self.waiting.leave(id) else {
+                return;
+            };
+            let (_, port) = packet.came.place();
+            packet.proofs.extend(questions.iter().map(|question| {
+                let answer = packet.mac.filter(|_| question.own_answer);
+                Proof { addr: question.addr, answer, port }
+            }));
+            self.decide(now, &packet, fx);
         }
     }
 
     /// Somebody on `link` said who it is.
-    pub(super) fn arp_seen(
+    pub(super) fn neighbour_heard(
         &mut self,
         now: Timestamp,
         link: LinkId,
-        seen: ArpSeen,
+        seen: Neighbour,
         fx: &mut Effects,
     ) {
         let Some(network) = self.links.get(&link).map(|up| up.network) else { return };
-        let (addr, mac) = (seen.sender_ip, seen.sender);
+        let Neighbour { addr, mac, port, .. } = seen;
         let ours = self.links.values().any(|up| up.mac == mac);
         // What does not come from the one it speaks of is hearsay.
         if addr.is_unspecified() || mac.is_group() || ours || seen.frame_source != mac {
             return;
         }
         let Some(net) = self.net_index(network) else { return };
-        let source = Source::of(seen.port, mac);
+        let source = Source::of(port, mac);
         let believed = !self.nets[net].verifier.is_proxy(source, now);
-        let decided = self.waiting.take(network, addr, |waiting| {
-            let own = waiting.mac == Some(mac);
-            waiting.own_answer |= own;
-            !own && (believed || waiting.holder == Some(mac))
-        });
-        for waiting in decided {
-            let proof = Proof { addr, answer: Some(mac), port: seen.port };
-            self.decide(now, waiting, proof, fx);
+        for id in self.waiting.asking(network, addr) {
+            let Some(waiting) = self.waiting.waiting.get_mut(&id) else { continue };
+            let own = waiting.packet.mac == Some(mac);
+            let question = waiting.questions.iter_mut().find(|q| q.addr == addr);
+            let Some(question) = question else { continue };
+            question.own_answer |= own;
+            if own || !(believed || question.holder == Some(mac)) {
+                continue;
+            }
+            let proof = Proof { addr, answer: Some(mac), port };
+            if let Some(packet) = self.waiting.settle(id, proof) {
+                self.decide(now, &packet, fx);
+            }
         }
         if believed {
             self.verifier_heard(now, net, addr, mac, source, fx);
         }
     }
 
-    fn decide(&mut self, now: Timestamp, mut waiting: Waiting, proof: Proof, fx: &mut Effects) {
-        waiting.proofs.push(proof);
-        self.packet4(now, waiting.arrival, &waiting.bytes, &waiting.proofs, fx);
+    fn decide(&mut self, now: Timestamp, packet: &Packet, fx: &mut Effects) {
+        match packet.came {
+            Came::V4(arrival) => self.packet4(now, arrival, &packet.bytes, &packet.proofs, fx),
+            Came::V6(arrival) => self.packet6(now, arrival, &packet.bytes, &packet.proofs, fx),
+        }
     }
 }

@@ -48,6 +48,12 @@ impl Pool {
         self.cursor = value;
     }
 
+    /// What [`Pool::take_next`] would give if nothing were proven and it looked from `value`.
+    pub fn peek_from(&self, value: u128) -> Option<u128> {
+        let fresh = self.fresh.next_from(value).or_else(|| self.fresh.first());
+        fresh.or_else(|| self.remembered.first().map(|(_, value)| *value))
+    }
+
     /// Takes `first..=last` out for good: excluded, reserved, or held at start.
     pub fn exclude(&mut self, first: u128, last: u128) {
         self.fresh.remove_range(first, last);
@@ -163,8 +169,7 @@ impl Pool {
     }
 
     fn next_unchecked(&self) -> Option<u128> {
-        let fresh = self.fresh.next_from(self.cursor).or_else(|| self.fresh.first());
-        fresh.or_else(|| self.remembered.first().map(|(_, value)| *value))
+        self.peek_from(self.cursor)
     }
 
     fn uncheck(&mut self, value: u128) -> bool {

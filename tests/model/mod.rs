@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use foreshadow::base::{LinkId, Mac, NetworkId, Prefix4, Resource, Timestamp};
 use foreshadow::config::{self, Policy};
-use foreshadow::engine::effects::{ArpSeen, LinkUp};
+use foreshadow::engine::effects::{LinkUp, Neighbour};
 use foreshadow::engine::{Arrival, Effects, Engine, Input};
 use foreshadow::lease::{Change, Lease, Seq, State};
 use foreshadow::wire::v4_build::RequestV4;
@@ -152,15 +152,13 @@ impl Model {
             Op::Send { client, kind, addr, odd } => self.send(client, kind, addr, odd),
             Op::Arp { client, addr: last } => {
                 let ip = addr(last % 16);
-                let seen = ArpSeen {
-                    sender: mac(client),
-                    sender_ip: ip,
-                    target_ip: ip,
-                    is_reply: true,
+                let seen = Neighbour {
+                    addr: ip.into(),
+                    mac: mac(client),
                     frame_source: mac(client),
                     port: None,
                 };
-                self.input(Input::Arp(LinkId(1), seen));
+                self.input(Input::Neighbour(LinkId(1), seen));
             }
             Op::Advance(units) => self.advance(u64::from(units) * 100),
             Op::Hold => self.holding = !self.lost,

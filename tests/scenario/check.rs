@@ -58,7 +58,7 @@ fn silence(outcome: &Outcome, reason: Option<&str>) -> Result<(), String> {
 }
 
 fn asks(outcome: &Outcome, addr: Ipv4Addr) -> Result<(), String> {
-    let asked = outcome.arps.iter().any(|arp| arp.target_ip == addr);
+    let asked = outcome.probes.iter().any(|probe| probe.target == addr);
     asked.then_some(()).ok_or_else(|| format!("nobody asked; {}", told(outcome)))
 }
 

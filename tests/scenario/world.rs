@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use foreshadow::base::{LinkId, Mac, NetworkId, Prefix4, Resource, Span, Timestamp};
 use foreshadow::config::{self, Policy};
-use foreshadow::engine::effects::{ArpOut, ArpSeen, Event, LinkUp};
+use foreshadow::engine::effects::{Event, LinkUp, Neighbour, Probe};
 use foreshadow::engine::{Arrival, Destination, Effects, Engine, Input};
 use foreshadow::lease::{Change, Lease, Seq};
 use foreshadow::wire::v4_build::RequestV4;
@@ -18,7 +18,7 @@ use super::check;
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) replies: Vec<(Destination, Vec<u8>)>,
-    pub(crate) arps: Vec<ArpOut>,
+    pub(crate) probes: Vec<Probe>,
     pub(crate) events: Vec<Event>,
 }
 
@@ -164,7 +164,7 @@ impl World {
             replies.iter().map(|r| (r.to, fx.bytes[r.payload.clone()].to_vec())).collect::<Vec<_>>()
         };
         outcome.replies.extend(frames(&fx.send_now));
-        outcome.arps.extend(&fx.arps);
+        outcome.probes.extend(&fx.probes);
         outcome.events.extend(fx.events.iter().cloned());
         let after = frames(&fx.send_after);
         let Some(seq) = self.engine.end_batch() else {
@@ -212,15 +212,8 @@ impl World {
                 let given = |key: &str| rest.iter().find_map(|w| w.strip_prefix(key));
                 let frame_source = given("from=").map_or(Ok(sender), mac)?;
                 let port = given("port=").and_then(|p| p.parse().ok()).map(LinkId);
-                let seen = ArpSeen {
-                    sender,
-                    sender_ip: ip,
-                    target_ip: ip,
-                    is_reply: true,
-                    frame_source,
-                    port,
-                };
-                self.input(Input::Arp(LinkId(1), seen), outcome);
+                let seen = Neighbour { addr: ip.into(), mac: sender, frame_source, port };
+                self.input(Input::Neighbour(LinkId(1), seen), outcome);
             }
             ["policy", number] => {
                 let at = number.parse::<usize>().map_err(|_| "policy N")?;

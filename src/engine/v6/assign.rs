@@ -6,11 +6,14 @@
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use crate::base::{ClientKey, HwAddr, Prefix6, Resource};
-use crate::config::policy::Generate;
+use crate::base::{ClientKey, Prefix6, Resource};
+use crate::config::policy::{Generate, Pool6};
 use crate::engine::Engine;
 use crate::engine::effects::{DropReason, Effects, EventKind, Offered};
-use crate::lease::{Details, Lease, Offer, State};
+use crate::engine::grant::Grant;
+use crate::engine::identity::Identified;
+use crate::engine::lots::Lots;
+use crate::lease::{Details, Lease, Offer, QuarantineReason, State};
 use crate::wire::{Ia, IaKind};
 
 use super::context::{Ctx6, is_about};
@@ -24,23 +27,17 @@ pub struct Assigned {
     pub key: ClientKey,
     /// What it gets; empty if there is nothing.
     pub resources: Vec<Resource>,
+    /// Known to be free on the wire, or the client's own from before.
+    pub proven: bool,
 }
 
 impl Engine {
-    /// The key of an IA. Cloned images share their DUID: while the first lives by its lease, the
-    /// same DUID from other hardware is a client of its own.
+    /// The key of an IA.
     pub(super) fn key6(&self, ctx: &Ctx6<'_>, ia: &Ia<'_>) -> ClientKey {
-        let key = match ia.kind {
-            IaKind::Pd => ClientKey::ia_pd(ctx.duid, ia.iaid),
-            _ => ClientKey::ia(ctx.duid, ia.iaid),
-        };
-        let Some(hw) = ctx.hw.filter(|_| ctx.network.identity.is_clone_safe()) else { return key };
-        let others =
-            |l: &Lease| l.state == State::Leased && l.hw != hw && l.hw != HwAddr::default();
-        let cloned = self.table.of_client(ctx.id(), &key).any(others);
-        match cloned {
-            true => ClientKey::ia_clone(ctx.duid, ia.iaid, &hw),
-            false => key,
+        match self.identify6(ctx, ia) {
+            Identified::Known(key) | Identified::CloneOf(key, _) | Identified::Ask { key, .. } => {
+                key
+            }
         }
     }
 
@@ -58,15 +55,38 @@ impl Engine {
     /// Chooses for one IA; `taken` was chosen for the IAs before it in the same message.
     pub(super) fn assign(&mut self, ctx: &Ctx6<'_>, ia: &Ia<'_>, taken: &[Resource]) -> Assigned {
         let key = self.key6(ctx, ia);
+        let claimed = self.claimed(ctx, ia, &key, taken);
+        if !claimed.is_empty() {
+            return Assigned { key, resources: claimed, proven: true };
+        }
         let free = |r: &Resource| !taken.contains(r) && self.entitled6(ctx, &key, *r);
+        let silent = |r: &Resource| !matches!(r, Resource::V6(addr) if !ctx.is_silent(*addr));
+        let mut named = ctx.named(ia).filter(|r| is_about(ia.kind, *r)).filter(free);
+        if let Some(named) = named.find(silent) {
+            return Assigned { key, resources: vec![named], proven: true };
+        }
+        let next = self.next6(ctx, ia, &key, taken);
+        let proven = next.is_none_or(|(_, proven)| proven);
+        Assigned { key, resources: next.map(|(next, _)| next).into_iter().collect(), proven }
+    }
+
+    /// What an IA has a claim to: reserved, bound, offered, or its last one.
+    pub(super) fn claimed(
+        &self,
+        ctx: &Ctx6<'_>,
+        ia: &Ia<'_>,
+        key: &ClientKey,
+        taken: &[Resource],
+    ) -> Vec<Resource> {
+        let free = |r: &Resource| !taken.contains(r) && self.entitled6(ctx, key, *r);
         let reserved: Vec<Resource> = reserved(ctx, ia.kind).filter(&free).collect();
         if !reserved.is_empty() {
-            return Assigned { key, resources: reserved };
+            return reserved;
         }
         let of = |wanted: fn(State) -> bool| {
             let mut found: Vec<&Lease> = self
                 .table
-                .of_client(ctx.id(), &key)
+                .of_client(ctx.id(), key)
                 .filter(|l| is_about(ia.kind, l.resource) && wanted(l.state) && free(&l.resource))
                 .collect();
             found.sort_by_key(|l| (l.updated, l.resource));
@@ -74,15 +94,11 @@ impl Engine {
         };
         let bound = of(|s| s == State::Leased);
         if !bound.is_empty() {
-            return Assigned { key, resources: bound };
+            return bound;
         }
-        let offered = self.offers.of_client(ctx.id(), &key).map(|o| o.resource);
+        let offered = self.offers.of_client(ctx.id(), key).map(|o| o.resource);
         let offered = offered.filter(|r| is_about(ia.kind, *r) && free(r));
-        let chosen = offered
-            .or_else(|| of(|s| s.is_remembered()).pop())
-            .or_else(|| ctx.named(ia).filter(|r| is_about(ia.kind, *r)).find(&free));
-        let chosen = chosen.or_else(|| self.next6(ctx, ia, &key, taken));
-        Assigned { key, resources: chosen.into_iter().collect() }
+        offered.or_else(|| of(|s| s.is_remembered()).pop()).into_iter().collect()
     }
 
     /// Whether an IA may have `resource` now. What is reserved for others is of no pool.
@@ -92,7 +108,14 @@ impl Engine {
         }
         let lease = self.table.get(ctx.id(), resource);
         if let Some(lease) = lease.filter(|l| l.state.is_held()) {
-            return lease.state == State::Leased && lease.client == *key;
+            return match lease.state {
+                State::Leased => lease.client == *key,
+                // Its own, unknown to us until now.
+                State::Quarantined(QuarantineReason::InUse(mac)) => {
+                    ctx.hw.and_then(|hw| hw.mac()) == Some(mac)
+                }
+                _ => false,
+            };
         }
         if let Some(offer) = self.offers.get(ctx.id(), resource) {
             return offer.client == *key;
@@ -118,28 +141,27 @@ impl Engine {
         ia: &Ia<'_>,
         key: &ClientKey,
         taken: &[Resource],
-    ) -> Option<Resource> {
+    ) -> Option<(Resource, bool)> {
         // One more try where the pool's next is what an IA before this one was given.
         for _ in 0..=taken.len() {
             let next = match ia.kind {
-                IaKind::Pd => self.next_prefix(ctx, ia),
+                IaKind::Pd => self.next_prefix(ctx, ia).map(|prefix| (prefix, true)),
                 _ => self.next_addr(ctx, key),
             };
-            let Some(resource) = next else {
+            let Some((resource, proven)) = next else {
                 let evicted = self.offers.evict_for(ctx.id(), ctx.share())?;
                 self.settle(evicted.network, evicted.resource);
                 continue;
             };
             if !taken.contains(&resource) {
-                return Some(resource);
+                return Some((resource, proven));
             }
         }
         None
     }
 
-    fn next_addr(&mut self, ctx: &Ctx6<'_>, key: &ClientKey) -> Option<Resource> {
-        let secret = self.secret;
-        let draw = self.draw();
+    /// The next free address, and whether it is proven.
+    fn next_addr(&mut self, ctx: &Ctx6<'_>, key: &ClientKey) -> Option<(Resource, bool)> {
         let net = self.nets.get_mut(ctx.net)?;
         for (subnet, policy) in ctx.subnets() {
             for pool in net.pools6.iter_mut().filter(|p| p.subnet == subnet) {
@@ -147,19 +169,19 @@ impl Engine {
                 if !ctx.may_use(&of.allow, &of.deny) {
                     continue;
                 }
-                let size = of.last.to_bits() - of.first.to_bits();
-                let offset = |hash: u128| hash.checked_rem(size.saturating_add(1)).unwrap_or(hash);
                 match of.generate {
                     Generate::Iterative => {}
-                    Generate::Random => pool.free.look_from(of.first.to_bits() + offset(draw)),
-                    Generate::Stable => {
-                        let hash = mix(&secret, &[key.as_bytes(), &of.first.octets()]);
-                        pool.free.look_from(of.first.to_bits() + offset(hash));
+                    Generate::Random => {
+                        let from = self.lots.draw(of.first.to_bits(), of.last.to_bits());
+                        pool.free.look_from(from);
                     }
+                    Generate::Stable => pool.free.look_from(stable_start(&self.lots, of, key)),
                 }
                 let fresh_for = ctx.network.verify.fresh;
-                if let Some((value, _)) = pool.free.take_next(ctx.now, fresh_for) {
-                    return Some(Resource::V6(Ipv6Addr::from_bits(value)));
+                if let Some((value, proven)) = pool.free.take_next(ctx.now, fresh_for) {
+                    let addr = Ipv6Addr::from_bits(value);
+                    let asked = ctx.proof(addr).is_some();
+                    return Some((addr.into(), proven || asked));
                 }
             }
         }
@@ -193,10 +215,11 @@ impl Engine {
         assigned: Assigned,
         fx: &mut Effects,
     ) -> IaAnswer {
-        let Assigned { key, resources } = assigned;
+        let Assigned { key, resources, proven } = assigned;
         for resource in &resources {
             self.take_from_pool(ctx.id(), *resource);
         }
+        self.wake_verifier(ctx.id());
         // One offer per IA: what is reserved or bound needs none to be kept.
         if let [resource] = resources[..] {
             let offer = Offer {
@@ -210,7 +233,7 @@ impl Engine {
             if let Some(before) = self.offers.insert(offer.clone()) {
                 self.settle(ctx.id(), before);
             }
-            let offered = Offered { offer, proven: true };
+            let offered = Offered { offer, proven };
             self.say(ctx.now, Some(ctx.id()), EventKind::Offered(Box::new(offered)), fx);
         }
         answer(ctx, ia, &resources)
@@ -222,12 +245,13 @@ impl Engine {
         ctx: &Ctx6<'_>,
         ia: &Ia<'_>,
         assigned: Assigned,
+        how: Grant,
         fx: &mut Effects,
     ) -> Result<IaAnswer, DropReason> {
         if !self.store_ok {
             return Err(DropReason::StoreFailed);
         }
-        let Assigned { key, resources } = assigned;
+        let Assigned { key, resources, .. } = assigned;
         let result = answer(ctx, ia, &resources);
         for (resource, term) in resources.iter().zip(&result.terms) {
             self.offers.remove(ctx.id(), *resource);
@@ -235,22 +259,27 @@ impl Engine {
                 self.settle(other.network, other.resource);
             }
             self.take_from_pool(ctx.id(), *resource);
+            self.wake_verifier(ctx.id());
             let before = self.table.get(ctx.id(), *resource).filter(|l| l.client == key).cloned();
             let lease = binding6(ctx, &key, *resource, term, before.as_ref());
             self.put(lease.clone(), fx);
             let known = before.is_some_and(|l| l.state == State::Leased);
             let told = Box::new(lease);
-            let kind = if known { EventKind::Renewed(told) } else { EventKind::Granted(told) };
+            let kind = match (known, how) {
+                (true, _) => EventKind::Renewed(told),
+                (false, Grant::Adopt) => EventKind::Adopted(told),
+                (false, _) => EventKind::Granted(told),
+            };
             self.say(ctx.now, Some(ctx.id()), kind, fx);
         }
         Ok(result)
     }
+}
 
-    /// The next number that nobody outside can foretell.
-    fn draw(&mut self) -> u128 {
-        self.drawn += 1;
-        mix(&self.secret, &[&self.drawn.to_be_bytes()])
-    }
+/// Where a stable pool begins to look for a client's address.
+pub(super) fn stable_start(lots: &Lots, of: &Pool6, key: &ClientKey) -> u128 {
+    let parts = [key.as_bytes(), &of.first.octets()];
+    lots.of(&parts, of.first.to_bits(), of.last.to_bits())
 }
 
 fn reserved<'a>(ctx: &Ctx6<'a>, kind: IaKind) -> impl Iterator<Item = Resource> + use<'a> {
@@ -320,21 +349,4 @@ fn hostname(ctx: &Ctx6<'_>) -> Option<Box<str>> {
     }
     let name = ctx.msg.fqdn()?.name()?;
     crate::engine::grant::own_label(&name).map(Box::from)
-}
-
-/// A keyed hash: 128 bits that cannot be foretold without the secret.
-fn mix(secret: &[u8; 16], parts: &[&[u8]]) -> u128 {
-    use std::hash::Hasher;
-    let half = |salt: u8| {
-        // SipHash with a fixed key; the secret comes first, and the inputs are short.
-        let mut hasher = std::collections::hash_map::DefaultHasher::new();
-        hasher.write(secret);
-        hasher.write_u8(salt);
-        parts.iter().for_each(|part| {
-            hasher.write_usize(part.len());
-            hasher.write(part);
-        });
-        u128::from(hasher.finish())
-    };
-    half(0) << 64 | half(1)
 }

@@ -9,6 +9,7 @@ use crate::config::policy::{
     Subnet6,
 };
 use crate::engine::classes::Classes;
+use crate::engine::context::Proof;
 use crate::engine::effects::Arrival6;
 use crate::lease::{Lease, State};
 use crate::wire::{Hop, Ia, IaKind, Message6};
@@ -20,6 +21,8 @@ pub struct Ctx6<'a> {
     pub now: Timestamp,
     /// Where it came in.
     pub arrival: Arrival6,
+    /// The client's message, or the relay's with it inside, as it came.
+    pub bytes: &'a [u8],
     /// The client's message as read.
     pub msg: &'a Message6<'a>,
     /// The relays it came through, outermost first; none if it came directly.
@@ -40,6 +43,8 @@ pub struct Ctx6<'a> {
     pub classes: Classes,
     /// Its reservation.
     pub reservation: Option<&'a Reservation6>,
+    /// What the wire had to say, if this message waited for it.
+    pub proofs: &'a [Proof],
 }
 
 impl<'a> Ctx6<'a> {
@@ -51,6 +56,31 @@ impl<'a> Ctx6<'a> {
     /// Whether it came through a relay.
     pub fn is_relayed(&self) -> bool {
         !self.hops.is_empty()
+    }
+
+    /// Whether the wire can be asked about the client's addresses: not behind a relay.
+    pub fn can_probe(&self) -> bool {
+        !self.is_relayed()
+    }
+
+    /// What the wire said about `addr`, if it was asked.
+    pub fn proof(&self, addr: Ipv6Addr) -> Option<Proof> {
+        self.proofs.iter().find(|p| p.addr == addr).copied()
+    }
+
+    /// Whether the wire was asked about `addr` and nobody answered, or the client itself. Where
+    /// it cannot be asked, or is not to be, it is taken for silent.
+    pub fn is_silent(&self, addr: Ipv6Addr) -> bool {
+        match self.proof(addr) {
+            Some(proof) => proof.answer.is_none() || self.answers_for(addr),
+            None => !self.network.verify.enabled || !self.can_probe(),
+        }
+    }
+
+    /// Whether the client itself answered for `addr`, and nobody else did.
+    pub fn answers_for(&self, addr: Ipv6Addr) -> bool {
+        let own = self.hw.and_then(|hw| hw.mac());
+        self.proof(addr).is_some_and(|proof| proof.answer.is_some() && proof.answer == own)
     }
 
     /// The subnets that may serve, in the order to try them: the selected one, then those that

@@ -6,6 +6,7 @@
 
 pub mod assign;
 pub mod context;
+pub mod doubt;
 pub mod reply;
 pub mod request;
 pub mod select;
@@ -18,7 +19,9 @@ use crate::wire::v6_relay::Relayed6;
 use crate::wire::{Ia, IaKind, Message6};
 
 use super::Engine;
+use super::context::Proof;
 use super::effects::{Arrival6, DropReason, Effects, EventKind};
+use super::grant::Grant;
 use assign::Assigned;
 use context::Ctx6;
 use reply::{Answer6, IaAnswer};
@@ -28,17 +31,28 @@ use request::Request6;
 /// answer must fit one datagram).
 const IAS_MAX: usize = 16;
 
+/// A datagram as it was received.
+#[derive(Clone, Copy, Debug)]
+struct Received<'a> {
+    arrival: Arrival6,
+    bytes: &'a [u8],
+    /// What the wire said, if it waited.
+    proofs: &'a [Proof],
+}
+
 impl Engine {
-    /// Handles the payload of one datagram.
+    /// Handles the payload of one datagram. `proofs` is what the wire said, if it waited.
     pub(super) fn packet6(
         &mut self,
         now: Timestamp,
         arrival: Arrival6,
         bytes: &[u8],
+        proofs: &[Proof],
         fx: &mut Effects,
     ) {
         let network = self.links.get(&arrival.link).map(|up| up.network);
-        if let Err(reason) = self.request6(now, arrival, bytes, fx) {
+        let from = Received { arrival, bytes, proofs };
+        if let Err(reason) = self.request6(now, from, fx) {
             self.say(now, network, EventKind::Dropped(reason, None), fx);
         }
     }
@@ -46,26 +60,26 @@ impl Engine {
     fn request6(
         &mut self,
         now: Timestamp,
-        arrival: Arrival6,
-        bytes: &[u8],
+        from: Received<'_>,
         fx: &mut Effects,
     ) -> Result<(), DropReason> {
+        let bytes = from.bytes;
         let policy = self.policy.clone();
         // RFC 9915 s8: the first byte tells a relay's message (12) from a client's.
         if bytes.first() == Some(&12) {
             let relayed = Relayed6::parse(bytes).map_err(|_| DropReason::Malformed)?;
             let msg = relayed.inner();
-            self.client6(now, arrival, msg, relayed.hops(), &policy, fx)
+            self.client6(now, from, msg, relayed.hops(), &policy, fx)
         } else {
             let msg = Message6::parse(bytes).map_err(|_| DropReason::Malformed)?;
-            self.client6(now, arrival, &msg, &[], &policy, fx)
+            self.client6(now, from, &msg, &[], &policy, fx)
         }
     }
 
     fn client6<'a>(
         &mut self,
         now: Timestamp,
-        arrival: Arrival6,
+        from: Received<'a>,
         msg: &'a Message6<'a>,
         hops: &'a [crate::wire::v6_relay::Hop<'a>],
         policy: &'a Policy,
@@ -73,13 +87,16 @@ impl Engine {
     ) -> Result<(), DropReason> {
         let request = Request6::of(msg, &self.duid)?;
         // RFC 9915 s16: what must be multicast and is not came from somewhere else.
-        if hops.is_empty() && request.is_multicast_only() && !arrival.dst.is_multicast() {
+        if hops.is_empty() && request.is_multicast_only() && !from.arrival.dst.is_multicast() {
             return Err(DropReason::NotARequest);
         }
-        let ctx = self.context6(now, arrival, msg, hops, policy)?;
+        let ctx = self.context6(now, from, msg, hops, policy)?;
         let impostor = |lease: &Lease| ctx.is_impostor_of(lease);
         if ctx.hw.is_some_and(|hw| self.table.of_hw(ctx.id(), &hw).any(impostor)) {
             return Err(DropReason::NotTheHolder);
+        }
+        if !self.settle_doubts(&ctx, request, fx)? {
+            return Ok(());
         }
         match request {
             Request6::Solicit => self.solicit(&ctx, fx),
@@ -97,6 +114,7 @@ impl Engine {
 
     /// s18.3.1: ADVERTISE, or with rapid commit the REPLY at once.
     fn solicit(&mut self, ctx: &Ctx6<'_>, fx: &mut Effects) -> Result<(), DropReason> {
+        self.heed_proofs(ctx, fx);
         let rapid = ctx.network.rapid_commit && ctx.msg.rapid_commit() && self.store_ok;
         let mut taken = Vec::new();
         let mut answers = Vec::new();
@@ -105,7 +123,7 @@ impl Engine {
             taken.extend(assigned.resources.iter().copied());
             answers.push(match (rapid, assigned.resources.is_empty()) {
                 (_, true) => IaAnswer::refused(&ia, none_left(ia.kind)),
-                (true, _) => self.grant6(ctx, &ia, assigned, fx)?,
+                (true, _) => self.grant6(ctx, &ia, assigned, Grant::New, fx)?,
                 (false, _) => self.offer6(ctx, &ia, assigned, fx),
             });
         }
@@ -117,6 +135,7 @@ impl Engine {
 
     /// s18.3.2.
     fn request_ias(&mut self, ctx: &Ctx6<'_>, fx: &mut Effects) -> Result<(), DropReason> {
+        self.heed_proofs(ctx, fx);
         let mut taken = Vec::new();
         let mut answers = Vec::new();
         for ia in ias(ctx) {
@@ -129,7 +148,7 @@ impl Engine {
             taken.extend(assigned.resources.iter().copied());
             answers.push(match assigned.resources.is_empty() {
                 true => IaAnswer::refused(&ia, none_left(ia.kind)),
-                false => self.grant6(ctx, &ia, assigned, fx)?,
+                false => self.grant6(ctx, &ia, assigned, Grant::New, fx)?,
             });
         }
         self.reply6_after(ctx, Answer6::reply(), &answers, fx)
@@ -138,12 +157,20 @@ impl Engine {
     /// s18.3.4 and s18.3.5: longer, please. What is not the client's gets lifetime zero if it is
     /// wrong here; a RENEW of nothing gets NoBinding, a REBIND of nothing silence.
     fn extend6(&mut self, ctx: &Ctx6<'_>, renew: bool, fx: &mut Effects) -> Result<(), DropReason> {
+        let proven = self.is_proven(ctx);
         let mut answers = Vec::new();
         for ia in ias(ctx) {
             let key = self.key6(ctx, &ia);
             let held = self.held(ctx, &key, ia.kind);
             let foreign = ctx.wrong_here(&ia);
-            if held.is_empty() {
+            let known: Vec<_> = held.iter().map(|l| l.resource).collect();
+            let adopted = match known.is_empty() && !renew {
+                true => self.adoptable(ctx, &ia, &key, proven),
+                false => Vec::new(),
+            };
+            let how = if adopted.is_empty() { Grant::Extend } else { Grant::Adopt };
+            let known = if adopted.is_empty() { known } else { adopted };
+            if known.is_empty() {
                 match (renew, foreign.is_empty()) {
                     (true, _) => answers.push(IaAnswer::refused(&ia, StatusCode::NoBinding)),
                     (false, false) => answers.push(IaAnswer::zero(&ia, foreign)),
@@ -151,9 +178,8 @@ impl Engine {
                 }
                 continue;
             }
-            let resources: Vec<_> = held.iter().map(|l| l.resource).collect();
-            let known = resources.clone();
-            let mut answer = self.grant6(ctx, &ia, Assigned { key, resources }, fx)?;
+            let assigned = Assigned { key, resources: known.clone(), proven: true };
+            let mut answer = self.grant6(ctx, &ia, assigned, how, fx)?;
             answer.add_zero(ctx.named(&ia).filter(|r| !known.contains(r)));
             answers.push(answer);
         }

@@ -63,6 +63,11 @@ impl Request6 {
         }
     }
 
+    /// Whether it asks for addresses or prefixes, or for more time with them.
+    pub fn wants_resources(self) -> bool {
+        matches!(self, Request6::Solicit | Request6::Request | Request6::Renew | Request6::Rebind)
+    }
+
     /// Whether clients may send it to the servers' group only.
     pub fn is_multicast_only(self) -> bool {
         matches!(

@@ -11,6 +11,7 @@ use crate::engine::effects::{Arrival6, DropReason};
 use crate::engine::network::Net;
 use crate::wire::{Hop, Message6};
 
+use super::Received;
 use super::context::Ctx6;
 
 impl Engine {
@@ -18,11 +19,12 @@ impl Engine {
     pub(super) fn context6<'a>(
         &self,
         now: Timestamp,
-        arrival: Arrival6,
+        from: Received<'a>,
         msg: &'a Message6<'a>,
         hops: &'a [Hop<'a>],
         policy: &'a Policy,
     ) -> Result<Ctx6<'a>, DropReason> {
+        let Received { arrival, bytes, proofs } = from;
         let (net, first) = match hops.is_empty() {
             true => self.place_on_link(policy, &arrival)?,
             false => place_relayed(policy, &arrival, hops)?,
@@ -36,6 +38,7 @@ impl Engine {
         Ok(Ctx6 {
             now,
             arrival,
+            bytes,
             msg,
             hops,
             policy,
@@ -46,6 +49,7 @@ impl Engine {
             duid,
             classes,
             reservation,
+            proofs,
         })
     }
 

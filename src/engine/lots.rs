@@ -1,0 +1,71 @@
+//! Numbers that nobody outside can foretell, drawn from the secret of the store: the same secret
+//! and the same draws give the same numbers.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::Hasher;
+
+/// The secret, and how often it was drawn from.
+#[derive(Debug, Default)]
+pub struct Lots {
+    secret: [u8; 16],
+    drawn: u128,
+}
+
+impl Lots {
+    /// Draws from `secret`.
+    pub fn new(secret: [u8; 16]) -> Lots {
+        Lots { secret, drawn: 0 }
+    }
+
+    /// The next number of `first..=last`.
+    pub fn draw(&mut self, first: u128, last: u128) -> u128 {
+        self.drawn += 1;
+        let drawn = self.drawn.to_be_bytes();
+        self.of(&[&drawn], first, last)
+    }
+
+    /// The number of `first..=last` that belongs to `parts`, every time.
+    pub fn of(&self, parts: &[&[u8]], first: u128, last: u128) -> u128 {
+        let hash = self.hash(parts);
+        let count = last.saturating_sub(first).checked_add(1);
+        first.saturating_add(count.map_or(hash, |count| hash % count))
+    }
+
+    /// A keyed hash of 128 bits.
+    fn hash(&self, parts: &[&[u8]]) -> u128 {
+        let half = |salt: u8| {
+            // SipHash with a fixed key; the secret comes first, and the inputs are short.
+            let mut hasher = DefaultHasher::new();
+            hasher.write(&self.secret);
+            hasher.write_u8(salt);
+            parts.iter().for_each(|part| {
+                hasher.write_usize(part.len());
+                hasher.write(part);
+            });
+            u128::from(hasher.finish())
+        };
+        half(0) << 64 | half(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stay_within_their_bounds_and_differ() {
+        let mut lots = Lots::new([7; 16]);
+        let drawn: Vec<u128> = (0..100).map(|_| lots.draw(10, 19)).collect();
+        assert!(drawn.iter().all(|n| (10..=19).contains(n)));
+        assert!((10..=19).all(|n| drawn.contains(&n)));
+        assert_ne!(lots.draw(0, u128::MAX), lots.draw(0, u128::MAX));
+        assert_eq!(lots.draw(5, 5), 5);
+    }
+
+    #[test]
+    fn what_belongs_to_a_client_depends_on_the_secret() {
+        let of = |secret| Lots::new([secret; 16]).of(&[b"client"], 0, u128::MAX);
+        assert_eq!(of(1), of(1));
+        assert_ne!(of(1), of(2));
+    }
+}
