@@ -207,11 +207,6 @@ impl super::policy::Policy {
     pub fn unserved(&self) -> Vec<(String, &'static str)> {
         let mut found = Vec::new();
         for (i, network) in self.networks.iter().enumerate() {
-            if network.v6.ra.is_some() {
-                let why = "router advertisements are not sent by this version: leave this out, and \
-                           have the link's router send them";
-                found.push((format!("network[{i}].router_advertisements"), why));
-            }
             let routes =
                 |s: &Subnet6| s.delegations.iter().any(|delegation| delegation.install_route);
             if network.subnets6.iter().any(routes) {

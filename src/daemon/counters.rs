@@ -121,9 +121,11 @@ counters! {
     overheard_answers,
     /// Requests for which nothing was free.
     exhausted,
-    /// Replies handed to the kernel.
+    /// Router advertisements made.
+    adverts,
+    /// Replies and router advertisements handed to the kernel.
     replies_sent,
-    /// Replies that the kernel refused.
+    /// Replies and router advertisements that the kernel refused.
     replies_failed,
     /// Replies dropped because their lease could not be made durable.
     replies_lost,

@@ -163,6 +163,7 @@ impl<M: Machine> Driver<M> {
             self.turn()?;
         }
         self.save_clock();
+        self.machine.handle(self.clock.now(), Input::Stopping, &mut self.fx);
         self.flush(None);
         if let Some(committer) = self.committer.take() {
             let reports = committer.stop();
@@ -387,6 +388,7 @@ impl<M: Machine> Driver<M> {
         }
         self.links.retry(&self.poller);
         self.update_links();
+        self.outgoing.report_groups(now, &mut self.links);
         self.check_clock();
         if self.save_clock_at <= now {
             self.save_clock_at = now + SAVE_CLOCK;

@@ -11,7 +11,7 @@ use std::net::Ipv6Addr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use crate::base::{LinkId, Mac, NetworkId};
+use crate::base::{LinkId, Mac, NetworkId, Timestamp};
 use crate::config::Policy;
 use crate::config::policy::Pattern;
 use crate::engine::Input;
@@ -77,6 +77,10 @@ pub struct Served {
     pub has_v6: bool,
     /// For port 547, where the network has IPv6.
     pub udp6: Option<Udp6Socket>,
+    /// The kernel speaks IPv6 on it, and so reports the groups that are joined.
+    pub kernel_speaks_v6: bool,
+    /// When the groups were reported in its place.
+    pub reported: Option<Timestamp>,
     /// Where its DHCPv6 answers come from.
     pub link_local: Ipv6Addr,
     /// Frames that wait to be sent on it.
@@ -156,6 +160,7 @@ impl Links {
                         (self.served.get_mut(&id), self.monitor.link(id))
                     {
                         served.link_local = link.link_local();
+                        served.kernel_speaks_v6 = !link.addrs6.is_empty();
                     }
                     self.say_up(id, &mut tell);
                 }
@@ -375,6 +380,8 @@ impl Served {
             udp: None,
             udp6: None,
             has_v6: false,
+            kernel_speaks_v6: !link.addrs6.is_empty(),
+            reported: None,
             link_local: link.link_local(),
             out: Outbox::default(),
             out_arp: Outbox::default(),
@@ -454,10 +461,10 @@ fn fill<S: AsFd>(
     Ok(())
 }
 
-/// Whether DHCPv6 is to be heard on an interface of that role.
+/// Whether DHCPv6 or a router solicitation is to be heard on an interface of that role.
 fn has_v6(policy: &Policy, role: Role) -> bool {
     policy.networks.iter().any(|n| match role {
-        Role::Network(id) => n.id == id && !n.subnets6.is_empty(),
+        Role::Network(id) => n.id == id && (!n.subnets6.is_empty() || n.v6.ra.is_some()),
         Role::Relay => !n.v6.relays6.is_empty(),
     }) || policy.networks.iter().any(|n| !n.v6.relays6.is_empty())
 }

@@ -2,13 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, SocketAddrV6};
 
-use crate::base::{LinkId, Mac};
+use crate::base::{LinkId, Mac, Span, Timestamp};
 use crate::engine::effects::Probe;
 use crate::engine::{Destination, Reply};
-use crate::net::udp6::{Routed6Socket, SERVER_PORT6};
+use crate::net::udp6::{GROUPS, Routed6Socket, SERVER_PORT6};
 use crate::net::{Mode, Outbox, RoutedSocket, Sent};
 use crate::wire::frame::{self, ETHERNET_LEN, IPV4_LEN};
-use crate::wire::{arp, frame6, ndp};
+use crate::wire::frame6::Ends;
+use crate::wire::{arp, frame6, mld, ndp};
 
 use super::counters::Counters;
 use super::links::Links;
@@ -18,6 +19,9 @@ const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
 /// DHCPv6 client port (RFC 9915 s7.2).
 const CLIENT_PORT6: u16 = 546;
+/// How often groups are reported: half the interval of a querier (RFC 3810 s9.2), so that one lost
+/// report is not missed within the 260 s that a snooping switch remembers.
+const REPORT_EVERY: Span = Span::from_secs(60);
 /// Where the UDP checksum lies in a frame of ours.
 const UDP_CHECKSUM: usize = ETHERNET_LEN + IPV4_LEN + 6;
 
@@ -75,6 +79,23 @@ impl Outgoing {
                 let own = served.mac;
                 served.out.push(|out| frame6::write_udp6(out, own, mac, src, dst, payload));
             }
+            Destination::Advert { link, to } => {
+                let Some(served) = links.get_mut(link) else {
+                    return counters.replies_failed.add(1);
+                };
+                if served.is_idle() {
+                    self.waiting.push(link);
+                }
+                let (own, link_local) = (served.mac, served.link_local);
+                let ends = match to {
+                    None => Ends::to_group(own, link_local, ndp::ALL_NODES),
+                    Some((mac, ip)) => {
+                        Ends { src_mac: own, dst_mac: mac, src: link_local, dst: ip }
+                    }
+                };
+                counters.adverts.add(1);
+                served.out.push(|out| ndp::write_icmp6(out, &ends, payload));
+            }
             Destination::Udp6 { link, from, to: (ip, port) } => {
                 let from = match from.is_multicast() {
                     true => links.source6(link, ip),
@@ -119,6 +140,25 @@ impl Outgoing {
                     .out_nd
                     .push(|out| ndp::write_request(out, own, probe.to, link_local, target));
             }
+        }
+    }
+
+    /// Reports the groups that we listen to, where the kernel does not because IPv6 is disabled:
+    /// a bridge or switch that snoops on MLD would withhold what clients send to them.
+    pub fn report_groups(&mut self, now: Timestamp, links: &mut Links) {
+        if self.socket.is_none() {
+            return;
+        }
+        for served in links.served_mut().filter(|s| s.nd.is_some() && !s.kernel_speaks_v6) {
+            if served.reported.is_some_and(|at| now < at + REPORT_EVERY) {
+                continue;
+            }
+            served.reported = Some(now);
+            if served.is_idle() {
+                self.waiting.push(served.link);
+            }
+            let (own, link_local) = (served.mac, served.link_local);
+            served.out_nd.push(|out| mld::write_report(out, own, link_local, &GROUPS));
         }
     }
 

@@ -220,9 +220,7 @@ impl<M: Machine> Driver<M> {
             let Some(seen) = frame.and_then(read_ndp) else { continue };
             let place = self.links.port_of(link, seen.eth_src, &mut fresh);
             let port = Some(place).filter(|place| !place.trunk).and_then(|place| place.port);
-            if let Some(input) = ndp_input(link, &seen, port) {
-                self.machine.handle(now, input, &mut self.fx);
-            }
+            self.machine.handle(now, ndp_input(link, &seen, port), &mut self.fx);
         }
         Ok(())
     }
@@ -235,17 +233,19 @@ fn read_ndp(frame: Frame<'_>) -> Option<NdpFrame> {
     read.and_then(Result::ok)
 }
 
-/// What it means to the engine: somebody speaks of an address of its own.
-fn ndp_input(link: LinkId, seen: &NdpFrame, port: Option<LinkId>) -> Option<Input<'static>> {
+/// What it means to the engine: somebody speaks of an address of its own, or asks for routers.
+fn ndp_input(link: LinkId, seen: &NdpFrame, port: Option<LinkId>) -> Input<'static> {
     let frame_source = seen.eth_src;
     let (addr, told) = match seen.message {
         NdpMessage::NeighbourAdvert { target, link_layer, .. } => (target, link_layer),
         NdpMessage::NeighbourSolicit { source, .. } => (seen.src, source),
-        NdpMessage::RouterSolicit { .. } => return None,
+        NdpMessage::RouterSolicit { .. } => {
+            return Input::RouterSolicit(link, frame_source, seen.src);
+        }
     };
     // RFC 4861 s7.2.4: who answers to one host may leave out its link-layer address.
     let mac = told.unwrap_or(frame_source);
-    Some(Input::Neighbour(link, Neighbour { addr: addr.into(), mac, frame_source, port }))
+    Input::Neighbour(link, Neighbour { addr: addr.into(), mac, frame_source, port })
 }
 
 /// What a frame carries, or why it is not for us.

@@ -15,6 +15,9 @@ pub enum Input<'a> {
     Packet6(Arrival6, &'a [u8]),
     /// Somebody on a link was heard saying that it has an address.
     Neighbour(LinkId, Neighbour),
+    /// A host asks for a router advertisement (RFC 4861 s4.1): source of its frame, and IP source,
+    /// unspecified where it has none yet.
+    RouterSolicit(LinkId, Mac, Ipv6Addr),
     /// An interface that serves a network is there, or its addresses changed.
     LinkUp(LinkUp),
     /// An interface went away.
@@ -29,6 +32,8 @@ pub enum Input<'a> {
     ClockTrusted(bool),
     /// Time passed (see `Engine::next_wakeup`).
     Tick,
+    /// The server stops: last words.
+    Stopping,
 }
 
 /// Where a packet came in.
@@ -134,7 +139,7 @@ pub struct Reply {
     pub payload: Range<usize>,
 }
 
-/// Where a reply goes (RFC 2131 s4.1).
+/// Where a reply goes (RFC 2131 s4.1, RFC 9915 s7.2), or an advertisement (RFC 4861 s6.2.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// A frame of our own making on `link`: `from`:67 to `ip`:68, Ethernet destination `mac`.
@@ -156,6 +161,14 @@ pub enum Destination {
         mac: Mac,
         /// IP destination; to port 546.
         ip: Ipv6Addr,
+    },
+    /// An ICMPv6 message with its checksum to be filled in, in a frame of our own making from the
+    /// interface's link-local address.
+    Advert {
+        /// The interface.
+        link: LinkId,
+        /// One host; `None` for all nodes.
+        to: Option<(Mac, Ipv6Addr)>,
     },
     /// A datagram from port 547 with the kernel's routing.
     Udp6 {

@@ -4,9 +4,10 @@
 //! [`identity`] (who asks), [`request`] (what is asked), [`v4`] (the answer to each request),
 //! [`choose`] (which address), [`grant`] (how it becomes a binding), [`reply`] (options and
 //! destination), and beside them [`verify`] (addresses proven free) and [`wait`] (decisions that
-//! wait for an answer of the wire). [`v6`] is the same for DHCPv6, in the same order. The dialogues that
+//! wait for an answer of the wire), and [`advertise`] (router advertisements). [`v6`] is the same for DHCPv6, in the same order. The dialogues that
 //! it must hold are in `tests/scenario`, the model that it is played against in `tests/model`.
 
+pub mod advertise;
 pub mod choose;
 pub mod classes;
 pub mod context;
@@ -33,6 +34,7 @@ use crate::base::{LinkId, NetworkId, Resource, Timestamp};
 use crate::config::Policy;
 use crate::lease::{Change, Lease, LeaseTable, Offer, OfferTable, QuarantineReason, Seq, State};
 
+use advertise::Advertisers;
 pub use effects::{Arrival, Destination, Effects, Input, Reply};
 use effects::{Event, EventKind, LinkUp};
 use lots::Lots;
@@ -48,6 +50,7 @@ pub struct Engine {
     table: LeaseTable,
     offers: OfferTable,
     waiting: WaitingRoom,
+    advertisers: Advertisers,
     /// The batch that is being gathered.
     seq: Seq,
     /// Whether this batch has changes.
@@ -72,6 +75,7 @@ impl Engine {
             table,
             offers: OfferTable::default(),
             waiting: WaitingRoom::default(),
+            advertisers: Advertisers::default(),
             seq: last.next(),
             dirty: false,
             store_ok: true,
@@ -91,6 +95,7 @@ impl Engine {
             Input::Packet4(arrival, bytes) => self.packet4(now, arrival, bytes, &[], fx),
             Input::Packet6(arrival, bytes) => self.packet6(now, arrival, bytes, &[], fx),
             Input::Neighbour(link, seen) => self.neighbour_heard(now, link, seen, fx),
+            Input::RouterSolicit(link, mac, src) => self.router_solicited(now, link, mac, src),
             Input::LinkUp(up) => self.link_up(up),
             Input::LinkDown(link) => self.link_down(link),
             Input::Committed(seq) => self.committed(seq),
@@ -101,6 +106,7 @@ impl Engine {
             }
             Input::ClockTrusted(trusted) => self.clock_trusted = trusted,
             Input::Tick => self.tick(now, fx),
+            Input::Stopping => self.say_goodbye(fx),
         }
     }
 
@@ -117,7 +123,8 @@ impl Engine {
     /// When [`Input::Tick`] is due next.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         let expiry = self.table.next_deadline().filter(|_| self.may_expire());
-        [expiry, self.offers.next_deadline(), self.waiting.next_deadline(), self.next_proof()]
+        let waiting = self.waiting.next_deadline();
+        [expiry, self.offers.next_deadline(), waiting, self.next_proof(), self.next_advert()]
             .into_iter()
             .flatten()
             .min()
@@ -127,6 +134,7 @@ impl Engine {
     pub fn set_policy(&mut self, policy: Arc<Policy>) {
         self.policy = policy;
         self.build_networks();
+        self.follow_adverts();
     }
 
     /// Who this server is to DHCPv6 clients, and the secret of this store.
@@ -204,6 +212,7 @@ impl Engine {
         self.lapse_offers(now);
         self.resolve_waiting(now, fx);
         self.run_verifier(now, fx);
+        self.advertise(now, fx);
         if self.may_expire() {
             self.expire(now, fx);
         }
@@ -288,11 +297,13 @@ impl Engine {
         let before = self.links.insert(up.link, up);
         self.wake_verifier(network);
         self.own_addresses_changed(before);
+        self.follow_adverts();
     }
 
     fn link_down(&mut self, link: LinkId) {
         let before = self.links.remove(&link);
         self.own_addresses_changed(before);
+        self.follow_adverts();
     }
 
     /// Writes a binding as part of the open batch.

@@ -260,19 +260,20 @@ fn write_solicit(out: &mut Vec<u8>, ends: &Ends, target: Ipv6Addr, source: Optio
         message[26..].copy_from_slice(&mac);
         len += LINK_LAYER_LEN;
     }
-    write_icmp6(out, ends, &mut message[..len]);
+    write_icmp6(out, ends, &message[..len]);
 }
 
 /// Appends a frame with an ICMPv6 message of neighbour discovery, at most 65,535 bytes long,
 /// whose checksum is filled in.
-pub(super) fn write_icmp6(out: &mut Vec<u8>, ends: &Ends, message: &mut [u8]) {
+pub fn write_icmp6(out: &mut Vec<u8>, ends: &Ends, message: &[u8]) {
     let Ok(len) = u16::try_from(message.len()) else { return };
+    write_ipv6(out, ends, HOP_LIMIT, IpNextHeaderProtocols::Icmpv6, len);
+    let start = out.len();
+    out.extend_from_slice(message);
     let sum = icmp6_checksum(message, ends.src, ends.dst);
-    if let Some(field) = message.get_mut(2..4) {
+    if let Some(field) = out.get_mut(start + 2..start + 4) {
         field.copy_from_slice(&sum.to_be_bytes());
     }
-    write_ipv6(out, ends, HOP_LIMIT, IpNextHeaderProtocols::Icmpv6, len);
-    out.extend_from_slice(message);
 }
 
 #[cfg(test)]
@@ -295,7 +296,7 @@ mod tests {
     fn framed(src: &str, dst: &str, message: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         let ends = Ends { src_mac: A, dst_mac: B, src: addr(src), dst: addr(dst) };
-        write_icmp6(&mut out, &ends, &mut message.to_vec());
+        write_icmp6(&mut out, &ends, message);
         out
     }
 

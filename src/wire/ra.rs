@@ -143,7 +143,7 @@ impl<S: AsRef<str>> RouterAdvert<'_, S> {
     pub fn write_frame(&self, out: &mut Vec<u8>, ends: &Ends) -> Result<(), AdvertError> {
         let mut message = Vec::new();
         self.write_icmp6(&mut message)?;
-        ndp::write_icmp6(out, ends, &mut message);
+        ndp::write_icmp6(out, ends, &message);
         Ok(())
     }
 

@@ -23,6 +23,9 @@ const PREFERRED: Span = Span::from_secs(7 * 86_400);
 /// RFC 8781 s4: 13 bits of eight seconds.
 const PREF64_LIFETIME_MAX: Span = Span::from_secs(65_528);
 
+/// The most that fits every link: 1280 bytes (RFC 8200 s5) without the IPv6 header.
+const ADVERT_MAX: usize = 1280 - 40;
+
 /// What the defaults are made of.
 pub(super) struct Links<'a> {
     pub(super) outer: &'a Outer<'a>,
@@ -83,7 +86,8 @@ pub(super) fn build(raw: RawRa, links: &Links<'_>, sink: &Sink) -> RaPolicy {
         let fault = Fault::new(FaultKind::Suspicious, &at.place, message);
         sink.push(fault.warning().expected("at least max_interval (RFC 8106 s5.1)"));
     }
-    RaPolicy {
+    let place = raw.place.clone();
+    let policy = RaPolicy {
         managed,
         other: raw.other.unwrap_or_else(|| managed || links.says_options()),
         router: raw.router,
@@ -100,7 +104,29 @@ pub(super) fn build(raw: RawRa, links: &Links<'_>, sink: &Sink) -> RaPolicy {
         dns_lifetime: raw.dns_lifetime.map_or(thrice, |at| at.value),
         pref64: raw.pref64.map(|prefix| (prefix, eights(pref64_lifetime))),
         goodbye: raw.goodbye,
+    };
+    let bytes = size_of(&policy);
+    if bytes > ADVERT_MAX {
+        let message = format!("an advertisement of {bytes} bytes");
+        let fault = Fault::new(FaultKind::Conflict, &place, message);
+        sink.push(fault.expected(format!(
+            "at most {ADVERT_MAX}, which fit every link: fewer prefixes, rdnss or dnssl"
+        )));
     }
+    policy
+}
+
+/// How long the advertisement is on the wire (RFC 4861 s4.2, s4.6; RFC 8106 s5; RFC 8781 s4).
+fn size_of(policy: &RaPolicy) -> usize {
+    const HEADER_AND_SOURCE: usize = 16 + 8;
+    let list = |bytes: usize| if bytes > 0 { (8 + bytes).next_multiple_of(8) } else { 0 };
+    let names = policy.dnssl.iter().map(|name| name.len() + 2).sum();
+    HEADER_AND_SOURCE
+        + policy.mtu.map_or(0, |_| 8)
+        + 32 * policy.prefixes.len()
+        + list(16 * policy.rdnss.len())
+        + list(names)
+        + policy.pref64.map_or(0, |_| 16)
 }
 
 /// The least interval: a third of the most, or three quarters where that is below nine seconds.
