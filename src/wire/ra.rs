@@ -438,7 +438,7 @@ mod tests {
         message.extend_from_slice(option);
         let mut frame = Vec::new();
         let ends = Ends::to_group(A, src(), ALL_NODES);
-        ndp::write_icmp6(&mut frame, &ends, &mut message);
+        ndp::write_icmp6(&mut frame, &ends, &message);
         frame
     }
 

@@ -155,6 +155,7 @@ fn destination(to: Destination, want: &str) -> Result<(), String> {
         Destination::Udp { to, .. } => to.to_string(),
         Destination::Frame6 { ip, .. } => ip.to_string(),
         Destination::Udp6 { to: (ip, port), .. } => format!("[{ip}]:{port}"),
+        Destination::Advert { .. } => "advertisement".to_string(),
     };
     (got == want).then_some(()).ok_or(format!("sent to {got}"))
 }
