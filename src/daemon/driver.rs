@@ -25,10 +25,11 @@ use crate::store::{Contents, Store, StoreStats};
 use super::clock::{self, Clock};
 use super::committer::{Committer, Need, Report};
 use super::counters::Counters;
-use super::links::{self, Kind, Links};
+use super::links::Links;
 use super::machine::Machine;
 use super::outgoing::Outgoing;
 use super::parked::{Confirm, Held, Parked};
+use super::served::{self, Kind};
 use super::work::{Bench, Job, Jobs};
 
 /// Jobs of the control plane that may wait.
@@ -180,7 +181,7 @@ impl<M: Machine> Driver<M> {
         let reports: Vec<Report> = self.committer.iter().flat_map(Committer::reports).collect();
         self.hear(reports);
         self.run_jobs();
-        if self.ready.contains(&links::token(LinkId(0), Kind::Netlink)) || self.links.is_behind() {
+        if self.ready.contains(&served::token(LinkId(0), Kind::Netlink)) || self.links.is_behind() {
             self.update_links();
         }
         self.read_packets();

@@ -24,4 +24,5 @@ pub mod privilege;
 mod receive;
 pub mod reload;
 pub mod serve;
+pub mod served;
 pub mod work;

@@ -17,8 +17,8 @@ use crate::wire::ndp::{self, NdpFrame, NdpMessage};
 
 use super::clock::Clock;
 use super::driver::Driver;
-use super::links::{self, Kind};
 use super::machine::Machine;
+use super::served::{self, Kind};
 
 /// How long one turn waits for a disk that is too far behind.
 const WAIT_FOR_DISK: Duration = Duration::from_millis(100);
@@ -33,9 +33,9 @@ impl<M: Machine> Driver<M> {
         }
         let mut ready = std::mem::take(&mut self.ready);
         // What neighbours have said by now counts for the requests that came with it.
-        ready.sort_by_key(|token| !matches!(links::of_token(*token).1, Kind::Arp | Kind::Nd));
+        ready.sort_by_key(|token| !matches!(served::of_token(*token).1, Kind::Arp | Kind::Nd));
         for token in &ready {
-            let (link, kind) = links::of_token(*token);
+            let (link, kind) = served::of_token(*token);
             let outcome = match kind {
                 Kind::Netlink => Ok(()),
                 Kind::Dhcp => self.read_dhcp(link),
