@@ -5,6 +5,7 @@
 mod common;
 
 mod real {
+    mod advert;
     mod clients;
     mod durable;
     mod firmware;
