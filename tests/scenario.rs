@@ -12,8 +12,18 @@
 
 #[path = "scenario/check.rs"]
 mod check;
+#[path = "scenario/check6.rs"]
+mod check6;
+#[path = "scenario/invariants.rs"]
+mod invariants;
+#[path = "scenario/words.rs"]
+mod words;
 #[path = "scenario/world.rs"]
 mod world;
+#[path = "scenario/world4.rs"]
+mod world4;
+#[path = "scenario/world6.rs"]
+mod world6;
 
 use std::path::Path;
 
@@ -54,7 +64,7 @@ scenarios! {
     hostile_foreign_release hostile_hlen hostile_hostname hostile_no_subnet hostile_own_address
     hostile_names hostile_other_port hostile_reserved_clone hostile_unproven_select
     hostile_pool_removed hostile_short_relayed hostile_subnet_deleted identity inform options
-    rapid_commit relay_links relays reservations states store_failure times verifier
+    rapid_commit relay_links relays reservations states store_failure times v6_adoption v6_clones v6_several_questions v6_stable v6_states v6_verifier verifier
 }
 
 #[test]

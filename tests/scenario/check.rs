@@ -1,12 +1,14 @@
 //! Expectations of a scenario line against what happened.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use foreshadow::engine::effects::{Event, EventKind};
 use foreshadow::engine::{Destination, Engine};
 use foreshadow::wire::{Kind, Message, MessageType, options as opt};
 
-use super::world::{Outcome, addr, bytes, span};
+use super::check6;
+use super::words::{addr, addr6, bytes, span};
+use super::world::Outcome;
 
 pub(crate) fn outcome(outcome: &Outcome, expected: &str, engine: &Engine) -> Result<(), String> {
     if expected.is_empty() {
@@ -19,25 +21,41 @@ pub(crate) fn outcome(outcome: &Outcome, expected: &str, engine: &Engine) -> Res
         let words: Vec<&str> = words.collect();
         match verb {
             "silence" => silence(outcome, words.first().copied())?,
-            "asks" => asks(outcome, addr(words.first().ok_or("asks whom?")?)?)?,
+            "asks" => asks(outcome, addr(words.first().ok_or("asks whom?")?)?.into())?,
+            "asks6" => words.iter().try_for_each(|ip| asks(outcome, addr6(ip)?.into()))?,
             "event" => event(outcome, words.first().ok_or("which event?")?)?,
-            "free" => {
-                let free: u128 =
-                    engine.networks()[0].pools.iter().map(|p| p.free.available()).sum();
+            "free" | "free6" | "freepd" => {
+                let net = &engine.networks()[0];
+                let free: u128 = match verb {
+                    "free" => net.pools.iter().map(|p| p.free.available()).sum(),
+                    "free6" => net.pools6.iter().map(|p| p.free.available()).sum(),
+                    _ => net.delegations.iter().map(|p| p.free.available()).sum(),
+                };
                 let want: u128 = words[0].parse().map_err(|_| "free N")?;
-                (free == want).then_some(()).ok_or(format!("{free} addresses are free"))?;
+                (free == want).then_some(()).ok_or(format!("{free} are free"))?;
             }
             _ => {
                 let (to, payload) =
                     replies.next().ok_or(format!("no answer; {}", told(outcome)))?;
-                reply(*to, payload, verb, &words)?;
+                match is_v6(*to) {
+                    true => check6::reply(*to, payload, verb, &words)?,
+                    false => reply(*to, payload, verb, &words)?,
+                }
             }
         }
     }
     match replies.next() {
-        Some((_, payload)) => Err(format!("one answer too many: {}", shown(payload))),
+        Some((to, payload)) => Err(format!("one answer too many: {}", answer(*to, payload))),
         None => Ok(()),
     }
+}
+
+pub(super) fn is_v6(to: Destination) -> bool {
+    matches!(to, Destination::Frame6 { .. } | Destination::Udp6 { .. })
+}
+
+fn answer(to: Destination, payload: &[u8]) -> String {
+    if is_v6(to) { check6::shown(payload) } else { shown(payload) }
 }
 
 fn told(outcome: &Outcome) -> String {
@@ -46,8 +64,8 @@ fn told(outcome: &Outcome) -> String {
 }
 
 fn silence(outcome: &Outcome, reason: Option<&str>) -> Result<(), String> {
-    if let Some((_, payload)) = outcome.replies.first() {
-        return Err(format!("answered: {}", shown(payload)));
+    if let Some((to, payload)) = outcome.replies.first() {
+        return Err(format!("answered: {}", answer(*to, payload)));
     }
     let Some(wanted) = reason else { return Ok(()) };
     let dropped = outcome
@@ -57,7 +75,7 @@ fn silence(outcome: &Outcome, reason: Option<&str>) -> Result<(), String> {
     dropped.then_some(()).ok_or_else(|| told(outcome))
 }
 
-fn asks(outcome: &Outcome, addr: Ipv4Addr) -> Result<(), String> {
+fn asks(outcome: &Outcome, addr: IpAddr) -> Result<(), String> {
     let asked = outcome.probes.iter().any(|probe| probe.target == addr);
     asked.then_some(()).ok_or_else(|| format!("nobody asked; {}", told(outcome)))
 }
@@ -148,12 +166,12 @@ fn option(msg: &Message<'_>, code: u8, value: &str) -> Result<(), String> {
     }
 }
 
-fn destination(to: Destination, want: &str) -> Result<(), String> {
+pub(super) fn destination(to: Destination, want: &str) -> Result<(), String> {
     let got = match to {
         Destination::Frame { ip, .. } if ip.is_broadcast() => "broadcast".to_string(),
         Destination::Frame { ip, mac, .. } => format!("{ip}@c{}", mac.0[5]),
         Destination::Udp { to, .. } => to.to_string(),
-        Destination::Frame6 { ip, .. } => ip.to_string(),
+        Destination::Frame6 { ip, mac, .. } => format!("{ip}@c{}", mac.0[5]),
         Destination::Udp6 { to: (ip, port), .. } => format!("[{ip}]:{port}"),
         Destination::Advert { .. } => "advertisement".to_string(),
     };

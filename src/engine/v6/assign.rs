@@ -263,12 +263,11 @@ impl Engine {
             let before = self.table.get(ctx.id(), *resource).filter(|l| l.client == key).cloned();
             let lease = binding6(ctx, &key, *resource, term, before.as_ref());
             self.put(lease.clone(), fx);
-            let known = before.is_some_and(|l| l.state == State::Leased);
             let told = Box::new(lease);
-            let kind = match (known, how) {
-                (true, _) => EventKind::Renewed(told),
-                (false, Grant::Adopt) => EventKind::Adopted(told),
-                (false, _) => EventKind::Granted(told),
+            let kind = match before.map(|before| before.state) {
+                Some(State::Leased) => EventKind::Renewed(told),
+                None if how == Grant::Adopt => EventKind::Adopted(told),
+                _ => EventKind::Granted(told),
             };
             self.say(ctx.now, Some(ctx.id()), kind, fx);
         }

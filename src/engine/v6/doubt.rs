@@ -115,7 +115,8 @@ impl Engine {
         let unasked = |addr: &Ipv6Addr| ctx.proof(*addr).is_none();
         if request == Request6::Rebind {
             let unknown = self.held(ctx, key, ia.kind).is_empty();
-            return named.filter(|_| unknown).filter(unasked).collect();
+            let strange = |addr: &Ipv6Addr| !self.was_its_own(ctx, key, (*addr).into());
+            return named.filter(|_| unknown).filter(strange).filter(unasked).collect();
         }
         let fresh = matches!(request, Request6::Solicit | Request6::Request);
         if !fresh || !ctx.network.verify.enabled || !self.claimed(ctx, ia, key, &[]).is_empty() {
@@ -157,8 +158,8 @@ impl Engine {
         }
     }
 
-    /// What a client that rebinds may keep though we never leased it: we replaced another server,
-    /// and it is the one who answers for it on the wire. A prefix answers nothing; it goes with
+    /// What a client that rebinds may keep though it is not bound: its own until of late; or we
+    /// replaced another server, and it is the one who answers for it on the wire. A prefix answers nothing; it goes with
     /// the addresses of the same client.
     pub(super) fn adoptable(
         &self,
@@ -170,10 +171,17 @@ impl Engine {
         let entitled = ctx.named(ia).filter(|r| self.entitled6(ctx, key, *r));
         entitled
             .filter(|resource| match resource {
+                _ if self.was_its_own(ctx, key, *resource) => true,
                 Resource::V6(addr) => ctx.answers_for(*addr),
                 _ => is_proven,
             })
             .collect()
+    }
+
+    /// Whether the last binding of `resource` was this client's.
+    fn was_its_own(&self, ctx: &Ctx6<'_>, key: &ClientKey, resource: Resource) -> bool {
+        let lease = self.table.get(ctx.id(), resource);
+        lease.is_some_and(|l| l.client == *key && l.state.is_remembered())
     }
 
     /// Whether the client was heard to have an address that this message names.
