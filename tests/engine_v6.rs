@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use foreshadow::base::{LinkId, Mac, NetworkId, Timestamp};
 use foreshadow::config;
-use foreshadow::engine::effects::{Arrival6, LinkUp};
+use foreshadow::engine::effects::{Arrival6, EventKind, LinkUp, Said};
 use foreshadow::engine::{Destination, Effects, Engine, Input};
 use foreshadow::lease::Seq;
 use foreshadow::wire::options6::StatusCode;
@@ -206,4 +206,36 @@ fn what_section_16_forbids_is_silence() {
     let solicit = ia(request(Solicit, 1)).build();
     assert!(world.send(1, "2001:db8:1::1", &solicit).is_empty(), "SOLICIT by unicast");
     assert!(world.send(1, "ff02::1:2", &[]).is_empty());
+}
+
+/// Another server's answers are told of, and the server itself once in a while.
+#[test]
+fn another_server_is_noticed() {
+    let mut world = World::new();
+    let has = [ia_addr(ip("2001:db8:1::66"), 60, 90, &[])];
+    let answer = |kind| to_us(kind, 5).ia(IaKind::Na, 1, &has);
+    let mut heard = |kind| {
+        let arrival = Arrival6 {
+            link: LinkId(1),
+            port: None,
+            trunk: false,
+            src_mac: Some(Mac([2, 9, 9, 9, 9, 9])),
+            src: SocketAddrV6::new(ip("fe80::66"), 547, 0, 0),
+            dst: ip("fe80::5"),
+        };
+        let mut fx = Effects::default();
+        let bytes = answer(kind).build();
+        world.engine.handle(world.now, Input::Overheard6(arrival, &bytes), &mut fx);
+        assert!(fx.send_now.is_empty() && fx.send_after.is_empty() && fx.changes.is_empty());
+        fx.events.into_iter().map(|event| event.kind).collect::<Vec<_>>()
+    };
+    let first = heard(MessageType6::Advertise);
+    let [EventKind::Overheard(said), EventKind::ForeignServer(server, Some(_))] = &first[..] else {
+        panic!("{first:?}")
+    };
+    assert_eq!((said.said, said.resource), (Said::Offered, Some(ip("2001:db8:1::66").into())));
+    assert_eq!(*server, ip("fe80::66"));
+    let again = heard(MessageType6::Reply);
+    assert!(matches!(&again[..], [EventKind::Overheard(o)] if o.said == Said::Leased), "{again:?}");
+    assert!(heard(MessageType6::Solicit).is_empty(), "no server says that");
 }

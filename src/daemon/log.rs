@@ -24,7 +24,7 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 use crate::base::{HwAddr, NetworkId, Timestamp};
 use crate::config::Policy;
 use crate::config::policy::LogPolicy;
-use crate::engine::effects::{DropReason, Event, EventKind, Offered, Overheard};
+use crate::engine::effects::{DropReason, Event, EventKind, Offered, Overheard, Said};
 use crate::lease::Lease;
 
 const LEASE: &str = "foreshadow::lease";
@@ -176,7 +176,7 @@ impl EventLog {
                 warn!(target: LEASE, %address, mac = %mac, network, "in use by a stranger: quarantined");
             }
             EventKind::Proxy(mac) => {
-                warn!(target: LEASE, mac = %mac, network, "one machine answers ARP for many addresses");
+                warn!(target: LEASE, mac = %mac, network, "one machine answers for many addresses");
             }
             EventKind::ForeignServer(server, mac) => {
                 let mac = mac.map(tracing::field::display);
@@ -214,17 +214,17 @@ impl EventLog {
     }
 
     fn overheard(&self, heard: &Overheard, network: Option<&str>) {
-        let Overheard { server, message_type, hw, addr } = heard;
-        let said = match message_type {
-            2 => "another server offered",
-            5 => "another server leased",
-            6 => "another server refused",
-            _ => "another server answered",
+        let Overheard { server, said, hw, resource } = heard;
+        let said = match said {
+            Said::Offered => "another server offered",
+            Said::Leased => "another server leased",
+            Said::Refused => "another server refused",
         };
+        let address = resource.map(tracing::field::display);
         if self.observing {
-            info!(target: OFFER, address = %addr, client = %hw, server = %server, network, "{said}");
+            info!(target: OFFER, address, client = %hw, server = %server, network, "{said}");
         } else {
-            debug!(target: OFFER, address = %addr, client = %hw, server = %server, network, "{said}");
+            debug!(target: OFFER, address, client = %hw, server = %server, network, "{said}");
         }
     }
 

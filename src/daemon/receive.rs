@@ -107,10 +107,6 @@ impl<M: Machine> Driver<M> {
     ) -> Result<(), DropReason> {
         let Some(frame) = FrameSocket::frame(&self.batch, i) else { return Ok(()) };
         let udp = read_frame6(frame)?;
-        // What servers and relays say to clients is not for us.
-        if udp.dst.port() != SERVER_PORT6 {
-            return Ok(());
-        }
         let place = self.links.port_of(link, udp.eth_src, fresh);
         let arrival = Arrival6 {
             link,
@@ -120,7 +116,11 @@ impl<M: Machine> Driver<M> {
             src: udp.src,
             dst: *udp.dst.ip(),
         };
-        self.machine.handle(now, Input::Packet6(arrival, udp.payload), &mut self.fx);
+        let input = match udp.dst.port() {
+            SERVER_PORT6 => Input::Packet6(arrival, udp.payload),
+            _ => Input::Overheard6(arrival, udp.payload),
+        };
+        self.machine.handle(now, input, &mut self.fx);
         Ok(())
     }
 

@@ -13,6 +13,8 @@ pub enum Input<'a> {
     Packet4(Arrival, &'a [u8]),
     /// A UDP payload that reached port 547.
     Packet6(Arrival6, &'a [u8]),
+    /// A UDP payload for port 546: what a server says to a client.
+    Overheard6(Arrival6, &'a [u8]),
     /// Somebody on a link was heard saying that it has an address.
     Neighbour(LinkId, Neighbour),
     /// A host asks for a router advertisement (RFC 4861 s4.1): source of its frame, and IP source,
@@ -236,8 +238,8 @@ pub enum EventKind {
     Declined(Box<Lease>),
     /// NAK sent: to whom, for which address.
     Nak(HwAddr, Ipv4Addr, NakReason),
-    /// INFORM answered.
-    Informed(HwAddr, Ipv4Addr),
+    /// INFORM or INFORMATION-REQUEST answered: to whom, and its address.
+    Informed(HwAddr, IpAddr),
     /// An address answered a probe though nobody has it.
     InUse(Resource, Mac),
     /// One machine answers for many unbound addresses: a proxy, or an attack. Said once.
@@ -245,7 +247,7 @@ pub enum EventKind {
     /// The same client identifier from a second live machine.
     Clone(Box<Lease>, HwAddr),
     /// Another DHCP server answered on this network; said once in a while for each.
-    ForeignServer(Ipv4Addr, Option<Mac>),
+    ForeignServer(IpAddr, Option<Mac>),
     /// What another server said to a client, each time.
     Overheard(Box<Overheard>),
     /// Nothing is free for this client.
@@ -267,13 +269,24 @@ pub struct Offered {
 #[derive(Clone, Debug)]
 pub struct Overheard {
     /// Its server identifier, else the source address.
-    pub server: Ipv4Addr,
-    /// OFFER (2), ACK (5) or NAK (6).
-    pub message_type: u8,
+    pub server: IpAddr,
+    /// What it said.
+    pub said: Said,
     /// To whom.
     pub hw: HwAddr,
-    /// Which address.
-    pub addr: Ipv4Addr,
+    /// Which address or prefix, if any.
+    pub resource: Option<Resource>,
+}
+
+/// What another server said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// OFFER or ADVERTISE.
+    Offered,
+    /// ACK, or REPLY with something in it.
+    Leased,
+    /// NAK, or REPLY with nothing in it.
+    Refused,
 }
 
 /// Why a NAK was sent (RFC 2131 s4.3.2).

@@ -94,6 +94,7 @@ impl Engine {
         match input {
             Input::Packet4(arrival, bytes) => self.packet4(now, arrival, bytes, &[], fx),
             Input::Packet6(arrival, bytes) => self.packet6(now, arrival, bytes, &[], fx),
+            Input::Overheard6(arrival, bytes) => self.overhear6(now, &arrival, bytes, fx),
             Input::Neighbour(link, seen) => self.neighbour_heard(now, link, seen, fx),
             Input::RouterSolicit(link, mac, src) => self.router_solicited(now, link, mac, src),
             Input::LinkUp(up) => self.link_up(up),

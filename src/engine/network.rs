@@ -39,7 +39,7 @@ pub struct Net {
     /// DECLINEs of late, by client.
     pub declines: super::giveback::Declines,
     /// Other servers heard, and when that was last told.
-    pub foreign: HashMap<Ipv4Addr, crate::base::Timestamp>,
+    pub foreign: HashMap<IpAddr, Timestamp>,
 }
 
 /// A pool of prefixes and where it stands in the policy.

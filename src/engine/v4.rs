@@ -327,7 +327,7 @@ impl Engine {
         if !ctx.is_on_network(addr) {
             return Err(DropReason::NoSubnet);
         }
-        self.say(ctx.now, Some(ctx.id()), EventKind::Informed(ctx.hw, addr), fx);
+        self.say(ctx.now, Some(ctx.id()), EventKind::Informed(ctx.hw, addr.into()), fx);
         self.reply_now(ctx, Answer::parameters(addr), fx)
     }
 

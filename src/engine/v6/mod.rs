@@ -108,7 +108,12 @@ impl Engine {
             Request6::Decline => {
                 self.end_ias(&ctx, State::Quarantined(QuarantineReason::Declined), fx)
             }
-            Request6::Information => self.reply6_now(&ctx, Answer6::information(), &[], fx),
+            Request6::Information => {
+                let hw = ctx.hw.unwrap_or_default();
+                let informed = EventKind::Informed(hw, (*ctx.arrival.src.ip()).into());
+                self.say(now, Some(ctx.id()), informed, fx);
+                self.reply6_now(&ctx, Answer6::information(), &[], fx)
+            }
         }
     }
 
@@ -127,6 +132,7 @@ impl Engine {
                 (false, _) => self.offer6(ctx, &ia, assigned, fx),
             });
         }
+        self.say_if_exhausted(ctx, &answers, fx);
         match rapid {
             true => self.reply6_after(ctx, Answer6::reply().rapid(), &answers, fx),
             false => self.reply6_now(ctx, Answer6::advertise(), &answers, fx),
@@ -151,7 +157,15 @@ impl Engine {
                 false => self.grant6(ctx, &ia, assigned, Grant::New, fx)?,
             });
         }
+        self.say_if_exhausted(ctx, &answers, fx);
         self.reply6_after(ctx, Answer6::reply(), &answers, fx)
+    }
+
+    fn say_if_exhausted(&self, ctx: &Ctx6<'_>, answers: &[IaAnswer], fx: &mut Effects) {
+        if answers.iter().any(IaAnswer::is_exhausted) {
+            let kind = EventKind::Exhausted(ctx.hw.unwrap_or_default());
+            self.say(ctx.now, Some(ctx.id()), kind, fx);
+        }
     }
 
     /// s18.3.4 and s18.3.5: longer, please. What is not the client's gets lifetime zero if it is

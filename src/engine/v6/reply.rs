@@ -75,6 +75,11 @@ impl IaAnswer {
         IaAnswer { kind: ia.kind, iaid: ia.iaid, terms, zero: Vec::new(), status: None }
     }
 
+    /// Whether nothing was free for it.
+    pub fn is_exhausted(&self) -> bool {
+        matches!(self.status, Some(StatusCode::NoAddrsAvail | StatusCode::NoPrefixAvail))
+    }
+
     /// It has nothing, for this reason.
     pub fn refused(ia: &Ia<'_>, status: StatusCode) -> IaAnswer {
         IaAnswer { status: Some(status), ..IaAnswer::granted(ia, Vec::new()) }

@@ -117,7 +117,7 @@ fn eui64(addr: Ipv6Addr) -> Option<HwAddr> {
 }
 
 /// RFC 9915 s11.2 and s11.4: DUID-LLT and DUID-LL hold a link-layer address.
-fn of_duid(duid: &[u8]) -> Option<HwAddr> {
+pub fn of_duid(duid: &[u8]) -> Option<HwAddr> {
     let (htype, bytes) = match duid {
         [0, 1, h @ .., _, _] if duid.len() > 8 => (h.get(..2)?, duid.get(8..)?),
         [0, 3, h @ ..] => (h.get(..2)?, duid.get(4..)?),
