@@ -12,4 +12,5 @@ mod real {
     mod lab;
     mod network;
     mod takeover;
+    mod v6;
 }
