@@ -31,7 +31,7 @@ const IPXE: &str = " -machine pc -m 64 -serial none";
 const SCRIPT: &str = "#!ipxe\nchain http://10.77.1.1:8080/up/${net0/mac:hexhyp}/${net0/ip}\n";
 
 /// UEFI asks for PXE first, then for HTTP boot over IPv4, then over IPv6; it believes an answer to
-/// HTTP boot only if that says `HTTPClient` too (UEFI 2.10 s24.7).
+/// HTTP boot only if that says `HTTPClient` too (UEFI 2.10 s24.7), which nobody configures.
 const UEFI: &str = r#"
 [[class]]
 name = "uefi-pxe"
@@ -42,8 +42,6 @@ name = "uefi-http"
 match = { arch = [16] }
 boot_file = "http://10.77.1.1:8080/four.efi"
 boot_file_url = "http://[2001:db8:77:1::1]:8080/six.efi"
-options = { vendor-class-identifier = { value = "HTTPClient", always = true } }
-options6 = { vendor-class = { enterprises = { 343 = ["HTTPClient"] } } }
 "#;
 
 /// A web server in a thread: one script, and a list of what was asked for.
