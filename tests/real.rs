@@ -13,4 +13,5 @@ mod real {
     mod lab;
     mod network;
     mod takeover;
+    mod v6;
 }

@@ -1,12 +1,12 @@
-//! `foreshadow lab`: the server and three real DHCP clients at work, where they harm nobody.
+//! `foreshadow lab`: the server and real DHCP clients at work, where they harm nobody.
 //!
 //! The lab runs itself a second time by `unshare`, in mount, network and process namespaces of
-//! its own. In there it builds a bridge and three guests, starts the server as a child with the
+//! its own. In there it builds a bridge with guests on it, starts the server as a child with the
 //! store on the real disk, and tells what happens. When the inner process ends, however it ends,
 //! the kernel takes every process, interface and mount of the lab with it; only a directory
 //! below `/var/tmp` is left for the outer one to remove.
 //!
-//! `stage` builds the network and starts processes, `guest` knows the three clients, `play` is
+//! `stage` builds the network and starts processes, `guest` knows the clients, `play` is
 //! what is shown.
 
 mod guest;

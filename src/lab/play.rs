@@ -103,10 +103,12 @@ impl Lab {
 
     fn build(&mut self, dir: &Path) -> Result<(), Cut> {
         self.say(&format!(
-            "a network that only this lab sees: bridge {} with {}, and three guests on it",
+            "a network that only this lab sees: bridge {} with {} and {},",
             stage::BRIDGE,
-            stage::BRIDGE_ADDRESS
+            stage::BRIDGE_ADDRESS,
+            stage::BRIDGE_ADDRESS6
         ));
+        self.say("three guests on it, and a router with a segment of its own behind it");
         stage::build(dir)?;
         for kind in Kind::ALL {
             self.guests.push(Guest::new(kind, dir)?);
@@ -147,22 +149,33 @@ impl Lab {
     }
 
     fn arrivals(&mut self) -> Result<(), Cut> {
-        self.say("dhclient, udhcpc and dhcpcd ask for an address: DISCOVER, OFFER, REQUEST, ACK.");
-        self.say("each ACK leaves only after the journal that holds its lease is synced to disk");
+        self.say("dhclient, udhcpc and dhcpcd ask for an address: DISCOVER, OFFER, REQUEST, ACK;");
+        self.say(
+            "and over IPv6, where the router asks for a prefix too: SOLICIT, ADVERTISE, REQUEST,",
+        );
+        self.say(
+            "REPLY (for udhcpc, which speaks IPv4 only, dhclient -6 does it). Each ACK and REPLY",
+        );
+        self.say("leaves only after the journal that holds its lease is synced to disk");
         for guest in &mut self.guests {
             guest.start()?;
         }
-        self.watch("every guest to have an address", Some(PATIENCE), Lab::all_bound)
+        self.watch("every guest to have both addresses", Some(PATIENCE), |lab| {
+            lab.guests.iter().all(Guest::is_settled)
+        })
     }
 
     fn renewals(&mut self) -> Result<(), Cut> {
-        self.say("T1 is 5 s here: the guests renew by unicast, and keep what they have");
+        self.say("T1 is 5 s here: the guests renew, and keep what they have");
         self.renew_all("every guest to renew")
     }
 
     /// Waits until every guest has renewed once more.
     fn renew_all(&mut self, what: &str) -> Result<(), Cut> {
-        let counts = |lab: &Lab| lab.guests.iter().map(|g| g.renewals).collect::<Vec<_>>();
+        let counts = |lab: &Lab| {
+            let both = lab.guests.iter().flat_map(|g| [g.four.renewals, g.six.renewals]);
+            both.collect::<Vec<_>>()
+        };
         let before = counts(self);
         for guest in &self.guests {
             guest.renew()?;
@@ -173,31 +186,31 @@ impl Lab {
     }
 
     fn crash(&mut self) -> Result<(), Cut> {
-        let before = self.addresses();
+        let before = self.holdings();
         self.say("now the server is killed as by a crash (kill -9), and started again:");
-        self.say("what it acknowledged is on the disk, so every guest keeps its address");
+        self.say("what it acknowledged is on the disk, so every guest keeps what it has");
         if let Some(server) = &mut self.server {
             server.crash()?;
         }
         self.serve()?;
         self.show_leases()?;
         self.renew_all("every guest to renew at the new server")?;
-        let after = self.addresses();
+        let after = self.holdings();
         if before != after {
-            bail_cut(format!("addresses changed at the restart: {before:?}, then {after:?}"))?;
+            bail_cut(format!("the restart changed something: {before:?}, then {after:?}"))?;
         }
-        self.say("same addresses as before the crash");
+        self.say("same addresses and prefix as before the crash");
         Ok(())
     }
 
     fn departure(&mut self) -> Result<(), Cut> {
-        self.say("udhcpc gives its address back; it is free, and remembered for it");
+        self.say("udhcpc gives its addresses back; they are free, and remembered for it");
         let is_udhcpc = |guest: &&Guest| guest.kind == Kind::Udhcpc;
         if let Some(guest) = self.guests.iter().find(is_udhcpc) {
             guest.release()?;
         }
         self.watch("the release", Some(PATIENCE), |lab| {
-            lab.guests.iter().find(is_udhcpc).is_none_or(|guest| guest.address.is_none())
+            lab.guests.iter().find(is_udhcpc).is_none_or(Guest::is_gone)
         })?;
         self.show_leases()?;
         Ok(())
@@ -205,13 +218,13 @@ impl Lab {
 
     /// The end: every guest gives back what it has.
     fn curtain(&mut self) -> anyhow::Result<()> {
-        self.say("the end: the guests give their addresses back");
+        self.say("the end: the guests give back what they have");
         for guest in &self.guests {
             guest.release()?;
         }
         self.ends = None;
         self.over = Arc::default();
-        let released = |lab: &Lab| lab.guests.iter().all(|guest| guest.address.is_none());
+        let released = |lab: &Lab| lab.guests.iter().all(Guest::is_gone);
         if self.server.is_some() {
             // A guest that was cut short in the middle of something may not answer any more.
             let _ = self.watch("the releases", Some(Duration::from_secs(5)), released);
@@ -262,18 +275,17 @@ impl Lab {
             let text = match news {
                 Told::Bound(address, lease) => format!("has {address} for {lease} s"),
                 Told::Renewed(address, lease) => format!("renewed {address} for {lease} s"),
-                Told::Gone => "gave its address back".to_owned(),
+                Told::Delegated(prefix) => format!("has the prefix {prefix}"),
+                Told::Numbered(address) => format!("gave {address} to {}", stage::INSIDE),
+                Told::Gone(address) => format!("gave {address} back"),
             };
             print(&format!("            {who:<8} | {text}"));
         }
     }
 
-    fn all_bound(&self) -> bool {
-        self.guests.iter().all(|guest| guest.address.is_some())
-    }
-
-    fn addresses(&self) -> Vec<Option<String>> {
-        self.guests.iter().map(|guest| guest.address.clone()).collect()
+    /// What every guest has.
+    fn holdings(&self) -> Vec<[Option<String>; 4]> {
+        self.guests.iter().map(Guest::holds).collect()
     }
 
     /// The table that an operator sees.

@@ -11,6 +11,10 @@ use anyhow::{Context, bail};
 pub(super) const BRIDGE: &str = "lab0";
 /// The server's address and the prefix of the bridge.
 pub(super) const BRIDGE_ADDRESS: &str = "10.99.0.1/24";
+/// The same for IPv6.
+pub(super) const BRIDGE_ADDRESS6: &str = "fd00:99::1/64";
+/// The bridge of the router's guest that its prefix is for.
+pub(super) const INSIDE: &str = "inside0";
 /// Where the configuration says that state and control socket are.
 const RUN: &str = "/run/foreshadow";
 
@@ -24,19 +28,35 @@ pub(super) fn build(dir: &Path) -> anyhow::Result<()> {
     // What programs read there is about the network namespace that it was mounted in.
     run("mount", &["-t", "sysfs", "sysfs", "/sys"])?;
     run("mount", &["--bind", &disk.to_string_lossy(), &state.to_string_lossy()])?;
+    be_quick("")?;
     ip("link set lo up")?;
     ip(&format!("link add {BRIDGE} type bridge stp_state 0 forward_delay 0"))?;
     ip(&format!("addr add {BRIDGE_ADDRESS} dev {BRIDGE}"))?;
+    ip(&format!("addr add {BRIDGE_ADDRESS6} dev {BRIDGE}"))?;
     ip(&format!("link set {BRIDGE} up"))
 }
 
 /// A guest: a namespace whose `eth0` is plugged into the bridge.
 pub(super) fn plug_in(guest: &str, mac: &str) -> anyhow::Result<()> {
     ip(&format!("netns add {guest}"))?;
+    be_quick(&format!("ip netns exec {guest} "))?;
     let port = format!("to-{guest}");
     ip(&format!("link add {port} type veth peer name eth0 address {mac} netns {guest}"))?;
     ip(&format!("link set {port} master {BRIDGE} up"))?;
     ip(&format!("-n {guest} link set eth0 up"))
+}
+
+/// A segment behind a guest, without an address.
+pub(super) fn segment_behind(guest: &str) -> anyhow::Result<()> {
+    ip(&format!("-n {guest} link add {INSIDE} type bridge stp_state 0 forward_delay 0"))?;
+    ip(&format!("-n {guest} link set {INSIDE} up"))
+}
+
+/// Interfaces made from now on use their IPv6 addresses at once: nobody else has them here, and
+/// clients do not wait for the second that proving it takes.
+fn be_quick(inside: &str) -> anyhow::Result<()> {
+    let key = "/proc/sys/net/ipv6/conf/default/accept_dad";
+    run("sh", &["-c", &format!("{inside}sh -c 'echo 0 > {key}'")])
 }
 
 /// Runs `ip` with these words.

@@ -56,14 +56,14 @@ impl Seen {
 }
 
 /// Records every DHCP message on a link, in both directions, until dropped.
-pub(crate) struct Sniffer {
-    seen: Arc<Mutex<Vec<Seen>>>,
+pub(crate) struct Sniffer<S = Seen> {
+    seen: Arc<Mutex<Vec<S>>>,
     stop: Arc<AtomicBool>,
 }
 
-impl Sniffer {
-    /// Listens on `link` of `host` from now on.
-    pub(crate) fn on(host: &Host, link: &str) -> Sniffer {
+impl<S: Clone + Send + 'static> Sniffer<S> {
+    /// Listens on `link` of `host` from now on, for what `dissect` knows.
+    pub(crate) fn of(host: &Host, link: &str, dissect: fn(&[u8]) -> Option<S>) -> Sniffer<S> {
         let (_, mut receiver) = open(host, link);
         let (seen, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let (record, ended) = (Arc::clone(&seen), Arc::clone(&stop));
@@ -78,7 +78,7 @@ impl Sniffer {
     }
 
     /// Everything so far.
-    pub(crate) fn all(&self) -> Vec<Seen> {
+    pub(crate) fn all(&self) -> Vec<S> {
         self.seen.lock().unwrap().clone()
     }
 
@@ -87,23 +87,30 @@ impl Sniffer {
         self.seen.lock().unwrap().len()
     }
 
-    /// How many messages of this type were seen.
-    pub(crate) fn count(&self, kind: u8) -> usize {
-        self.seen.lock().unwrap().iter().filter(|s| s.message.kind() == kind).count()
-    }
-
     /// Waits for a message like this, among all that were seen.
     #[track_caller]
-    pub(crate) fn wait(&self, what: &str, like: impl Fn(&Seen) -> bool) -> Seen {
+    pub(crate) fn wait(&self, what: &str, like: impl Fn(&S) -> bool) -> S {
         self.wait_after(0, what, like)
     }
 
     /// Waits for a message like this among those after `mark`.
     #[track_caller]
-    pub(crate) fn wait_after(&self, mark: usize, what: &str, like: impl Fn(&Seen) -> bool) -> Seen {
+    pub(crate) fn wait_after(&self, mark: usize, what: &str, like: impl Fn(&S) -> bool) -> S {
         wait_for(what, PATIENCE * 2, || {
             self.seen.lock().unwrap().iter().skip(mark).find(|seen| like(seen)).cloned()
         })
+    }
+}
+
+impl Sniffer {
+    /// Listens for DHCPv4 on `link` of `host` from now on.
+    pub(crate) fn on(host: &Host, link: &str) -> Sniffer {
+        Sniffer::of(host, link, dissect)
+    }
+
+    /// How many messages of this type were seen.
+    pub(crate) fn count(&self, kind: u8) -> usize {
+        self.all().iter().filter(|s| s.message.kind() == kind).count()
     }
 
     /// Waits for the answer (ACK or NAK) that follows `request`.
@@ -117,7 +124,7 @@ impl Sniffer {
     }
 }
 
-impl Drop for Sniffer {
+impl<S> Drop for Sniffer<S> {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
@@ -281,7 +288,11 @@ fn pnet_udp() -> pnet::packet::ip::IpNextHeaderProtocol {
     pnet::packet::ip::IpNextHeaderProtocols::Udp
 }
 
-fn open(host: &Host, link: &str) -> (Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>) {
+/// A packet socket on `link` of `host`: both halves of it.
+pub(crate) fn open(
+    host: &Host,
+    link: &str,
+) -> (Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>) {
     let interface = NetworkInterface {
         name: link.to_owned(),
         description: String::new(),

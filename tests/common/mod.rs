@@ -1,9 +1,13 @@
 //! What the tests against real components share: namespaces, processes, frames, clients, servers.
 
 pub(crate) mod clients;
+pub(crate) mod clients6;
 pub(crate) mod crowd;
+pub(crate) mod crowd6;
 pub(crate) mod dhcp;
+pub(crate) mod dhcp6;
 pub(crate) mod link;
+pub(crate) mod link6;
 pub(crate) mod process;
 pub(crate) mod server;
 pub(crate) mod world;

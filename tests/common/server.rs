@@ -35,6 +35,16 @@ pub(crate) fn calm_lan() -> String {
         .replace("t1 = \"3s\", t2 = \"6s\"", "t1 = \"30m\", t2 = \"50m\"")
 }
 
+/// What follows [`LAN`] for a network of both families: four thousand IPv6 addresses, and as many
+/// prefixes as anybody wants.
+pub(crate) const LAN6: &str = r#"
+[[network.subnet]]
+prefix = "2001:db8:77:1::/64"
+pools = ["2001:db8:77:1::1000-2001:db8:77:1::1fff"]
+delegations = [{ prefix = "2001:db8:8000::/36", length = 56 }]
+options6 = { dns-servers = ["2001:db8:77:1::53"], domain-search = ["a.example", "b.example"] }
+"#;
+
 /// A running foreshadow.
 pub(crate) struct Server {
     pub(crate) proc: Proc,
@@ -160,8 +170,20 @@ impl Server {
     /// The binding of an address.
     #[track_caller]
     pub(crate) fn lease_of(&self, addr: Ipv4Addr) -> Option<serde_json::Value> {
-        let addr = addr.to_string();
-        self.leases().into_iter().find(|lease| lease["address"] == addr.as_str())
+        self.lease_named(&addr.to_string())
+    }
+
+    /// The binding of an address or prefix, as `leases` writes it.
+    #[track_caller]
+    pub(crate) fn lease_named(&self, name: &str) -> Option<serde_json::Value> {
+        self.leases().into_iter().find(|lease| lease["address"] == name)
+    }
+
+    /// The state of an address or prefix; `free` where there is no binding.
+    #[track_caller]
+    pub(crate) fn state_of(&self, name: &str) -> String {
+        let lease = self.lease_named(name);
+        lease.and_then(|l| Some(l["state"].as_str()?.to_owned())).unwrap_or("free".to_owned())
     }
 }
 

@@ -193,6 +193,14 @@ impl Host {
         mac
     }
 
+    /// The global IPv6 addresses of an interface that are proven its own, without prefix lengths.
+    pub(crate) fn addresses6(&self, link: &str) -> Vec<String> {
+        let shown = self.ip(&format!("-6 -o addr show dev {link} scope global"));
+        let unsure = |line: &&str| line.contains("tentative") || line.contains("dadfailed");
+        let after = |line: &str| Some(line.split("inet6 ").nth(1)?.split('/').next()?.to_owned());
+        shown.lines().filter(|line| !unsure(line)).filter_map(after).collect()
+    }
+
     /// The IPv4 addresses of an interface, without prefix lengths.
     pub(crate) fn addresses(&self, link: &str) -> Vec<String> {
         let shown = self.ip(&format!("-4 -o addr show dev {link}"));

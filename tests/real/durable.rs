@@ -7,10 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::common::crowd::Crowd;
+use crate::common::crowd6::Crowd6;
 use crate::common::dhcp::{self, Message};
 use crate::common::link::{Raw, mac};
 use crate::common::process::Proc;
-use crate::common::server::{Server, Setup, calm_lan};
+use crate::common::server::{LAN6, Server, Setup, calm_lan};
 use crate::common::world::{Host, World};
 use crate::common::{PATIENCE, require, wait_until};
 
@@ -62,6 +63,44 @@ fn acknowledged_leases_survive_kill_9() {
         .collect();
     let missing = |addr: &&std::net::Ipv4Addr| !held.contains(&addr.to_string());
     assert_eq!(crowd.acked.keys().chain(others.acked.keys()).find(missing), None);
+}
+
+/// The server is killed three times in the midst of a crowd that wants addresses and prefixes,
+/// with its writes slowed down: every client that had its REPLY renews what it was given, and
+/// nothing is given to anyone else.
+#[test]
+fn acknowledged_v6_leases_survive_kill_9() {
+    let (world, server_host) = World::with_bridge("kill6");
+    let body = calm_lan() + &LAN6.replace("::1fff", "::ffff");
+    let mut server = Server::start(&world, &server_host, &body);
+    let host = world.client("crowd", &server_host, "br0");
+    let mut crowd = Crowd6::on(&host, 0);
+    for round in 1..=3 {
+        let _slow = slow_writes(&world, &server_host, &server);
+        crowd.lease(1000, |served| {
+            if served >= round * 200 {
+                server.kill9();
+            }
+            served < round * 200
+        });
+        crowd.settle();
+        server.start_again();
+        let held = server.leases();
+        let kept = |name: &&String| {
+            let of = |l: &&serde_json::Value| l["address"] == name.as_str();
+            held.iter().find(of).is_some_and(|lease| lease["state"] == "leased")
+        };
+        assert_eq!(crowd.acked.keys().find(|name| !kept(name)), None, "lost in round {round}");
+    }
+    assert!(crowd.served() >= 600);
+    assert_eq!(crowd.renew_all(), Vec::<String>::new(), "not renewed");
+    let mut others = Crowd6::on(&host, 1_000_000);
+    others.lease(300, |_| true);
+    let twice: Vec<_> = others.acked.keys().filter(|a| crowd.acked.contains_key(*a)).collect();
+    assert!(twice.is_empty(), "given twice: {twice:?}");
+    let hardware = server.lease_named(others.acked.keys().next().unwrap()).unwrap();
+    let own = others.acked.values().next().unwrap().map(|b| format!("{b:02x}")).join(":");
+    assert_eq!(hardware["hardware"], own.as_str());
 }
 
 /// Makes each write of the server to a file take 20 ms longer.

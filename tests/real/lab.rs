@@ -29,22 +29,27 @@ fn assert_nothing_left(dir: &std::path::Path) {
     });
     let left: Vec<_> = commands.filter(|line| line.contains(name)).collect();
     assert!(left.is_empty(), "still running: {left:?}");
-    for guest in ["dhclient", "udhcpc", "dhcpcd"] {
+    for guest in ["dhclient", "udhcpc", "dhcpcd", "router"] {
         assert!(!std::path::Path::new("/run/netns").join(guest).exists());
     }
 }
 
-/// Three clients get, renew and keep their addresses over a crash of the server, one gives its
-/// address back; Ctrl-C ends it, and nothing is left.
+/// Three guests and a router get, renew and keep addresses of both families and a prefix over a
+/// crash of the server, one gives its addresses back; Ctrl-C ends it, and nothing is left.
 #[test]
 fn the_lab_plays_to_the_end() {
     let world = World::new("lab");
     let (mut lab, dir) = start(&world, &[]);
-    lab.wait_line("dhclient | has 10.99.0.");
-    lab.wait_line("udhcpc   | has 10.99.0.");
-    lab.wait_line("dhcpcd   | has 10.99.0.");
-    lab.wait_line("same addresses as before the crash");
-    lab.wait_line("udhcpc   | gave its address back");
+    for guest in ["dhclient", "udhcpc", "dhcpcd", "router"] {
+        lab.wait_line(&format!("{guest:<8} | has 10.99.0."));
+        lab.wait_line(&format!("{guest:<8} | has fd00:99::1"));
+        lab.wait_line(&format!("{guest:<8} | renewed fd00:99::1"));
+    }
+    lab.wait_line("router   | has the prefix fd00:99:1");
+    lab.wait_line("router   | gave fd00:99:1");
+    lab.wait_line("same addresses and prefix as before the crash");
+    lab.wait_line("udhcpc   | gave 10.99.0.");
+    lab.wait_line("udhcpc   | gave fd00:99::1");
     lab.wait_line("that was all");
     lab.signal(Signal::INT);
     let status = lab.wait_end();
