@@ -10,7 +10,7 @@ use crate::base::{ClientKey, HwAddr, Prefix6, Resource};
 use crate::config::policy::Generate;
 use crate::engine::Engine;
 use crate::engine::effects::{DropReason, Effects, EventKind, Offered};
-use crate::lease::{Details, Lease, Offer, State};
+use crate::lease::{Details, Lease, NextHop, Offer, State};
 use crate::wire::{Ia, IaKind};
 
 use super::context::{Ctx6, is_about};
@@ -236,7 +236,8 @@ impl Engine {
             }
             self.take_from_pool(ctx.id(), *resource);
             let before = self.table.get(ctx.id(), *resource).filter(|l| l.client == key).cloned();
-            let lease = binding6(ctx, &key, *resource, term, before.as_ref());
+            let next_hop = self.next_hop(ctx, *resource);
+            let lease = binding6(ctx, &key, term, before.as_ref(), next_hop);
             self.put(lease.clone(), fx);
             let known = before.is_some_and(|l| l.state == State::Leased);
             let told = Box::new(lease);
@@ -279,10 +280,11 @@ fn answer(ctx: &Ctx6<'_>, ia: &Ia<'_>, resources: &[Resource]) -> IaAnswer {
 fn binding6(
     ctx: &Ctx6<'_>,
     key: &ClientKey,
-    resource: Resource,
     term: &Term,
     before: Option<&Lease>,
+    next_hop: Option<NextHop>,
 ) -> Lease {
+    let resource = term.resource;
     let valid = term.lifetimes.valid;
     let until = if valid.is_forever() { crate::base::Timestamp::NEVER } else { ctx.now + valid };
     let hop = ctx.hops.last();
@@ -293,6 +295,7 @@ fn binding6(
         remote_id: hop.and_then(|h| h.remote_id()).map(|(_, id)| Box::from(id)),
         relay: None,
         boot_stage: false,
+        next_hop,
     };
     Lease {
         network: ctx.id(),
