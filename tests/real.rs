@@ -11,5 +11,6 @@ mod real {
     mod identity;
     mod lab;
     mod network;
+    mod routes;
     mod takeover;
 }
