@@ -112,8 +112,6 @@ fn examples_say_what_they_mean() {
     let rack = &relay.networks[1];
     assert!(rack.believes6("2001:db8:2::1".parse().unwrap()) && rack.v6.ra.is_none());
     assert_eq!((rack.subnets6[0].delegations.len(), rack.reservations6.len()), (1, 2));
-    let proxmox = load(&root("config/proxmox.toml")).unwrap().policy;
-    assert!(proxmox.unserved().is_empty());
     let pxe = load(&root("config/pxe.toml")).unwrap().policy;
     let ipxe = pxe.classes.iter().find(|c| &*c.name == "ipxe").unwrap();
     assert_eq!(&*ipxe.settings.options.get(175).unwrap().data, [176, 1, 1]);

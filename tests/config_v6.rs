@@ -104,6 +104,9 @@ fn delegations_leave_out_what_is_reserved() {
     assert_eq!((pool.prefix, second.prefix.len()), (prefix("2001:db8:8000::/40"), 40));
     assert_eq!((second.min_length, second.length, second.max_length), (60, 60, 60));
     assert!(pool.install_route && !second.install_route);
+    let routed = |text| net.routed().any(|pool| pool.prefix.holds(&prefix(text)));
+    assert!(routed("2001:db8:8000:200::/56"), "also where it is reserved");
+    assert!(!routed("2001:db8:9000::/60") && !routed("2001:db8:bb00::/56"));
     assert_eq!(pool.excluded, [prefix("2001:db8:8000:200::/56")]);
     for (text, want) in [
         ("2001:db8:8000::/56", true),

@@ -5,7 +5,7 @@
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 
-use foreshadow::base::{LinkId, Mac, NetworkId, Timestamp};
+use foreshadow::base::{LinkId, Mac, NetworkId, Resource, Timestamp};
 use foreshadow::config;
 use foreshadow::engine::effects::{Arrival6, EventKind, LinkUp, Said};
 use foreshadow::engine::{Destination, Effects, Engine, Input};
@@ -24,11 +24,14 @@ const POLICY: &str = "[[network]]\nname='lab'\ninterfaces=['br0']\nverify=false\
     [[network.reservation]]\nduid='0x000300010200000000ff'\naddresses=['2001:db8:1::99']\n\
     [[network.reservation]]\nduid='0x000300010200000000fe'\naddresses=['2001:db8:1::13']\n\
     [[network]]\nname='far'\nrelays=['2001:db8:2::/64']\n\
-    [[network.subnet]]\nprefix='2001:db8:2::/64'\npools=['2001:db8:2::10-2001:db8:2::12']\n";
+    [[network.subnet]]\nprefix='2001:db8:2::/64'\npools=['2001:db8:2::10-2001:db8:2::12']\n\
+    delegations=[{prefix='2001:db8:bb00::/48',length=56}]\n";
 
 struct World {
     engine: Engine,
     now: Timestamp,
+    /// Where the next message comes from.
+    from: Ipv6Addr,
 }
 
 type Sent = (Destination, Vec<u8>);
@@ -48,7 +51,7 @@ impl World {
         };
         let now = Timestamp(1_700_000_000_000);
         engine.handle(now, Input::LinkUp(up), &mut Effects::default());
-        World { engine, now }
+        World { engine, now, from: ip("fe80::1") }
     }
 
     fn send(&mut self, client: u8, dst: &str, bytes: &[u8]) -> Vec<Sent> {
@@ -57,7 +60,7 @@ impl World {
             port: None,
             trunk: false,
             src_mac: (client != 0).then_some(Mac([2, 0, 0, 0, 0, client])),
-            src: SocketAddrV6::new(ip("fe80::1"), 546, 0, 0),
+            src: SocketAddrV6::new(self.from, 546, 0, 0),
             dst: ip(dst),
         };
         let mut fx = Effects::default();
@@ -149,6 +152,36 @@ fn prefixes_are_delegated_until_none_is_left() {
     }
     let reply = world.ask(3, request(Solicit, 3).ia(IaKind::Pd, 1, &[]));
     assert_eq!(first(&reply).2, Some(StatusCode::NoPrefixAvail));
+}
+
+/// A prefix is reached by its client on the link, or by the relay that is next to us; an address
+/// needs no route.
+#[test]
+fn a_delegated_prefix_remembers_its_next_hop() {
+    use MessageType6::*;
+    let mut world = World::new();
+    let both = |client| to_us(Request, client).ia(IaKind::Pd, 1, &[]).ia(IaKind::Na, 1, &[]);
+    world.ask(1, both(1));
+    let forward = relay_forward(0, ip("2001:db8:2::1"), ip("fe80::9"), &[], &both(2).build());
+    world.from = ip("2001:db8:1::5");
+    assert_eq!(world.send(0, "2001:db8:1::1", &forward).len(), 1);
+    let mut hops: Vec<_> = world
+        .engine
+        .leases()
+        .iter()
+        .map(|l| (l.resource, l.details.next_hop.as_ref().map(|hop| hop.to_string())))
+        .collect();
+    hops.sort();
+    let prefix = |text| Resource::Prefix6(ip(text), 56);
+    assert_eq!(
+        hops,
+        [
+            (Resource::V6(ip("2001:db8:1::10")), None),
+            (Resource::V6(ip("2001:db8:2::10")), None),
+            (prefix("2001:db8:aa00::"), Some("fe80::1%br0".into())),
+            (prefix("2001:db8:bb00::"), Some("2001:db8:1::5".into())),
+        ]
+    );
 }
 
 #[test]

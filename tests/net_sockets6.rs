@@ -301,6 +301,11 @@ isolated_tests! {
         assert_eq!(table.list().unwrap(), []);
         let rest = run_output("ip -6 route show via fe80::99");
         assert_eq!(rest.lines().count(), 2, "only our own are removed: {rest}");
+        // Without an interface the kernel knows which link the router is on.
+        ip("addr add 2001:db8:1::1/64 dev va nodad");
+        let global: SocketAddrV6 = "[2001:db8:1::5]:0".parse().unwrap();
+        table.add(&Route6 { via: global, ..first }).unwrap();
+        assert_eq!(table.list().unwrap(), [route("2001:db8:1100::", "2001:db8:1::5")]);
         let nowhere = Route6 { via: SocketAddrV6::new(*first.via.ip(), 0, 0, 9999), ..first };
         let e = table.add(&nowhere).unwrap_err().to_string();
         assert!(e.starts_with("cannot install the route to 2001:db8:1100::/56: "), "{e}");

@@ -12,6 +12,7 @@ mod real {
     mod identity;
     mod lab;
     mod network;
+    mod routes;
     mod takeover;
     mod v6;
 }

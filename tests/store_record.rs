@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use foreshadow::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
-use foreshadow::lease::{Change, Details, Lease, QuarantineReason, State};
+use foreshadow::lease::{Change, Details, Lease, NextHop, QuarantineReason, State};
 use foreshadow::store::record::{RECORD_MAX, RecordError, decode, encode};
 use proptest::collection::vec;
 use proptest::option::of;
@@ -57,16 +57,26 @@ fn text() -> impl Strategy<Value = String> {
         .prop_map(String::from_iter)
 }
 
+fn next_hop() -> impl Strategy<Value = NextHop> {
+    let link = text().prop_filter("a name", |link| !link.is_empty());
+    (any::<u128>(), of(link)).prop_map(|(addr, link)| NextHop {
+        addr: Ipv6Addr::from_bits(addr),
+        link: link.map(Into::into),
+    })
+}
+
 fn details() -> impl Strategy<Value = Details> {
     let bytes = || of(vec(any::<u8>(), 0..=255));
-    (of(text()), of(text()), bytes(), bytes(), of(any::<u32>()), any::<bool>()).prop_map(
-        |(hostname, account, circuit, remote, relay, boot_stage)| Details {
+    let texts = (of(text()), of(text()));
+    (texts, bytes(), bytes(), of(any::<u32>()), any::<bool>(), of(next_hop())).prop_map(
+        |((hostname, account), circuit, remote, relay, boot_stage, next_hop)| Details {
             hostname: hostname.map(Into::into),
             account: account.map(Into::into),
             circuit_id: circuit.map(Into::into),
             remote_id: remote.map(Into::into),
             relay: relay.map(Ipv4Addr::from_bits),
             boot_stage,
+            next_hop,
         },
     )
 }
@@ -191,6 +201,33 @@ fn the_first_version_stays_readable() {
         &[1, 1, 7, 0, 0, 0, 4, 10, 0, 0, 9][..],
         &[8, 1, 1, 0x52, 0x54, 0, 0x12, 0x34, 0x56],
         &[0x81, 1, 0xe8, 0x07, 0x80, 0x01, 1, 2, b'v', b'm'],
+    ]
+    .concat();
+    assert_eq!(encoded(&change), sealed(&body));
+    assert_eq!(decode(&sealed(&body)), Ok(change));
+}
+
+/// The same for what a delegated prefix says of its router.
+#[test]
+fn a_next_hop_stays_readable() {
+    let hw = HwAddr::ethernet(Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
+    let next_hop = Some("fe80::9%br0".parse().unwrap());
+    let change = Change::Put(Lease {
+        network: NetworkId(7),
+        resource: Resource::Prefix6("2001:db8:8000::".parse().unwrap(), 56),
+        client: ClientKey::hardware(&hw),
+        hw,
+        state: State::Leased,
+        since: Timestamp(1),
+        updated: Timestamp(1),
+        until: Timestamp(2),
+        port: None,
+        details: Arc::new(Details { next_hop, ..Details::default() }),
+    });
+    let body = [
+        &[1, 1, 7, 0, 0, 0, 7, 0x20, 1, 0x0d, 0xb8, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 56][..],
+        &[8, 1, 1, 0x52, 0x54, 0, 0x12, 0x34, 0x56, 0xa0, 1, 1, 0, 1],
+        &[0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 3, b'b', b'r', b'0'],
     ]
     .concat();
     assert_eq!(encoded(&change), sealed(&body));

@@ -108,6 +108,7 @@ impl LeaseView {
             circuit_id: details.circuit_id.as_deref().map(hex_text),
             remote_id: details.remote_id.as_deref().map(hex_text),
             relay: details.relay.map(|relay| relay.to_string()),
+            next_hop: details.next_hop.as_ref().map(|hop| hop.to_string()),
             boot_stage: details.boot_stage,
             answered,
         }
@@ -235,6 +236,12 @@ impl LeaseView {
             ),
             None => None,
         };
+        let next_hop = match &self.next_hop {
+            Some(text) => {
+                Some(text.parse().map_err(|()| format!("next_hop is `{text}`, want fe80::1%br0"))?)
+            }
+            None => None,
+        };
         Ok(Details {
             // Cleaned as one from the wire is.
             hostname: self.hostname.as_deref().and_then(|name| clean_hostname(name.as_bytes())),
@@ -243,6 +250,7 @@ impl LeaseView {
             remote_id: bytes("remote_id", &self.remote_id)?,
             relay,
             boot_stage: self.boot_stage,
+            next_hop,
         })
     }
 }

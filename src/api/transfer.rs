@@ -89,7 +89,7 @@ impl Writer {
 }
 
 /// The fields of [`LeaseView`], in its order.
-const COLUMNS: [&str; 15] = [
+const COLUMNS: [&str; 16] = [
     "network",
     "address",
     "state",
@@ -103,6 +103,7 @@ const COLUMNS: [&str; 15] = [
     "circuit_id",
     "remote_id",
     "relay",
+    "next_hop",
     "boot_stage",
     "answered",
 ];

@@ -39,6 +39,8 @@ pub struct LeaseView {
     pub remote_id: Option<String>,
     /// The relay's address.
     pub relay: Option<String>,
+    /// Of a delegated prefix: the router that has it, as the server's host reaches it.
+    pub next_hop: Option<String>,
     /// The holder is a stage of a network boot.
     pub boot_stage: bool,
     /// Which machine answered for an address that is `in-use`.

@@ -120,6 +120,7 @@ fn show(leases: &[LeaseView], out: &mut Output) -> Result<(), Failure> {
             ("circuit id", &lease.circuit_id),
             ("remote id", &lease.remote_id),
             ("relay", &lease.relay),
+            ("next hop", &lease.next_hop),
             ("boot stage", &boot),
         ];
         for (name, value) in fields {

@@ -58,8 +58,6 @@ fault_kinds! {
     Conflict = "conflict",
     /// More of something than this server takes.
     Limit = "limit",
-    /// Sound, and not done by this version.
-    Unserved = "unserved",
     /// Allowed, but hardly meant.
     Suspicious = "suspicious",
     /// An interface that is not there now.

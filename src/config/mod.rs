@@ -87,7 +87,7 @@ pub fn load(path: &Path) -> Result<Loaded, Faults> {
     let read = std::fs::File::open(path).and_then(|f| f.take(limit).read_to_end(&mut bytes));
     read.map_err(|error| unreadable(format!("cannot read the file: {error}")))?;
     match String::from_utf8(bytes) {
-        Ok(text) => served(check(&text, &file)?, &text, &file),
+        Ok(text) => check(&text, &file),
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             let bytes = error.as_bytes();
@@ -95,17 +95,6 @@ pub fn load(path: &Path) -> Result<Loaded, Faults> {
             Err(unreadable(format!("not UTF-8 at line {line}, byte {at} of the file")))
         }
     }
-}
-
-/// Refuses what can be said and is not done yet, rather than to ignore it.
-fn served(loaded: Loaded, text: &str, file: &str) -> Result<Loaded, Faults> {
-    let faults: Vec<Fault> = loaded
-        .policy
-        .unserved()
-        .into_iter()
-        .map(|(key, why)| Fault::unplaced(FaultKind::Unserved, &key, why.to_owned()))
-        .collect();
-    if faults.is_empty() { Ok(loaded) } else { Err(Faults::new(Source::new(file, text), faults)) }
 }
 
 /// Checks the text of a file; `file` is its name in messages. Never panics, and touches nothing.

@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use crate::base::{HwAddr, Prefix6, Span};
+use crate::base::{HwAddr, NetworkId, Prefix6, Span};
 
 use super::policy::{Bytes, ClassId, LeaseTimes, Matcher, Network, Settings};
 
@@ -203,18 +203,16 @@ impl OptionSet6 {
 }
 
 impl super::policy::Policy {
-    /// What the policy asks for and this version does not do, by key.
-    pub fn unserved(&self) -> Vec<(String, &'static str)> {
-        let mut found = Vec::new();
-        for (i, network) in self.networks.iter().enumerate() {
-            let routes =
-                |s: &Subnet6| s.delegations.iter().any(|delegation| delegation.install_route);
-            if network.subnets6.iter().any(routes) {
-                let why = "routes are not installed by this version: leave `install_route` out";
-                found.push((format!("network[{i}].subnet.delegation.install_route"), why));
-            }
-        }
-        found
+    /// The delegations to whose prefixes this host is to have routes, with their networks.
+    pub fn routed(&self) -> impl Iterator<Item = (&Network, &DelegationPool)> {
+        self.networks.iter().flat_map(|network| network.routed().map(move |pool| (network, pool)))
+    }
+
+    /// Whether this host is to have a route to a prefix that is delegated on a network; a reserved
+    /// one belongs to the delegation that it lies in.
+    pub fn routes_to(&self, network: NetworkId, prefix: Prefix6) -> bool {
+        let mut of = self.networks.iter().filter(|n| n.id == network);
+        of.any(|network| network.routed().any(|pool| pool.prefix.holds(&prefix)))
     }
 }
 
@@ -284,6 +282,11 @@ impl Network {
         let relayed = !subnet.interface_ids.is_empty()
             || self.v6.relays6.iter().any(|r| r.overlaps(&subnet.prefix));
         !relayed && !self.interfaces.is_empty()
+    }
+
+    /// The delegations to whose prefixes this host is to have routes.
+    pub fn routed(&self) -> impl Iterator<Item = &DelegationPool> {
+        self.subnets6.iter().flat_map(|s| &s.delegations).filter(|pool| pool.install_route)
     }
 
     /// Whether relays at `addr` are believed for this network.

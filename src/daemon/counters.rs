@@ -149,6 +149,12 @@ counters! {
     disk_waits,
     /// Times that links changed faster than they were read.
     link_resyncs,
+    /// Routes to delegated prefixes that were installed, or led elsewhere.
+    routes_installed,
+    /// Routes to delegated prefixes that were removed.
+    routes_removed,
+    /// Times that the kernel refused a change or a listing of routes.
+    routes_failed,
 }
 
 impl Counters {

@@ -4,8 +4,8 @@
 //! interfaces for it, [`outgoing`] sends, [`committer`] is the thread that writes, [`parked`] what
 //! waits for it, and [`work`] how the control plane asks, answered at the [`desk`]. [`clock`] is the
 //! only place that reads clocks. Around them: [`log`] tells people, [`hosts`] a DNS server,
-//! [`notify`] systemd; [`reload`] puts a changed configuration in force, [`privilege`] gives up
-//! what is not needed.
+//! [`routes`] the kernel (its [`route_table`]), [`notify`] systemd; [`reload`] puts a changed
+//! configuration in force, [`privilege`] gives up what is not needed.
 
 pub mod clock;
 pub mod committer;
@@ -23,6 +23,8 @@ pub mod parked;
 pub mod privilege;
 mod receive;
 pub mod reload;
+pub mod route_table;
+pub mod routes;
 pub mod serve;
 pub mod served;
 pub mod work;

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | CAP_NET_RAW | packet sockets on the served interfaces, and UDP sockets bound to one |
 //! | CAP_NET_BIND_SERVICE | port 67 |
-//! | CAP_NET_ADMIN | receive buffers above the system's limit (`SO_RCVBUFFORCE`), if granted |
+//! | CAP_NET_ADMIN | receive buffers above the system's limit (`SO_RCVBUFFORCE`), if granted; routes to delegated prefixes, where `install_route` asks for them |
 //!
 //! systemd grants them to the unit's own user. A server that is started as root keeps these and
 //! gives up every other one, and whatever it would execute gains none (no_new_privs).
@@ -19,6 +19,8 @@ use rustix::thread::{
 };
 
 use crate::api::peer::{Peer, user_name};
+use crate::base::Prefix6;
+use crate::config::Policy;
 
 /// Without these the server cannot work.
 const NEEDED: CapabilitySet = CapabilitySet::NET_RAW.union(CapabilitySet::NET_BIND_SERVICE);
@@ -44,6 +46,24 @@ pub fn drop_privileges() -> io::Result<()> {
 pub fn missing() -> Option<String> {
     let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
     message(NEEDED - held)
+}
+
+/// What to do where `policy` wants routes that this process may not make; `None` if it may, or
+/// wants none.
+pub fn missing_for_routes(policy: &Policy) -> Option<String> {
+    let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    let (network, pool) = policy.routed().next()?;
+    (!held.contains(CapabilitySet::NET_ADMIN)).then(|| no_routes(&network.name, pool.prefix))
+}
+
+fn no_routes(network: &str, delegation: Prefix6) -> String {
+    format!(
+        "network `{network}`, delegation {delegation}: `install_route` needs CAP_NET_ADMIN, which \
+         this server does not have: leave the key out, or grant it: under systemd by `systemctl \
+         edit foreshadow` with the lines `[Service]`, `AmbientCapabilities=CAP_NET_ADMIN` and \
+         `CapabilityBoundingSet=CAP_NET_ADMIN`, else by a start as root or after `setcap \
+         cap_net_bind_service,cap_net_raw,cap_net_admin=ep` on the program"
+    )
 }
 
 /// Why the system refused a socket: [`missing`], or what it said.
@@ -99,6 +119,19 @@ mod tests {
         let text = message(NEEDED).unwrap();
         assert!(text.starts_with("CAP_NET_BIND_SERVICE and CAP_NET_RAW missing"), "{text}");
         assert!(text.contains("setcap cap_net_bind_service,cap_net_raw=ep"), "{text}");
+    }
+
+    #[test]
+    fn routes_that_may_not_be_made_are_named_with_what_to_do() {
+        let text = no_routes("lan", "2001:db8:8000::/40".parse().unwrap());
+        for word in [
+            "network `lan`, delegation 2001:db8:8000::/40: `install_route` needs CAP_NET_ADMIN",
+            "`AmbientCapabilities=CAP_NET_ADMIN` and `CapabilityBoundingSet=CAP_NET_ADMIN`",
+            "setcap cap_net_bind_service,cap_net_raw,cap_net_admin=ep",
+        ] {
+            assert!(text.contains(word), "{word} in {text}");
+        }
+        assert_eq!(missing_for_routes(&crate::api::tests::policy()), None);
     }
 
     #[test]

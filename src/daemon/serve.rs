@@ -16,7 +16,7 @@ use crate::api::server::{Bound, Hub, Server};
 use crate::base::Timestamp;
 use crate::config::{self, Policy};
 use crate::engine::Engine;
-use crate::net::Mode;
+use crate::net::{Mode, RouteTable};
 use crate::store::{Contents, DiskStore, Recovery, Store, StoreError, StoreOptions};
 
 use super::clock::Clock;
@@ -29,6 +29,7 @@ use super::log::{EventLog, Log};
 use super::notify::Notify;
 use super::privilege;
 use super::reload::{Load, Reloader};
+use super::routes::{Delegated, Routes};
 use super::work::Jobs;
 
 /// Batches of events that may wait for the log; more are counted and lost.
@@ -60,6 +61,10 @@ pub fn run(serve: &Serve, policy: Arc<Policy>, warnings: &str) -> anyhow::Result
     let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("signals")?;
     if let Some(missing) = privilege::missing() {
         anyhow::bail!("{missing}");
+    }
+    // An observer changes nothing, and so needs nothing for it.
+    if let Some(missing) = privilege::missing_for_routes(&policy).filter(|_| !serve.observe) {
+        anyhow::bail!("{}: {missing}", serve.config.display());
     }
     privilege::drop_privileges().context("giving up privileges")?;
     let socket = bind(&policy.server.control_socket)?;
@@ -170,6 +175,7 @@ impl Running {
             }
             _ => None,
         };
+        let delegated = Delegated::among(contents.leases.iter());
         let (events, heard) = mpsc::sync_channel(EVENTS_MAX);
         let mut machine = Engine::new(policy.clone(), contents.leases, contents.seq);
         let mode = if serve.observe { Mode::Observe } else { Mode::Serve };
@@ -191,8 +197,13 @@ impl Running {
             events,
         })
         .map_err(|error| anyhow::anyhow!("{}", privilege::explain("sockets", &error)))?;
+        let follow = |delegated: Delegated| {
+            let ask = Box::new(driver.jobs());
+            delegated.follow(policy.clone(), Box::new(RouteTable), ask, driver.counters())
+        };
         let new_policy = NewPolicy::default();
         let teller = Teller {
+            routes: Some(delegated).filter(|_| !serve.observe).map(follow).transpose()?,
             log: EventLog::new(&policy, serve.observe),
             hosts: hosts.map(|written| written.follow(read_page(driver.jobs()))).transpose()?,
             new_policy: new_policy.clone(),
@@ -265,8 +276,11 @@ fn reloader(
     log: Log,
     new_policy: NewPolicy,
 ) -> Reloader {
-    let load: Box<Load> = Box::new(|path| {
+    let observe = serve.observe;
+    let load: Box<Load> = Box::new(move |path| {
         let loaded = config::load(path).map_err(|faults| faults.render(false))?;
+        let missing = privilege::missing_for_routes(&loaded.policy).filter(|_| !observe);
+        missing.map_or(Ok(()), |why| Err(format!("error: {why}")))?;
         let warnings = loaded.warnings.iter().map(|w| w.message.clone()).collect();
         Ok((loaded.policy, warnings))
     });
@@ -293,14 +307,15 @@ fn read_page(jobs: Jobs<Engine>) -> Box<hosts::ReadPage> {
     })
 }
 
-/// Writes the log and feeds the hosts file, on a thread that packets do not wait for.
+/// Writes the log and feeds the hosts file and the routes, on a thread that packets do not wait for.
 struct Teller {
     log: EventLog,
     hosts: Option<Hosts>,
+    routes: Option<Routes>,
     new_policy: NewPolicy,
     now: Box<dyn Fn() -> Timestamp + Send>,
     counters: Arc<Counters>,
-    /// Of the counters, when the hosts file was last told: [`Teller::notice_losses`].
+    /// Of the counters, when the followers were last told: [`Teller::notice_losses`].
     lost: u64,
 }
 
@@ -312,12 +327,14 @@ impl Teller {
             let changed = self.new_policy.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(policy) = changed {
                 self.log.set_policy(&policy);
+                self.routes.iter().for_each(|routes| routes.set_policy(policy.clone()));
             }
             match told {
                 Ok(Told { events, took }) => {
                     for event in &events {
                         self.log.event(event, took);
                         self.hosts.iter().for_each(|hosts| hosts.event(event));
+                        self.routes.iter().for_each(|routes| routes.event(event));
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => self.log.tick((self.now)()),
@@ -326,13 +343,14 @@ impl Teller {
         }
     }
 
-    /// Whether the hosts file can still be right: it is not if events were lost, nor, since the
+    /// Whether the followers can still be right: they are not if events were lost, nor, since the
     /// leases may have been read before their commit failed, after a failed commit.
     fn notice_losses(&mut self) {
         let lost = self.counters.events_lost.get() + self.counters.commits_failed.get();
         if lost != self.lost {
             self.lost = lost;
             self.hosts.iter().for_each(Hosts::lost);
+            self.routes.iter().for_each(Routes::lost);
         }
     }
 }
@@ -356,6 +374,7 @@ mod tests {
         let teller = Teller {
             log: EventLog::new(&policy(), false),
             hosts: Some(written.follow(Box::new(read)).unwrap()),
+            routes: None,
             new_policy: NewPolicy::default(),
             now: Box::new(|| Timestamp(1)),
             counters: counters.clone(),

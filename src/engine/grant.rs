@@ -174,5 +174,6 @@ fn details(ctx: &Ctx<'_>, chain: &Chain<'_>, hostname: Option<Box<str>>) -> Deta
             _ => None,
         },
         boot_stage: ctx.boot_stage,
+        next_hop: None,
     }
 }

@@ -47,6 +47,7 @@ pub struct Engine {
     policy: Arc<Policy>,
     nets: Vec<Net>,
     links: BTreeMap<LinkId, LinkUp>,
+    link_changes: u64,
     table: LeaseTable,
     offers: OfferTable,
     waiting: WaitingRoom,
@@ -72,6 +73,7 @@ impl Engine {
         let mut engine = Engine {
             nets: Vec::new(),
             links: BTreeMap::new(),
+            link_changes: 0,
             table,
             offers: OfferTable::default(),
             waiting: WaitingRoom::default(),
@@ -166,6 +168,16 @@ impl Engine {
     /// The names of the interfaces that serve a network now.
     pub fn interfaces(&self, network: NetworkId) -> impl Iterator<Item = &str> {
         self.links.values().filter(move |up| up.network == network).map(|up| &*up.name)
+    }
+
+    /// The interfaces that serve networks now.
+    pub fn links(&self) -> impl Iterator<Item = &LinkUp> {
+        self.links.values()
+    }
+
+    /// How often one of [`Engine::links`] came, went or changed.
+    pub fn link_changes(&self) -> u64 {
+        self.link_changes
     }
 
     /// The running state of each network, in the order of the policy.
@@ -294,6 +306,7 @@ impl Engine {
     }
 
     fn link_up(&mut self, up: LinkUp) {
+        self.link_changes += 1;
         let network = up.network;
         let before = self.links.insert(up.link, up);
         self.wake_verifier(network);
@@ -302,6 +315,7 @@ impl Engine {
     }
 
     fn link_down(&mut self, link: LinkId) {
+        self.link_changes += 1;
         let before = self.links.remove(&link);
         self.own_addresses_changed(before);
         self.follow_adverts();

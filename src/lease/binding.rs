@@ -1,7 +1,8 @@
 //! One binding of a resource to a client.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::base::{ClientKey, HwAddr, LinkId, Mac, NetworkId, Resource, Timestamp};
@@ -49,6 +50,42 @@ pub struct Details {
     pub relay: Option<Ipv4Addr>,
     /// The holder is a boot stage (PXE, HTTP boot or iPXE): what boots next keeps its address.
     pub boot_stage: bool,
+    /// Of a delegated prefix: how this host reaches the router that has it.
+    pub next_hop: Option<NextHop>,
+}
+
+/// A router, as this host reaches it. Displays as `fe80::1%br0`, or without an interface as
+/// `2001:db8::1`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// Its address.
+    pub addr: Ipv6Addr,
+    /// The interface that it is on; `None` where the kernel's routes say so. By name: the number
+    /// is another one after a reboot.
+    pub link: Option<Box<str>>,
+}
+
+/// Longest name of an interface, in bytes (`IFNAMSIZ`, less its end).
+const LINK_NAME_MAX: usize = 15;
+
+impl fmt::Display for NextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.link {
+            Some(link) => write!(f, "{}%{link}", self.addr),
+            None => write!(f, "{}", self.addr),
+        }
+    }
+}
+
+impl FromStr for NextHop {
+    type Err = ();
+    fn from_str(text: &str) -> Result<NextHop, ()> {
+        let (addr, link) = text.split_once('%').map_or((text, None), |(a, l)| (a, Some(l)));
+        if link.is_some_and(|link| link.is_empty() || link.len() > LINK_NAME_MAX) {
+            return Err(());
+        }
+        Ok(NextHop { addr: addr.parse().map_err(|_| ())?, link: link.map(Box::from) })
+    }
 }
 
 /// The state of a binding. Offers are no bindings yet: see [`super::Offer`].

@@ -12,7 +12,7 @@ pub mod pool;
 pub mod ranges;
 pub mod table;
 
-pub use binding::{Details, Lease, QuarantineReason, State};
+pub use binding::{Details, Lease, NextHop, QuarantineReason, State};
 pub use change::{Change, Seq};
 pub use delegation::PrefixPool;
 pub use offers::{Offer, OfferTable};

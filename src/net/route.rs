@@ -29,7 +29,8 @@ pub struct Route6 {
     pub prefix: Ipv6Addr,
     /// Its length, 0 to 128.
     pub len: u8,
-    /// The router that has it: its address, by the interface that is its scope.
+    /// The router that has it: its address, by the interface that is its scope; with scope 0 by
+    /// the one that the kernel reaches it by.
     pub via: SocketAddrV6,
 }
 
@@ -51,7 +52,9 @@ impl RouteTable {
         message.header.scope = RouteScope::Universe;
         message.header.kind = RouteType::Unicast;
         message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet6(*route.via.ip())));
-        message.attributes.push(RouteAttribute::Oif(route.via.scope_id()));
+        if route.via.scope_id() != 0 {
+            message.attributes.push(RouteAttribute::Oif(route.via.scope_id()));
+        }
         let request = RouteNetlinkMessage::NewRoute(message);
         netlink::change(request, NLM_F_CREATE | NLM_F_REPLACE)
             .map_err(|e| explain(e, "install", route.prefix, route.len))
@@ -94,7 +97,10 @@ fn message(prefix: Ipv6Addr, len: u8) -> RouteMessage {
 
 /// Reads a route of the kernel, if it is one of ours.
 fn ours(message: &RouteMessage) -> Option<Route6> {
-    if message.header.protocol != RouteProtocol::Other(PROTOCOL) {
+    let header = &message.header;
+    if header.protocol != RouteProtocol::Other(PROTOCOL)
+        || header.table != RouteHeader::RT_TABLE_MAIN
+    {
         return None;
     }
     let (mut prefix, mut via, mut link) = (Ipv6Addr::UNSPECIFIED, None, None);
@@ -106,7 +112,7 @@ fn ours(message: &RouteMessage) -> Option<Route6> {
             _ => {}
         }
     }
-    Some(Route6::new(prefix, message.header.destination_prefix_length, via?, link?))
+    Some(Route6::new(prefix, header.destination_prefix_length, via?, link?))
 }
 
 fn explain(e: io::Error, what: &str, prefix: Ipv6Addr, len: u8) -> io::Error {

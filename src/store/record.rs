@@ -14,7 +14,8 @@
 //! state   := 1 leased  2 expired  3 released  4 declined  5 in use, mac[6]  6 quarantined
 //! since   := varint ms;  updated := varint (updated - since);  until := varint (until - updated)
 //! details := per flag, in this order: 0x01 hostname:text  0x02 account:text  0x04 circuit:bytes
-//!            0x08 remote:bytes  0x10 relay[4];  0x40 is the boot stage
+//!            0x08 remote:bytes  0x10 relay[4]  0x20 hop[16] link:text (empty: none);
+//!            0x40 is the boot stage
 //! bytes   := length:varint, so many bytes;  text := bytes in UTF-8, any character allowed
 //! ```
 //!
@@ -26,7 +27,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
-use crate::lease::{Change, Details, Lease, QuarantineReason, State};
+use crate::lease::{Change, Details, Lease, NextHop, QuarantineReason, State};
 
 /// The longest record, in bytes: the largest lease fits four times over.
 pub const RECORD_MAX: usize = 6000;
@@ -43,6 +44,7 @@ const ACCOUNT: u8 = 0x02;
 const CIRCUIT: u8 = 0x04;
 const REMOTE: u8 = 0x08;
 const RELAY: u8 = 0x10;
+const NEXT_HOP: u8 = 0x20;
 const BOOT_STAGE: u8 = 0x40;
 const HW_IS_CLIENT: u8 = 0x80;
 
@@ -169,11 +171,13 @@ fn flags(details: &Details) -> u8 {
         | flag(details.circuit_id.is_some(), CIRCUIT)
         | flag(details.remote_id.is_some(), REMOTE)
         | flag(details.relay.is_some(), RELAY)
+        | flag(details.next_hop.is_some(), NEXT_HOP)
         | flag(details.boot_stage, BOOT_STAGE)
 }
 
 fn put_details(details: &Details, out: &mut Vec<u8>) {
-    let Details { hostname, account, circuit_id, remote_id, relay, boot_stage: _ } = details;
+    let Details { hostname, account, circuit_id, remote_id, relay, next_hop, boot_stage: _ } =
+        details;
     if let Some(hostname) = hostname {
         put_bytes(hostname.as_bytes(), out);
     }
@@ -188,6 +192,10 @@ fn put_details(details: &Details, out: &mut Vec<u8>) {
     }
     if let Some(relay) = relay {
         out.extend_from_slice(&relay.octets());
+    }
+    if let Some(NextHop { addr, link }) = next_hop {
+        out.extend_from_slice(&addr.octets());
+        put_bytes(link.as_deref().unwrap_or_default().as_bytes(), out);
     }
 }
 
@@ -294,6 +302,11 @@ fn details(flags: u8, r: &mut Reader<'_>) -> Result<Details, RecordError> {
     }
     if has(RELAY) {
         details.relay = Some(Ipv4Addr::from(r.array::<4>("relay")?));
+    }
+    if has(NEXT_HOP) {
+        let addr = Ipv6Addr::from(r.array::<16>("next hop")?);
+        let link = Some(r.text("interface")?).filter(|link| !link.is_empty()).map(Box::from);
+        details.next_hop = Some(NextHop { addr, link });
     }
     Ok(details)
 }

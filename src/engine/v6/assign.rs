@@ -13,7 +13,7 @@ use crate::engine::effects::{DropReason, Effects, EventKind, Offered};
 use crate::engine::grant::Grant;
 use crate::engine::identity::Identified;
 use crate::engine::lots::Lots;
-use crate::lease::{Details, Lease, Offer, QuarantineReason, State};
+use crate::lease::{Details, Lease, NextHop, Offer, QuarantineReason, State};
 use crate::wire::{Ia, IaKind};
 
 use super::context::{Ctx6, is_about};
@@ -261,7 +261,8 @@ impl Engine {
             self.take_from_pool(ctx.id(), *resource);
             self.wake_verifier(ctx.id());
             let before = self.table.get(ctx.id(), *resource).filter(|l| l.client == key).cloned();
-            let lease = binding6(ctx, &key, *resource, term, before.as_ref());
+            let next_hop = self.next_hop(ctx, *resource);
+            let lease = binding6(ctx, &key, term, before.as_ref(), next_hop);
             self.put(lease.clone(), fx);
             let told = Box::new(lease);
             let kind = match before.map(|before| before.state) {
@@ -307,10 +308,11 @@ fn answer(ctx: &Ctx6<'_>, ia: &Ia<'_>, resources: &[Resource]) -> IaAnswer {
 fn binding6(
     ctx: &Ctx6<'_>,
     key: &ClientKey,
-    resource: Resource,
     term: &Term,
     before: Option<&Lease>,
+    next_hop: Option<NextHop>,
 ) -> Lease {
+    let resource = term.resource;
     let valid = term.lifetimes.valid;
     let until = if valid.is_forever() { crate::base::Timestamp::NEVER } else { ctx.now + valid };
     let hop = ctx.hops.last();
@@ -321,6 +323,7 @@ fn binding6(
         remote_id: hop.and_then(|h| h.remote_id()).map(|(_, id)| Box::from(id)),
         relay: None,
         boot_stage: false,
+        next_hop,
     };
     Lease {
         network: ctx.id(),

@@ -2,13 +2,14 @@
 
 use std::net::Ipv6Addr;
 
-use crate::base::{HwAddr, Mac, Timestamp};
+use crate::base::{HwAddr, Mac, Resource, Timestamp};
 use crate::config::Policy;
 use crate::config::policy::{HostId6, Network, Reservation6};
 use crate::engine::Engine;
 use crate::engine::classes::Classes;
 use crate::engine::effects::{Arrival6, DropReason};
 use crate::engine::network::Net;
+use crate::lease::NextHop;
 use crate::wire::{Hop, Message6};
 
 use super::Received;
@@ -51,6 +52,19 @@ impl Engine {
             reservation,
             proofs,
         })
+    }
+
+    /// How this host reaches the router that asks for a prefix: the client itself, or the relay
+    /// that is next to us.
+    pub(super) fn next_hop(&self, ctx: &Ctx6<'_>, resource: Resource) -> Option<NextHop> {
+        let addr = *ctx.arrival.src.ip();
+        let routes = !(addr.is_unspecified() || addr.is_loopback() || addr.is_multicast());
+        if !routes || !matches!(resource, Resource::Prefix6(..)) {
+            return None;
+        }
+        // An address of wider scope says by itself which link it is on.
+        let up = self.links.get(&ctx.arrival.link).filter(|_| is_link_local(addr));
+        Some(NextHop { addr, link: up.map(|up| Box::from(&*up.name)) })
     }
 
     fn place_on_link(
