@@ -18,7 +18,7 @@ use super::counters::Counters;
 /// How often what the kernel refused is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
 /// How often the kernel's table is read without a reason: others may change it.
-const AUDIT_EVERY: Duration = Duration::from_secs(30);
+const AUDIT_EVERY: Duration = Duration::from_secs(60);
 
 /// A prefix and its length, as the kernel knows a route.
 pub type Target = (Ipv6Addr, u8);
