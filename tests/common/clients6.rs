@@ -1,7 +1,8 @@
 //! The DHCPv6 clients that people run: ISC dhclient, dhcpcd, systemd-networkd. (The udhcpc6 of
 //! busybox is in no package of Debian.)
 //!
-//! Each runs on a host of its own and asks without waiting for a router's advertisement. A hook
+//! Each runs on a host of its own and asks without waiting for a router's advertisement, unless
+//! it is told to heed one. A hook
 //! of ours writes down every event of the first two, and sets dhclient's address on `eth0`.
 
 use std::fs;
@@ -31,6 +32,8 @@ pub(crate) struct Habits6<'a> {
     pub(crate) prefix: bool,
     /// Accepts a REPLY to its SOLICIT.
     pub(crate) rapid: bool,
+    /// Asks only when a router's advertisement says so; not for dhclient.
+    pub(crate) heeds_router: bool,
     /// Speaks DHCPv4 as well; for dhcpcd only.
     pub(crate) both: bool,
     /// Another interface, which it gives an address of its prefix; for dhcpcd only.
@@ -122,7 +125,7 @@ impl Client6 {
         let argv = match kind {
             Kind6::Dhclient => dhclient(&dir, habits),
             Kind6::Dhcpcd => dhcpcd(&dir, habits),
-            Kind6::Networkd => networkd(&dir),
+            Kind6::Networkd => networkd(&dir, habits),
         };
         let words: Vec<&str> = argv.iter().map(String::as_str).collect();
         let proc = world.spawn(host, label, &words);
@@ -229,7 +232,12 @@ fn dhcpcd(dir: &Path, habits: Habits6<'_>) -> Vec<String> {
         None if habits.prefix => "ia_pd 2 -\n".to_owned(),
         None => String::new(),
     };
-    let text = format!("{DHCPCD_CONF}{family}{rapid}interface eth0\nia_na 1\n{prefix}");
+    let asks = if habits.heeds_router { "" } else { "ia_na 1\n" };
+    let conf_text = match habits.heeds_router {
+        true => DHCPCD_CONF.replace("noipv6rs\n", ""),
+        false => DHCPCD_CONF.to_owned(),
+    };
+    let text = format!("{conf_text}{family}{rapid}interface eth0\n{asks}{prefix}");
     fs::write(&conf, text).unwrap();
     // `ip netns exec` made a mount namespace of its own: what is mounted here, only it sees.
     let line = format!(
@@ -243,11 +251,18 @@ fn dhcpcd(dir: &Path, habits: Habits6<'_>) -> Vec<String> {
     words(&["sh", "-c", &line])
 }
 
-fn networkd(dir: &Path) -> Vec<String> {
+fn networkd(dir: &Path, habits: Habits6<'_>) -> Vec<String> {
     let program = "/lib/systemd/systemd-networkd";
     assert!(Path::new(program).exists(), "{program} is missing: apt-get install systemd");
     let conf = dir.join("eth0.network");
-    fs::write(&conf, NETWORKD_CONF).unwrap();
+    let text = match habits.heeds_router {
+        true => NETWORKD_CONF
+            .replace("IPv6AcceptRA=no", "IPv6AcceptRA=yes")
+            .replace("DHCP=ipv6\n", "")
+            .replace("WithoutRA=solicit\n", ""),
+        false => NETWORKD_CONF.to_owned(),
+    };
+    fs::write(&conf, text).unwrap();
     // Where /sys cannot be written, networkd waits for no udev.
     let line = format!(
         "mount -t tmpfs tmpfs /run && mount -o remount,ro,bind /sys && \

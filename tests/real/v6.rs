@@ -1,22 +1,26 @@
 //! DHCPv6 with real clients: the life of a lease, prefixes in use, relays, both families at once.
 //!
-//! No client here waits for a router's advertisement: each is told to ask at once.
+//! Clients are told to ask at once, but where router advertisements are what is tried.
 
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use crate::common::clients6::{Client6, Habits6, Kind6};
 use crate::common::dhcp6;
 use crate::common::link::Sniffer;
 use crate::common::server::{LAN, LAN6, Server, calm_lan};
 use crate::common::world::{Host, World};
-use crate::common::{PATIENCE, require, wait_for, wait_until};
+use crate::common::{PATIENCE, look_for, require, wait_for, wait_until};
 
 /// How the addresses of [`LAN6`] begin.
 const HERE: &str = "2001:db8:77:1::";
+/// How long silence must last to be believed.
+const SILENCE: Duration = Duration::from_secs(2);
 /// How its delegated prefixes begin.
 const DELEGATED: &str = "2001:db8:8";
-const PREFIX: Habits6<'static> = Habits6 { prefix: true, rapid: false, both: false, inside: None };
+const PREFIX: Habits6<'static> =
+    Habits6 { prefix: true, rapid: false, heeds_router: false, both: false, inside: None };
 
 /// A world whose bridge is of both families.
 fn world(name: &str) -> (World, Host) {
@@ -101,6 +105,37 @@ fn networkd_lives_with_us() {
     client.kill9();
     host.ip("-6 addr flush dev eth0 scope global");
     assert_eq!(start().wait_bound(HERE), addr);
+}
+
+/// Left to itself, a client asks for an address because our advertisement says that there is one.
+fn heeds_our_advertisement(kind: Kind6) {
+    let (world, server_host) = world("heeds");
+    let host = world.client("client", &server_host, "br0");
+    let habits = Habits6 { heeds_router: true, ..Habits6::default() };
+    let with = |said: &str| {
+        let key = format!("authoritative = true\nrouter_advertisements = {said}");
+        calm().replace("authoritative = true", &key)
+    };
+    let server = Server::start(&world, &server_host, &with("false"));
+    let sniffer = Sniffer::on6(&host, "eth0");
+    let client = Client6::start(&world, &host, kind, "client", habits);
+    let quiet = look_for(SILENCE, || (sniffer.count6(dhcp6::SOLICIT) > 0).then_some(()));
+    assert!(quiet.is_none(), "it asks though nobody said that it may");
+    server.write_config(&with("true"));
+    server.hang_up();
+    client.wait_bound(HERE);
+}
+
+/// See [`heeds_our_advertisement`].
+#[test]
+fn dhcpcd_heeds_our_advertisement() {
+    heeds_our_advertisement(Kind6::Dhcpcd);
+}
+
+/// See [`heeds_our_advertisement`].
+#[test]
+fn networkd_heeds_our_advertisement() {
+    heeds_our_advertisement(Kind6::Networkd);
 }
 
 /// While the server is down the client renews in vain and rebinds after T2; the server that comes
