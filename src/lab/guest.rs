@@ -12,10 +12,10 @@ use super::stage::{self, Actor, Tail};
 const HOOK: &str = include_str!("hook.sh");
 const DHCLIENT_CONF: &str = "\
 initial-interval 1; backoff-cutoff 4; request subnet-mask, routers, domain-name-servers;\n";
-/// It asks over IPv6 at once, whether or not a router says that it may.
+/// It asks over IPv6 because the server's advertisement says so.
 const DHCPCD_CONF: &str = "\
-nodev\nnoipv6rs\nnoipv4ll\nduid\nnodelay\noption domain_name_servers, routers\n\
-interface eth0\nia_na 1\n";
+nodev\nnoipv4ll\nduid\nnodelay\noption domain_name_servers, routers\n\
+interface eth0\n";
 
 /// Which client a guest runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Guest {
         fs::set_permissions(dir.join("hook"), fs::Permissions::from_mode(0o755))?;
         write("dhclient.conf", DHCLIENT_CONF)?;
         let prefix = match kind {
-            Kind::Router => format!("ia_pd 2 {}/0\n", stage::INSIDE),
+            Kind::Router => format!("ia_na 1\nia_pd 2 {}/0\n", stage::INSIDE),
             _ => String::new(),
         };
         write("dhcpcd.conf", &format!("{DHCPCD_CONF}{prefix}"))?;
