@@ -59,12 +59,14 @@ macro_rules! scenarios {
 
 scenarios! {
     adoption affinity boot_chain bootp choice classes clones declines destinations exhaustion
-    foreign_servers hostile_client_id_empty hostile_flood hostile_forged_adoption
-    hostile_forged_arp hostile_foreign_decline
-    hostile_foreign_release hostile_hlen hostile_hostname hostile_no_subnet hostile_own_address
-    hostile_names hostile_other_port hostile_reserved_clone hostile_unproven_select
-    hostile_pool_removed hostile_short_relayed hostile_subnet_deleted identity inform options
-    rapid_commit relay_links relays reservations states store_failure times v6_states verifier
+    foreign_servers hostile_client_id_empty hostile_flood hostile_foreign_decline
+    hostile_foreign_release hostile_forged_adoption hostile_forged_arp hostile_hlen
+    hostile_hostname hostile_names hostile_no_subnet hostile_other_port hostile_own_address
+    hostile_pool_removed hostile_reserved_clone hostile_short_relayed hostile_subnet_deleted
+    hostile_unproven_select hostile_v6_duid_long hostile_v6_no_subnet hostile_v6_relay_depth
+    identity inform options rapid_commit relay_links relays reservations states store_failure
+    times v6_boot v6_confirm v6_exclude v6_generate v6_options v6_preference v6_states
+    v6_validation verifier
 }
 
 #[test]
