@@ -196,12 +196,11 @@ impl Engine {
     /// were ours `before`.
     pub(super) fn own_addresses_changed(&mut self, before: Option<LinkUp>) {
         if let Some(up) = before {
-            up.addrs.iter().for_each(|(addr, _)| self.settle(up.network, (*addr).into()));
+            own(&up).into_iter().for_each(|(network, addr)| self.settle(network, addr));
         }
-        let now: Vec<_> =
-            self.links.values().flat_map(|up| up.addrs.iter().map(|a| (up.network, a.0))).collect();
+        let now: Vec<_> = self.links.values().flat_map(own).collect();
         for (network, addr) in now {
-            self.take_from_pool(network, addr.into());
+            self.take_from_pool(network, addr);
         }
     }
 
@@ -244,6 +243,13 @@ impl Engine {
             }
         }
     }
+}
+
+/// The addresses of an interface of ours, with the network that they are taken from.
+fn own(up: &LinkUp) -> Vec<(NetworkId, Resource)> {
+    let four = up.addrs.iter().map(|(addr, _)| Resource::V4(*addr));
+    let six = up.addrs6.iter().map(|addr| Resource::V6(*addr));
+    four.chain(six).map(|addr| (up.network, addr)).collect()
 }
 
 /// Where a resource is when it is free.
