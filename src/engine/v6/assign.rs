@@ -38,9 +38,10 @@ impl Engine {
         let others =
             |l: &Lease| l.state == State::Leased && l.hw != hw && l.hw != HwAddr::default();
         let cloned = self.table.of_client(ctx.id(), &key).any(others);
-        match cloned {
-            true => ClientKey::ia_clone(ctx.duid, ia.iaid, &hw),
-            false => key,
+        match (cloned, ia.kind) {
+            (true, IaKind::Pd) => ClientKey::ia_pd_clone(ctx.duid, ia.iaid, &hw),
+            (true, _) => ClientKey::ia_clone(ctx.duid, ia.iaid, &hw),
+            (false, _) => key,
         }
     }
 
