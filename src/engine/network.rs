@@ -99,7 +99,9 @@ impl Net {
             by_host6: reservations6.map(|(i, r)| (r.host.clone(), i)).collect(),
             names: reservations
                 .clone()
-                .filter_map(|(_, r)| r.hostname.as_deref()?.split('.').next().map(Box::from))
+                .map(|(_, r)| &r.hostname)
+                .chain(network.reservations6.iter().map(|r| &r.hostname))
+                .filter_map(|name| name.as_deref()?.split('.').next().map(Box::from))
                 .collect(),
             by_addr: reservations.map(|(i, r)| (r.addr, i)).collect(),
             size,

@@ -230,6 +230,7 @@ impl Engine {
         }
         let Assigned { key, resources } = assigned;
         let result = answer(ctx, ia, &resources);
+        let hostname = self.client_name6(ctx);
         for (resource, term) in resources.iter().zip(&result.terms) {
             self.offers.remove(ctx.id(), *resource);
             if let Some(other) = self.offers.remove_client(ctx.id(), &key) {
@@ -237,7 +238,7 @@ impl Engine {
             }
             self.take_from_pool(ctx.id(), *resource);
             let before = self.table.get(ctx.id(), *resource).filter(|l| l.client == key).cloned();
-            let lease = binding6(ctx, &key, *resource, term, before.as_ref());
+            let lease = binding6(ctx, &key, term, hostname.clone(), before.as_ref());
             self.put(lease.clone(), fx);
             let known = before.is_some_and(|l| l.state == State::Leased);
             let told = Box::new(lease);
@@ -245,6 +246,18 @@ impl Engine {
             self.say(ctx.now, Some(ctx.id()), kind, fx);
         }
         Ok(result)
+    }
+
+    /// The name that is kept for a client: its reservation's, or the first label of its own that
+    /// is nobody's by reservation.
+    fn client_name6(&self, ctx: &Ctx6<'_>) -> Option<Box<str>> {
+        if let Some(name) = ctx.reservation.and_then(|r| r.hostname.as_deref()) {
+            return Some(name.into());
+        }
+        let name = ctx.msg.fqdn()?.name()?;
+        let label = crate::engine::grant::own_label(&name)?;
+        let taken = self.nets.get(ctx.net).is_some_and(|net| net.names.contains(label));
+        (!taken).then(|| label.into())
     }
 
     /// The next number that nobody outside can foretell.
@@ -280,15 +293,15 @@ fn answer(ctx: &Ctx6<'_>, ia: &Ia<'_>, resources: &[Resource]) -> IaAnswer {
 fn binding6(
     ctx: &Ctx6<'_>,
     key: &ClientKey,
-    resource: Resource,
     term: &Term,
+    hostname: Option<Box<str>>,
     before: Option<&Lease>,
 ) -> Lease {
-    let valid = term.lifetimes.valid;
+    let (resource, valid) = (term.resource, term.lifetimes.valid);
     let until = if valid.is_forever() { crate::base::Timestamp::NEVER } else { ctx.now + valid };
     let hop = ctx.hops.last();
     let details = Details {
-        hostname: hostname(ctx),
+        hostname,
         account: ctx.chain(Some(resource)).account().cloned(),
         circuit_id: hop.and_then(|h| h.interface_id()).map(Box::from),
         remote_id: hop.and_then(|h| h.remote_id()).map(|(_, id)| Box::from(id)),
@@ -313,14 +326,6 @@ fn binding6(
             _ => Arc::new(details),
         },
     }
-}
-
-fn hostname(ctx: &Ctx6<'_>) -> Option<Box<str>> {
-    if let Some(name) = ctx.reservation.and_then(|r| r.hostname.as_deref()) {
-        return Some(name.into());
-    }
-    let name = ctx.msg.fqdn()?.name()?;
-    crate::engine::grant::own_label(&name).map(Box::from)
 }
 
 /// A keyed hash: 128 bits that cannot be foretold without the secret.
