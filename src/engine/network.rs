@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::base::{NetworkId, Resource, Timestamp};
+use crate::base::{NetworkId, Prefix6, Resource, Timestamp};
 use crate::config::policy::{self, HostId, HostId6, Network};
 use crate::lease::{Pool, PrefixPool, State};
 
@@ -156,6 +156,15 @@ impl Engine {
             let pending = self.table.is_pending(network, resource);
             let offered = self.offers.get(network, resource).is_some();
             let remembered = state.is_remembered() && !pending && !offered;
+            if let Resource::Prefix6(prefix, len) = resource {
+                // Pools may be cut otherwise by now, so that a part of one is held, or all of
+                // several. What is only remembered may have been given on in parts.
+                let net = self.net_index(network).and_then(|at| self.nets.get_mut(at));
+                if let Some(net) = net.filter(|_| !remembered) {
+                    net.delegations.iter_mut().for_each(|d| d.free.exclude(prefix, len));
+                }
+                continue;
+            }
             if let Some(mut place) = self.place_mut(network, resource) {
                 place.take();
                 if remembered {
@@ -239,8 +248,12 @@ impl Engine {
                 Some(Place::Value(&mut pool?.free, addr.to_bits()))
             }
             Resource::Prefix6(prefix, len) => {
-                let mut pools = net.delegations.iter_mut();
-                let pool = pools.find(|d| d.free.contains(prefix, len))?;
+                // One that no pool delegates (any more) may share its place with what is reserved.
+                let whole = Prefix6::new(prefix, len)?;
+                let pool = net.delegations.iter_mut().find(|d| {
+                    let subnet = policy.subnets6.get(d.subnet);
+                    subnet.and_then(|s| s.delegations.get(d.index)).is_some_and(|p| p.gives(whole))
+                })?;
                 Some(Place::Prefix(&mut pool.free, prefix, len))
             }
         }

@@ -98,18 +98,34 @@ impl Engine {
         if let Some(offer) = self.offers.get(ctx.id(), resource) {
             return offer.client == *key;
         }
-        if let Resource::Prefix6(..) = resource
-            && lease.is_none_or(|l| l.client != *key)
-        {
-            // A prefix of another length may overlap what is held.
-            return self.prefix_is_free(ctx.id(), resource) || self.is_outside_pools(ctx, resource);
+        // A release that is not durable yet holds it for its client alone.
+        if self.table.is_pending(ctx.id(), resource) {
+            return lease.is_some_and(|l| l.client == *key);
         }
-        !self.table.is_pending(ctx.id(), resource) || lease.is_some_and(|l| l.client == *key)
+        match resource {
+            Resource::Prefix6(addr, len) => {
+                Prefix6::new(addr, len).is_some_and(|prefix| self.is_whole(ctx, prefix))
+            }
+            _ => true,
+        }
     }
 
-    fn is_outside_pools(&self, ctx: &Ctx6<'_>, resource: Resource) -> bool {
-        let Resource::Prefix6(addr, len) = resource else { return false };
-        Prefix6::new(addr, len).is_some_and(|prefix| ctx.delegation_of(prefix).is_none())
+    /// Whether no part of a prefix is held: one of another length may overlap it.
+    fn is_whole(&self, ctx: &Ctx6<'_>, prefix: Prefix6) -> bool {
+        let resource = Resource::Prefix6(prefix.network(), prefix.len());
+        if ctx.delegation_of(prefix).is_some() {
+            return self.prefix_is_free(ctx.id(), resource);
+        }
+        // Reserved: of no pool, and yet held in part by others if a reload has cut the pools anew.
+        let overlaps = |network, held| match held {
+            Resource::Prefix6(addr, len) if network == ctx.id() => {
+                Prefix6::new(addr, len).is_some_and(|held| held.overlaps(&prefix))
+            }
+            _ => false,
+        };
+        let mut leases = self.table.iter().filter(|l| l.state.is_held());
+        !leases.any(|l| overlaps(l.network, l.resource))
+            && !self.offers.iter().any(|o| overlaps(o.network, o.resource))
     }
 
     /// The next free address or prefix.

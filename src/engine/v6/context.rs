@@ -109,7 +109,8 @@ impl<'a> Ctx6<'a> {
     /// The addresses or prefixes that an IA names.
     pub fn named(&self, ia: &Ia<'a>) -> impl Iterator<Item = Resource> + use<'a> {
         let addrs = ia.addrs().map(|a| Resource::V6(a.addr));
-        let prefixes = ia.prefixes().map(|p| Resource::Prefix6(p.prefix, p.len));
+        let prefixes = ia.prefixes().filter_map(|p| p.as_prefix());
+        let prefixes = prefixes.map(|p| Resource::Prefix6(p.network(), p.len()));
         addrs.chain(prefixes).filter(|r| match r {
             Resource::V6(addr) => !addr.is_unspecified(),
             _ => true,
