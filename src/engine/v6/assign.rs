@@ -79,11 +79,25 @@ impl Engine {
         }
         let offered = self.offers.of_client(ctx.id(), &key).map(|o| o.resource);
         let offered = offered.filter(|r| is_about(ia.kind, *r) && free(r));
-        let chosen = offered
-            .or_else(|| of(|s| s.is_remembered()).pop())
-            .or_else(|| ctx.named(ia).filter(|r| is_about(ia.kind, *r)).find(&free));
-        let chosen = chosen.or_else(|| self.next6(ctx, ia, &key, taken));
+        let claimed = offered.or_else(|| of(|s| s.is_remembered()).pop());
+        let named = ctx.named(ia).filter(|r| is_about(ia.kind, *r)).find(&free);
+        let chosen = match claimed {
+            Some(resource) => Some(resource),
+            // Whoever has no claim costs an offer more, and of these there are only so many.
+            None if !self.has_room6(ctx) => None,
+            None => named.or_else(|| self.next6(ctx, ia, &key)),
+        };
         Assigned { key, resources: chosen.into_iter().collect() }
+    }
+
+    fn has_room6(&mut self, ctx: &Ctx6<'_>) -> bool {
+        self.offers.count(ctx.id()) < ctx.network.offers_max || self.evict_offer6(ctx)
+    }
+
+    /// Makes room at the cost of a port that holds more offers than its share.
+    fn evict_offer6(&mut self, ctx: &Ctx6<'_>) -> bool {
+        let evicted = self.offers.evict_for(ctx.id(), ctx.share());
+        evicted.map(|offer| self.settle(offer.network, offer.resource)).is_some()
     }
 
     /// Whether an IA may have `resource` now. What is reserved for others is of no pool.
@@ -129,29 +143,12 @@ impl Engine {
     }
 
     /// The next free address or prefix.
-    fn next6(
-        &mut self,
-        ctx: &Ctx6<'_>,
-        ia: &Ia<'_>,
-        key: &ClientKey,
-        taken: &[Resource],
-    ) -> Option<Resource> {
-        // One more try where the pool's next is what an IA before this one was given.
-        for _ in 0..=taken.len() {
-            let next = match ia.kind {
-                IaKind::Pd => self.next_prefix(ctx, ia),
-                _ => self.next_addr(ctx, key),
-            };
-            let Some(resource) = next else {
-                let evicted = self.offers.evict_for(ctx.id(), ctx.share())?;
-                self.settle(evicted.network, evicted.resource);
-                continue;
-            };
-            if !taken.contains(&resource) {
-                return Some(resource);
-            }
-        }
-        None
+    fn next6(&mut self, ctx: &Ctx6<'_>, ia: &Ia<'_>, key: &ClientKey) -> Option<Resource> {
+        let next = |engine: &mut Engine| match ia.kind {
+            IaKind::Pd => engine.next_prefix(ctx, ia),
+            _ => engine.next_addr(ctx, key),
+        };
+        next(self).or_else(|| self.evict_offer6(ctx).then(|| next(self)).flatten())
     }
 
     fn next_addr(&mut self, ctx: &Ctx6<'_>, key: &ClientKey) -> Option<Resource> {
