@@ -67,7 +67,7 @@ scenarios! {
     hostile_v6_no_subnet hostile_v6_own_address hostile_v6_relay_depth identity inform options
     rapid_commit relay_links relays reservations states store_failure times v6_boot v6_clones
     v6_confirm v6_delegation_hints v6_exclude v6_generate v6_no_addrs v6_no_prefix v6_options
-    v6_preference v6_states v6_validation verifier
+    v6_preference v6_relays v6_reservations v6_states v6_validation verifier
 }
 
 #[test]

@@ -107,7 +107,8 @@ impl Engine {
         }
         let lease = self.table.get(ctx.id(), resource);
         if let Some(lease) = lease.filter(|l| l.state.is_held()) {
-            return lease.state == State::Leased && lease.client == *key;
+            return lease.state == State::Leased
+                && (lease.client == *key || is_reserved_alike(ctx, lease));
         }
         if let Some(offer) = self.offers.get(ctx.id(), resource) {
             return offer.client == *key;
@@ -287,6 +288,15 @@ fn reserved<'a>(ctx: &Ctx6<'a>, kind: IaKind) -> impl Iterator<Item = Resource> 
         let prefixes = r.prefixes.iter().filter(move |_| kind == IaKind::Pd);
         addrs.chain(prefixes.map(|p| Resource::Prefix6(p.network(), p.len())))
     })
+}
+
+/// The holder of the client's reserved resource is the same machine under another DUID: its
+/// firmware, or what was installed on it before.
+fn is_reserved_alike(ctx: &Ctx6<'_>, lease: &Lease) -> bool {
+    let mut reserved = reserved(ctx, IaKind::Na).chain(reserved(ctx, IaKind::Pd));
+    ctx.hw.is_some_and(|hw| hw == lease.hw)
+        && !lease.client.as_bytes().ends_with(ctx.duid)
+        && reserved.any(|resource| resource == lease.resource)
 }
 
 fn answer(ctx: &Ctx6<'_>, ia: &Ia<'_>, resources: &[Resource]) -> IaAnswer {

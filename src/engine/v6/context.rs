@@ -96,7 +96,8 @@ impl<'a> Ctx6<'a> {
         match resource {
             Resource::V4(_) => false,
             Resource::V6(addr) => {
-                self.reservation.is_some_and(|r| r.addrs.contains(&addr))
+                let reserved = self.reservation.is_some_and(|r| r.addrs.contains(&addr));
+                (reserved && self.is_on_network(addr))
                     || self.pool_of(addr).is_some_and(|p| self.may_use(&p.allow, &p.deny))
             }
             Resource::Prefix6(addr, len) => Prefix6::new(addr, len).is_some_and(|prefix| {
