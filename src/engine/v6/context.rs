@@ -127,7 +127,7 @@ impl<'a> Ctx6<'a> {
             }
             Resource::V4(_) => true,
         };
-        self.named(ia).filter(wrong).collect()
+        self.named(ia).filter(|r| wrong(r) && !self.may_have(*r)).collect()
     }
 
     /// Whether the frame came from the client's own hardware, as far as that can be told.
@@ -139,6 +139,14 @@ impl<'a> Ctx6<'a> {
     pub fn is_impostor_of(&self, lease: &Lease) -> bool {
         let other = matches!((lease.port, self.arrival.port), (Some(was), Some(is)) if was != is);
         lease.state == State::Leased && !self.is_own_frame() && other
+    }
+
+    /// Whether the sender is the holder of a lease under its DUID, by hardware and by bridge port
+    /// where both are known.
+    pub fn is_holder_of(&self, lease: &Lease) -> bool {
+        let known = |hw: &HwAddr| *hw != HwAddr::default();
+        let other = matches!((lease.port, self.arrival.port), (Some(was), Some(is)) if was != is);
+        self.hw.filter(known).is_none_or(|hw| !known(&lease.hw) || lease.hw == hw) && !other
     }
 
     /// Whose share of offers it counts against.
