@@ -38,6 +38,8 @@ pub enum KeyKind {
     IaPd = 7,
     /// DHCPv6 addresses of a clone: hardware type, length and address, then IAID and DUID.
     IaClone = 8,
+    /// DHCPv6 delegated prefixes of a clone: as `IaClone`.
+    IaPdClone = 9,
 }
 
 impl ClientKey {
@@ -91,11 +93,17 @@ impl ClientKey {
 
     /// An identity association of a clone: a DUID that two live machines share.
     pub fn ia_clone(duid: &[u8], iaid: u32, hw: &HwAddr) -> ClientKey {
+        ClientKey::clone6(KeyKind::IaClone, duid, iaid, hw)
+    }
+
+    /// An identity association of a clone for prefixes.
+    pub fn ia_pd_clone(duid: &[u8], iaid: u32, hw: &HwAddr) -> ClientKey {
+        ClientKey::clone6(KeyKind::IaPdClone, duid, iaid, hw)
+    }
+
+    fn clone6(kind: KeyKind, duid: &[u8], iaid: u32, hw: &HwAddr) -> ClientKey {
         let length = hw.bytes().len() as u8;
-        ClientKey::new(
-            KeyKind::IaClone,
-            &[&[hw.htype(), length], hw.bytes(), &iaid.to_be_bytes(), duid],
-        )
+        ClientKey::new(kind, &[&[hw.htype(), length], hw.bytes(), &iaid.to_be_bytes(), duid])
     }
 
     /// The bytes to store: kind, then the key.
@@ -134,7 +142,7 @@ impl ClientKey {
 impl KeyKind {
     fn from_byte(byte: u8) -> Option<KeyKind> {
         use KeyKind::*;
-        [Hardware, ClientId, Circuit, Clone, Ia, IaPd, IaClone]
+        [Hardware, ClientId, Circuit, Clone, Ia, IaPd, IaClone, IaPdClone]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }
@@ -151,6 +159,7 @@ impl fmt::Display for ClientKey {
             KeyKind::Ia => "ia:",
             KeyKind::IaPd => "ia-pd:",
             KeyKind::IaClone => "ia-clone:",
+            KeyKind::IaPdClone => "ia-pd-clone:",
         })?;
         write_hex(f, self.as_bytes().get(1..).unwrap_or_default(), ":")
     }
@@ -167,6 +176,9 @@ impl FromStr for ClientKey {
             "circuit" => KeyKind::Circuit,
             "clone" => KeyKind::Clone,
             "ia" => KeyKind::Ia,
+            "ia-pd" => KeyKind::IaPd,
+            "ia-clone" => KeyKind::IaClone,
+            "ia-pd-clone" => KeyKind::IaPdClone,
             _ => return Err(()),
         };
         let bytes = parse_hex(hex).filter(|bytes| !bytes.is_empty()).ok_or(())?;
@@ -207,6 +219,9 @@ mod tests {
             ClientKey::client_id(&[9; 100]),
             ClientKey::clone_of(b"image", &hw),
             ClientKey::ia(&[0, 3, 0, 1], 7),
+            ClientKey::ia_pd(&[0, 3, 0, 1], 7),
+            ClientKey::ia_clone(&[0, 3, 0, 1], 7, &hw),
+            ClientKey::ia_pd_clone(&[0, 3, 0, 1], 7, &hw),
         ] {
             assert_eq!(ClientKey::from_bytes(key.as_bytes()), Some(key.clone()));
             assert_eq!(key.to_string().parse(), Ok(key.clone()));

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::base::{NetworkId, Resource, Timestamp};
+use crate::base::{NetworkId, Prefix6, Resource, Timestamp};
 use crate::config::policy::{self, HostId, HostId6, Network};
 use crate::lease::{Pool, PrefixPool, State};
 
@@ -22,6 +22,8 @@ pub struct Net {
     pub pools6: Vec<NetPool>,
     /// The pools of prefixes.
     pub delegations: Vec<NetDelegation>,
+    /// Prefixes that were held when the pools were made, and are of none.
+    pub strays: Vec<Prefix6>,
     /// First address and index of each pool, ascending by address.
     by_first: Vec<(Ipv4Addr, usize)>,
     /// Reservations by client: index into the policy's list.
@@ -94,12 +96,15 @@ impl Net {
             pools,
             pools6,
             delegations,
+            strays: Vec::new(),
             by_first,
             by_host: reservations.clone().map(|(i, r)| (r.host.clone(), i)).collect(),
             by_host6: reservations6.map(|(i, r)| (r.host.clone(), i)).collect(),
             names: reservations
                 .clone()
-                .filter_map(|(_, r)| r.hostname.as_deref()?.split('.').next().map(Box::from))
+                .map(|(_, r)| &r.hostname)
+                .chain(network.reservations6.iter().map(|r| &r.hostname))
+                .filter_map(|name| name.as_deref()?.split('.').next().map(Box::from))
                 .collect(),
             by_addr: reservations.map(|(i, r)| (r.addr, i)).collect(),
             size,
@@ -165,6 +170,13 @@ impl Engine {
             let pending = self.table.is_pending(network, resource);
             let offered = self.offers.get(network, resource).is_some();
             let remembered = state.is_remembered() && !pending && !offered;
+            if let Resource::Prefix6(prefix, len) = resource {
+                // What is only remembered may have been given on in parts.
+                if !remembered {
+                    self.hold_prefix(network, prefix, len);
+                }
+                continue;
+            }
             if let Some(mut place) = self.place_mut(network, resource) {
                 place.take();
                 if remembered {
@@ -173,6 +185,20 @@ impl Engine {
             }
         }
         self.own_addresses_changed(None);
+    }
+
+    /// Takes a held prefix out of the new pools. They may be cut otherwise by now, so that a part
+    /// of one is held, or all of several.
+    fn hold_prefix(&mut self, network: NetworkId, addr: Ipv6Addr, len: u8) {
+        let Some(at) = self.net_index(network) else { return };
+        let (Some(policy), Some(net)) = (self.policy.networks.get(at), self.nets.get_mut(at))
+        else {
+            return;
+        };
+        net.delegations.iter_mut().for_each(|d| d.free.exclude(addr, len));
+        let mut pools = policy.subnets6.iter().flat_map(|s| &s.delegations);
+        let stray = Prefix6::new(addr, len).filter(|prefix| !pools.any(|p| p.gives(*prefix)));
+        net.strays.extend(stray);
     }
 
     /// Takes `resource` out of its pool, if it is free in one.
@@ -249,8 +275,12 @@ impl Engine {
                 Some(Place::Value(&mut pool?.free, addr.to_bits()))
             }
             Resource::Prefix6(prefix, len) => {
-                let mut pools = net.delegations.iter_mut();
-                let pool = pools.find(|d| d.free.contains(prefix, len))?;
+                // One that no pool delegates (any more) may share its place with what is reserved.
+                let whole = Prefix6::new(prefix, len)?;
+                let pool = net.delegations.iter_mut().find(|d| {
+                    let subnet = policy.subnets6.get(d.subnet);
+                    subnet.and_then(|s| s.delegations.get(d.index)).is_some_and(|p| p.gives(whole))
+                })?;
                 Some(Place::Prefix(&mut pool.free, prefix, len))
             }
         }

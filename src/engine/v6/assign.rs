@@ -59,13 +59,17 @@ impl Engine {
         if !claimed.is_empty() {
             return Assigned { key, resources: claimed, proven: true };
         }
+        // Whoever has no claim costs an offer more, and of these there are only so many.
+        if !self.has_room6(ctx) {
+            return Assigned { key, resources: Vec::new(), proven: true };
+        }
         let free = |r: &Resource| !taken.contains(r) && self.entitled6(ctx, &key, *r);
         let silent = |r: &Resource| !matches!(r, Resource::V6(addr) if !ctx.is_silent(*addr));
         let mut named = ctx.named(ia).filter(|r| is_about(ia.kind, *r)).filter(free);
         if let Some(named) = named.find(silent) {
             return Assigned { key, resources: vec![named], proven: true };
         }
-        let next = self.next6(ctx, ia, &key, taken);
+        let next = self.next6(ctx, ia, &key);
         let proven = next.is_none_or(|(_, proven)| proven);
         Assigned { key, resources: next.map(|(next, _)| next).into_iter().collect(), proven }
     }
@@ -101,6 +105,16 @@ impl Engine {
         offered.or_else(|| of(|s| s.is_remembered()).pop()).into_iter().collect()
     }
 
+    fn has_room6(&mut self, ctx: &Ctx6<'_>) -> bool {
+        self.offers.count(ctx.id()) < ctx.network.offers_max || self.evict_offer6(ctx)
+    }
+
+    /// Makes room at the cost of a port that holds more offers than its share.
+    fn evict_offer6(&mut self, ctx: &Ctx6<'_>) -> bool {
+        let evicted = self.offers.evict_for(ctx.id(), ctx.share());
+        evicted.map(|offer| self.settle(offer.network, offer.resource)).is_some()
+    }
+
     /// Whether an IA may have `resource` now. What is reserved for others is of no pool.
     pub(super) fn entitled6(&self, ctx: &Ctx6<'_>, key: &ClientKey, resource: Resource) -> bool {
         if !ctx.may_have(resource) || self.is_own(resource) {
@@ -109,7 +123,7 @@ impl Engine {
         let lease = self.table.get(ctx.id(), resource);
         if let Some(lease) = lease.filter(|l| l.state.is_held()) {
             return match lease.state {
-                State::Leased => lease.client == *key,
+                State::Leased => lease.client == *key || is_reserved_alike(ctx, lease),
                 // Its own, unknown to us until now.
                 State::Quarantined(QuarantineReason::InUse(mac)) => {
                     ctx.hw.and_then(|hw| hw.mac()) == Some(mac)
@@ -120,44 +134,41 @@ impl Engine {
         if let Some(offer) = self.offers.get(ctx.id(), resource) {
             return offer.client == *key;
         }
-        if let Resource::Prefix6(..) = resource
-            && lease.is_none_or(|l| l.client != *key)
-        {
-            // A prefix of another length may overlap what is held.
-            return self.prefix_is_free(ctx.id(), resource) || self.is_outside_pools(ctx, resource);
+        // A release that is not durable yet holds it for its client alone.
+        if self.table.is_pending(ctx.id(), resource) {
+            return lease.is_some_and(|l| l.client == *key);
         }
-        !self.table.is_pending(ctx.id(), resource) || lease.is_some_and(|l| l.client == *key)
+        match resource {
+            Resource::Prefix6(addr, len) => {
+                Prefix6::new(addr, len).is_some_and(|prefix| self.is_whole(ctx, prefix))
+            }
+            _ => true,
+        }
     }
 
-    fn is_outside_pools(&self, ctx: &Ctx6<'_>, resource: Resource) -> bool {
-        let Resource::Prefix6(addr, len) = resource else { return false };
-        Prefix6::new(addr, len).is_some_and(|prefix| ctx.delegation_of(prefix).is_none())
+    /// Whether no part of a prefix is held: one of another length may overlap it.
+    fn is_whole(&self, ctx: &Ctx6<'_>, prefix: Prefix6) -> bool {
+        let resource = Resource::Prefix6(prefix.network(), prefix.len());
+        if ctx.delegation_of(prefix).is_some() {
+            return self.prefix_is_free(ctx.id(), resource);
+        }
+        // Reserved: of no pool, and yet held in part by others if a reload has cut the pools anew.
+        let held = |stray: &Prefix6| {
+            let resource = Resource::from(*stray);
+            self.table.get(ctx.id(), resource).is_some_and(|l| l.state.is_held())
+                || self.offers.get(ctx.id(), resource).is_some()
+        };
+        let strays = self.nets.get(ctx.net).map(|net| &net.strays[..]).unwrap_or_default();
+        !strays.iter().any(|stray| stray.overlaps(&prefix) && *stray != prefix && held(stray))
     }
 
     /// The next free address or prefix.
-    fn next6(
-        &mut self,
-        ctx: &Ctx6<'_>,
-        ia: &Ia<'_>,
-        key: &ClientKey,
-        taken: &[Resource],
-    ) -> Option<(Resource, bool)> {
-        // One more try where the pool's next is what an IA before this one was given.
-        for _ in 0..=taken.len() {
-            let next = match ia.kind {
-                IaKind::Pd => self.next_prefix(ctx, ia).map(|prefix| (prefix, true)),
-                _ => self.next_addr(ctx, key),
-            };
-            let Some((resource, proven)) = next else {
-                let evicted = self.offers.evict_for(ctx.id(), ctx.share())?;
-                self.settle(evicted.network, evicted.resource);
-                continue;
-            };
-            if !taken.contains(&resource) {
-                return Some((resource, proven));
-            }
-        }
-        None
+    fn next6(&mut self, ctx: &Ctx6<'_>, ia: &Ia<'_>, key: &ClientKey) -> Option<(Resource, bool)> {
+        let next = |engine: &mut Engine| match ia.kind {
+            IaKind::Pd => engine.next_prefix(ctx, ia).map(|prefix| (prefix, true)),
+            _ => engine.next_addr(ctx, key),
+        };
+        next(self).or_else(|| self.evict_offer6(ctx).then(|| next(self)).flatten())
     }
 
     /// The next free address, and whether it is proven.
@@ -253,6 +264,7 @@ impl Engine {
         }
         let Assigned { key, resources, .. } = assigned;
         let result = answer(ctx, ia, &resources);
+        let hostname = self.client_name6(ctx);
         for (resource, term) in resources.iter().zip(&result.terms) {
             self.offers.remove(ctx.id(), *resource);
             if let Some(other) = self.offers.remove_client(ctx.id(), &key) {
@@ -262,7 +274,7 @@ impl Engine {
             self.wake_verifier(ctx.id());
             let before = self.table.get(ctx.id(), *resource).filter(|l| l.client == key).cloned();
             let next_hop = self.next_hop(ctx, *resource);
-            let lease = binding6(ctx, &key, term, before.as_ref(), next_hop);
+            let lease = binding6(ctx, &key, term, hostname.clone(), before.as_ref(), next_hop);
             self.put(lease.clone(), fx);
             let told = Box::new(lease);
             let kind = match before.map(|before| before.state) {
@@ -273,6 +285,18 @@ impl Engine {
             self.say(ctx.now, Some(ctx.id()), kind, fx);
         }
         Ok(result)
+    }
+
+    /// The name that is kept for a client: its reservation's, or the first label of its own that
+    /// is nobody's by reservation.
+    fn client_name6(&self, ctx: &Ctx6<'_>) -> Option<Box<str>> {
+        if let Some(name) = ctx.reservation.and_then(|r| r.hostname.as_deref()) {
+            return Some(name.into());
+        }
+        let name = ctx.msg.fqdn()?.name()?;
+        let label = crate::engine::grant::own_label(&name)?;
+        let taken = self.nets.get(ctx.net).is_some_and(|net| net.names.contains(label));
+        (!taken).then(|| label.into())
     }
 }
 
@@ -289,6 +313,15 @@ fn reserved<'a>(ctx: &Ctx6<'a>, kind: IaKind) -> impl Iterator<Item = Resource> 
         let prefixes = r.prefixes.iter().filter(move |_| kind == IaKind::Pd);
         addrs.chain(prefixes.map(|p| Resource::Prefix6(p.network(), p.len())))
     })
+}
+
+/// The holder of the client's reserved resource is the same machine under another DUID: its
+/// firmware, or what was installed on it before.
+fn is_reserved_alike(ctx: &Ctx6<'_>, lease: &Lease) -> bool {
+    let mut reserved = reserved(ctx, IaKind::Na).chain(reserved(ctx, IaKind::Pd));
+    ctx.hw.is_some_and(|hw| hw == lease.hw)
+        && !lease.client.as_bytes().ends_with(ctx.duid)
+        && reserved.any(|resource| resource == lease.resource)
 }
 
 fn answer(ctx: &Ctx6<'_>, ia: &Ia<'_>, resources: &[Resource]) -> IaAnswer {
@@ -309,15 +342,15 @@ fn binding6(
     ctx: &Ctx6<'_>,
     key: &ClientKey,
     term: &Term,
+    hostname: Option<Box<str>>,
     before: Option<&Lease>,
     next_hop: Option<NextHop>,
 ) -> Lease {
-    let resource = term.resource;
-    let valid = term.lifetimes.valid;
+    let (resource, valid) = (term.resource, term.lifetimes.valid);
     let until = if valid.is_forever() { crate::base::Timestamp::NEVER } else { ctx.now + valid };
     let hop = ctx.hops.last();
     let details = Details {
-        hostname: hostname(ctx),
+        hostname,
         account: ctx.chain(Some(resource)).account().cloned(),
         circuit_id: hop.and_then(|h| h.interface_id()).map(Box::from),
         remote_id: hop.and_then(|h| h.remote_id()).map(|(_, id)| Box::from(id)),
@@ -343,12 +376,4 @@ fn binding6(
             _ => Arc::new(details),
         },
     }
-}
-
-fn hostname(ctx: &Ctx6<'_>) -> Option<Box<str>> {
-    if let Some(name) = ctx.reservation.and_then(|r| r.hostname.as_deref()) {
-        return Some(name.into());
-    }
-    let name = ctx.msg.fqdn()?.name()?;
-    crate::engine::grant::own_label(&name).map(Box::from)
 }

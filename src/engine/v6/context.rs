@@ -126,7 +126,8 @@ impl<'a> Ctx6<'a> {
         match resource {
             Resource::V4(_) => false,
             Resource::V6(addr) => {
-                self.reservation.is_some_and(|r| r.addrs.contains(&addr))
+                let reserved = self.reservation.is_some_and(|r| r.addrs.contains(&addr));
+                (reserved && self.is_on_network(addr))
                     || self.pool_of(addr).is_some_and(|p| self.may_use(&p.allow, &p.deny))
             }
             Resource::Prefix6(addr, len) => Prefix6::new(addr, len).is_some_and(|prefix| {
@@ -139,7 +140,8 @@ impl<'a> Ctx6<'a> {
     /// The addresses or prefixes that an IA names.
     pub fn named(&self, ia: &Ia<'a>) -> impl Iterator<Item = Resource> + use<'a> {
         let addrs = ia.addrs().map(|a| Resource::V6(a.addr));
-        let prefixes = ia.prefixes().map(|p| Resource::Prefix6(p.prefix, p.len));
+        let prefixes = ia.prefixes().filter_map(|p| p.as_prefix());
+        let prefixes = prefixes.map(|p| Resource::Prefix6(p.network(), p.len()));
         addrs.chain(prefixes).filter(|r| match r {
             Resource::V6(addr) => !addr.is_unspecified(),
             _ => true,
@@ -155,7 +157,7 @@ impl<'a> Ctx6<'a> {
             }
             Resource::V4(_) => true,
         };
-        self.named(ia).filter(wrong).collect()
+        self.named(ia).filter(|r| wrong(r) && !self.may_have(*r)).collect()
     }
 
     /// Whether the frame came from the client's own hardware, as far as that can be told.
@@ -167,6 +169,14 @@ impl<'a> Ctx6<'a> {
     pub fn is_impostor_of(&self, lease: &Lease) -> bool {
         let other = matches!((lease.port, self.arrival.port), (Some(was), Some(is)) if was != is);
         lease.state == State::Leased && !self.is_own_frame() && other
+    }
+
+    /// Whether the sender is the holder of a lease under its DUID, by hardware and by bridge port
+    /// where both are known.
+    pub fn is_holder_of(&self, lease: &Lease) -> bool {
+        let known = |hw: &HwAddr| *hw != HwAddr::default();
+        let other = matches!((lease.port, self.arrival.port), (Some(was), Some(is)) if was != is);
+        self.hw.filter(known).is_none_or(|hw| !known(&lease.hw) || lease.hw == hw) && !other
     }
 
     /// Whose share of offers it counts against.

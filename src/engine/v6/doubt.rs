@@ -92,7 +92,10 @@ impl Engine {
         self.clone_or_changed(Suspect {
             network: ctx.id(),
             key,
-            own: ClientKey::ia_clone(ctx.duid, ia.iaid, &hw),
+            own: match ia.kind {
+                IaKind::Pd => ClientKey::ia_pd_clone(ctx.duid, ia.iaid, &hw),
+                _ => ClientKey::ia_clone(ctx.duid, ia.iaid, &hw),
+            },
             hw: &hw,
             account: ctx.chain(None).account(),
             proofs: ctx.proofs,

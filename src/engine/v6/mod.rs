@@ -11,7 +11,7 @@ pub mod reply;
 pub mod request;
 pub mod select;
 
-use crate::base::Timestamp;
+use crate::base::{ClientKey, Resource, Timestamp};
 use crate::config::Policy;
 use crate::lease::{Lease, QuarantineReason, State};
 use crate::wire::options6::StatusCode;
@@ -24,7 +24,7 @@ use super::effects::{Arrival6, DropReason, Effects, EventKind};
 use super::grant::Grant;
 use assign::Assigned;
 use context::Ctx6;
-use reply::{Answer6, IaAnswer};
+use reply::{Answer6, Answers6, IaAnswer};
 use request::Request6;
 
 /// Most identity associations of one message that are looked at (RFC 9915 knows no limit; the
@@ -98,6 +98,7 @@ impl Engine {
         if !self.settle_doubts(&ctx, request, fx)? {
             return Ok(());
         }
+        let none = Answers6::new(ctx.duid, &self.duid);
         match request {
             Request6::Solicit => self.solicit(&ctx, fx),
             Request6::Request => self.request_ias(&ctx, fx),
@@ -112,19 +113,19 @@ impl Engine {
                 let hw = ctx.hw.unwrap_or_default();
                 let informed = EventKind::Informed(hw, (*ctx.arrival.src.ip()).into());
                 self.say(now, Some(ctx.id()), informed, fx);
-                self.reply6_now(&ctx, Answer6::information(), &[], fx)
+                self.reply6_now(&ctx, Answer6::information(), &none, fx)
             }
         }
     }
 
-    /// s18.3.1: ADVERTISE, or with rapid commit the REPLY at once.
+    /// s18.3.1: ADVERTISE, or with rapid commit the REPLY at once, if there is anything to commit.
     fn solicit(&mut self, ctx: &Ctx6<'_>, fx: &mut Effects) -> Result<(), DropReason> {
         self.heed_proofs(ctx, fx);
         let rapid = ctx.network.rapid_commit && ctx.msg.rapid_commit() && self.store_ok;
         let mut taken = Vec::new();
-        let mut answers = Vec::new();
+        let mut answers = Answers6::new(ctx.duid, &self.duid);
         for ia in ias(ctx) {
-            let assigned = self.assign(ctx, &ia, &taken);
+            let Some(assigned) = self.assign_within(ctx, &ia, &taken, &answers) else { continue };
             taken.extend(assigned.resources.iter().copied());
             answers.push(match (rapid, assigned.resources.is_empty()) {
                 (_, true) => IaAnswer::refused(&ia, none_left(ia.kind)),
@@ -133,7 +134,7 @@ impl Engine {
             });
         }
         self.say_if_exhausted(ctx, &answers, fx);
-        match rapid {
+        match rapid && answers.grant_something() {
             true => self.reply6_after(ctx, Answer6::reply().rapid(), &answers, fx),
             false => self.reply6_now(ctx, Answer6::advertise(), &answers, fx),
         }
@@ -141,16 +142,20 @@ impl Engine {
 
     /// s18.3.2.
     fn request_ias(&mut self, ctx: &Ctx6<'_>, fx: &mut Effects) -> Result<(), DropReason> {
+        if !self.store_ok {
+            return Err(DropReason::StoreFailed);
+        }
         self.heed_proofs(ctx, fx);
         let mut taken = Vec::new();
-        let mut answers = Vec::new();
+        let mut answers = Answers6::new(ctx.duid, &self.duid);
         for ia in ias(ctx) {
             // Addresses of another link: the client is to start over (s18.3.2).
-            if ia.kind == IaKind::Na && ia.addrs().any(|a| !ctx.is_on_network(a.addr)) {
+            let elsewhere = |r: Resource| matches!(r, Resource::V6(a) if !ctx.is_on_network(a));
+            if answers.room_for(ia.kind) > 0 && ctx.named(&ia).any(elsewhere) {
                 answers.push(IaAnswer::refused(&ia, StatusCode::NotOnLink));
                 continue;
             }
-            let assigned = self.assign(ctx, &ia, &taken);
+            let Some(assigned) = self.assign_within(ctx, &ia, &taken, &answers) else { continue };
             taken.extend(assigned.resources.iter().copied());
             answers.push(match assigned.resources.is_empty() {
                 true => IaAnswer::refused(&ia, none_left(ia.kind)),
@@ -161,39 +166,62 @@ impl Engine {
         self.reply6_after(ctx, Answer6::reply(), &answers, fx)
     }
 
-    fn say_if_exhausted(&self, ctx: &Ctx6<'_>, answers: &[IaAnswer], fx: &mut Effects) {
-        if answers.iter().any(IaAnswer::is_exhausted) {
+    fn say_if_exhausted(&self, ctx: &Ctx6<'_>, answers: &Answers6, fx: &mut Effects) {
+        if answers.is_exhausted() {
             let kind = EventKind::Exhausted(ctx.hw.unwrap_or_default());
             self.say(ctx.now, Some(ctx.id()), kind, fx);
         }
     }
 
-    /// s18.3.4 and s18.3.5: longer, please. What is not the client's gets lifetime zero if it is
-    /// wrong here; a RENEW of nothing gets NoBinding, a REBIND of nothing silence.
+    /// What an IA gets of which there is room to tell; `None` if there is no room for the IA.
+    fn assign_within(
+        &mut self,
+        ctx: &Ctx6<'_>,
+        ia: &Ia<'_>,
+        taken: &[Resource],
+        answers: &Answers6,
+    ) -> Option<Assigned> {
+        let room = Some(answers.room_for(ia.kind)).filter(|room| *room > 0)?;
+        let mut assigned = self.assign(ctx, ia, taken);
+        assigned.resources.truncate(room);
+        Some(assigned)
+    }
+
+    /// s18.3.4 and s18.3.5: longer, please. What is not the client's (any more) gets lifetime
+    /// zero; a RENEW of nothing gets NoBinding, a REBIND of nothing silence unless it is wrong here.
     fn extend6(&mut self, ctx: &Ctx6<'_>, renew: bool, fx: &mut Effects) -> Result<(), DropReason> {
         let proven = self.is_proven(ctx);
-        let mut answers = Vec::new();
+        let mut answers = Answers6::new(ctx.duid, &self.duid);
         for ia in ias(ctx) {
+            let room = answers.room_for(ia.kind);
+            if room == 0 {
+                continue;
+            }
             let key = self.key6(ctx, &ia);
             let held = self.held(ctx, &key, ia.kind);
-            let foreign = ctx.wrong_here(&ia);
-            let known: Vec<_> = held.iter().map(|l| l.resource).collect();
-            let adopted = match known.is_empty() && !renew {
-                true => self.adoptable(ctx, &ia, &key, proven),
-                false => Vec::new(),
+            let (mut resources, gone): (Vec<_>, Vec<_>) = match held.is_empty() && !renew {
+                true => (self.adoptable(ctx, &ia, &key, proven), Vec::new()),
+                false => {
+                    held.iter().map(|l| l.resource).partition(|r| self.entitled6(ctx, &key, *r))
+                }
             };
-            let how = if adopted.is_empty() { Grant::Extend } else { Grant::Adopt };
-            let known = if adopted.is_empty() { known } else { adopted };
-            if known.is_empty() {
-                match (renew, foreign.is_empty()) {
-                    (true, _) => answers.push(IaAnswer::refused(&ia, StatusCode::NoBinding)),
-                    (false, false) => answers.push(IaAnswer::zero(&ia, foreign)),
-                    (false, true) => {}
+            if held.is_empty() && resources.is_empty() {
+                let mut zero = IaAnswer::granted(&ia, Vec::new());
+                zero.add_zero(ctx.wrong_here(&ia).into_iter());
+                match renew {
+                    true => answers.push(IaAnswer::refused(&ia, StatusCode::NoBinding)),
+                    false if zero.is_about_nothing() => {}
+                    false => answers.push(zero),
                 }
                 continue;
             }
-            let assigned = Assigned { key, resources: known.clone(), proven: true };
+            let how = if held.is_empty() { Grant::Adopt } else { Grant::Extend };
+            resources.truncate(room);
+            let known = resources.clone();
+            let assigned = Assigned { key, resources, proven: true };
             let mut answer = self.grant6(ctx, &ia, assigned, how, fx)?;
+            // Who stays away from what is no longer given may still hold it: it runs out by itself.
+            answer.add_zero(gone.into_iter());
             answer.add_zero(ctx.named(&ia).filter(|r| !known.contains(r)));
             answers.push(answer);
         }
@@ -213,7 +241,7 @@ impl Engine {
             true => StatusCode::Success,
             false => StatusCode::NotOnLink,
         };
-        self.reply6_now(ctx, Answer6::status(status), &[], fx)
+        self.reply6_now(ctx, Answer6::status(status), &Answers6::new(ctx.duid, &self.duid), fx)
     }
 
     /// s18.3.6 RELEASE and s18.3.7 DECLINE: each IA of which nothing is held gets NoBinding.
@@ -226,37 +254,60 @@ impl Engine {
         if !self.store_ok {
             return Err(DropReason::StoreFailed);
         }
+        let mut answers = Answers6::new(ctx.duid, &self.duid);
+        let mut ended = Vec::new();
+        for ia in ias(ctx) {
+            let key = self.key6(ctx, &ia);
+            let held = self.held(ctx, &key, ia.kind);
+            if held.is_empty() && answers.room_for(ia.kind) > 0 {
+                answers.push(IaAnswer::refused(&ia, StatusCode::NoBinding));
+            }
+            // What it names beside is not its own, and is passed over.
+            let named: Vec<_> = ctx.named(&ia).collect();
+            ended.extend(held.into_iter().filter(|l| named.contains(&l.resource)));
+        }
+        if !ended.iter().all(|lease| ctx.is_holder_of(lease)) {
+            return Err(DropReason::NotTheHolder);
+        }
         let until = match state {
             State::Quarantined(_) => ctx.now + ctx.network.quarantine,
             _ => ctx.now,
         };
-        let mut answers = Vec::new();
-        for ia in ias(ctx) {
-            let key = self.key6(ctx, &ia);
-            let held = self.held(ctx, &key, ia.kind);
-            let named: Vec<_> = ctx.named(&ia).collect();
-            let ended: Vec<Lease> =
-                held.into_iter().filter(|l| named.contains(&l.resource)).collect();
-            if ended.is_empty() {
-                answers.push(IaAnswer::refused(&ia, StatusCode::NoBinding));
-            }
-            for lease in ended {
-                self.put(Lease { state, until, updated: ctx.now, ..lease.clone() }, fx);
-                let told = Box::new(lease);
-                let kind = match state {
-                    State::Quarantined(_) => EventKind::Declined(told),
-                    _ => EventKind::Released(told),
-                };
-                self.say(ctx.now, Some(ctx.id()), kind, fx);
-            }
+        if let State::Quarantined(_) = state
+            && !self.believes_declines(ctx, ended.len())
+        {
+            return Err(DropReason::TooManyDeclines);
+        }
+        for lease in ended {
+            self.put(Lease { state, until, updated: ctx.now, ..lease.clone() }, fx);
+            let told = Box::new(lease);
+            let kind = match state {
+                State::Quarantined(_) => EventKind::Declined(told),
+                _ => EventKind::Released(told),
+            };
+            self.say(ctx.now, Some(ctx.id()), kind, fx);
         }
         self.reply6_after(ctx, Answer6::status(StatusCode::Success), &answers, fx)
+    }
+
+    /// Counts that many DECLINEs, whatever IAs they are about.
+    fn believes_declines(&mut self, ctx: &Ctx6<'_>, declined: usize) -> bool {
+        let client = ClientKey::ia_clone(ctx.duid, 0, &ctx.hw.unwrap_or_default());
+        let (window, max) = (ctx.network.quarantine, ctx.network.declines_max);
+        let Some(net) = self.nets.get_mut(ctx.net) else { return false };
+        (0..declined).all(|_| net.declines.count(&client, ctx.now, window, max))
     }
 }
 
 /// The identity associations of a message that we serve, in its order.
 fn ias<'a>(ctx: &Ctx6<'a>) -> impl Iterator<Item = Ia<'a>> + use<'a> {
-    ctx.msg.ias().filter(|ia| ia.kind != IaKind::Ta).take(IAS_MAX)
+    // An IAID that stands twice is one IA (s12.1).
+    let mut seen = Vec::new();
+    let first = move |ia: &Ia<'_>| {
+        let fresh = !seen.contains(&(ia.kind, ia.iaid)) && seen.len() < IAS_MAX;
+        fresh.then(|| seen.push((ia.kind, ia.iaid))).is_some()
+    };
+    ctx.msg.ias().filter(|ia| ia.kind != IaKind::Ta).filter(first)
 }
 
 fn none_left(kind: IaKind) -> StatusCode {

@@ -85,44 +85,122 @@ impl IaAnswer {
         IaAnswer { status: Some(status), ..IaAnswer::granted(ia, Vec::new()) }
     }
 
-    /// It must stop using these.
-    pub fn zero(ia: &Ia<'_>, zero: Vec<Resource>) -> IaAnswer {
-        IaAnswer { zero, ..IaAnswer::granted(ia, Vec::new()) }
+    /// Whether it says nothing.
+    pub fn is_about_nothing(&self) -> bool {
+        self.terms.is_empty() && self.zero.is_empty() && self.status.is_none()
     }
 
     /// It must stop using these too.
     pub fn add_zero(&mut self, resources: impl Iterator<Item = Resource>) {
-        self.zero.extend(resources);
+        for resource in resources {
+            if !self.zero.contains(&resource) {
+                self.zero.push(resource);
+            }
+        }
     }
 
     /// T1 and T2: as configured, else 0.5 and 0.8 of the shortest preferred lifetime (s21.4);
-    /// zero where there is nothing to renew.
-    fn renewal(&self) -> (Span, Span) {
-        let Some(first) = self.terms.first() else { return (Span::ZERO, Span::ZERO) };
+    /// none where there is nothing to renew.
+    fn renewal(&self) -> Option<(Span, Span)> {
+        let first = self.terms.first()?;
         let shortest = self.terms.iter().map(|t| t.lifetimes.preferred).min();
         let shortest = shortest.unwrap_or(Span::ZERO);
         if shortest.is_forever() {
-            return (shortest, shortest);
+            return Some((shortest, shortest));
         }
         let t2 = first.lifetimes.t2.filter(|t2| *t2 <= shortest);
         let t2 = t2.unwrap_or(Span(shortest.0 / 5 * 4));
         let t1 = first.lifetimes.t1.filter(|t1| *t1 <= t2).unwrap_or(Span(shortest.0 / 2));
-        (t1.min(t2), t2)
+        Some((t1.min(t2), t2))
     }
 
-    fn write(&self, out: &mut Writer6<'_>) {
-        let (t1, t2) = self.renewal();
+    /// How many bytes it takes at most, without what must no longer be used.
+    fn len(&self) -> usize {
+        let status = self.status.map_or(0, |status| 6 + text(status).len());
+        IA_LEN + self.terms.len() * resource_len(self.kind) + status
+    }
+
+    fn write(&self, (t1, t2): (Span, Span), zeros: usize, out: &mut Writer6<'_>) {
+        let (t1, t2) = if self.terms.is_empty() { (Span::ZERO, Span::ZERO) } else { (t1, t2) };
         out.ia(self.kind, self.iaid, t1.wire_secs(), t2.wire_secs(), |ia| {
             for Term { resource, lifetimes, exclude } in &self.terms {
                 let (preferred, valid) =
                     (lifetimes.preferred.wire_secs(), lifetimes.valid.wire_secs());
                 write_resource(ia, *resource, preferred, valid, *exclude);
             }
-            self.zero.iter().for_each(|resource| write_resource(ia, *resource, 0, 0, None));
+            self.zero
+                .iter()
+                .take(zeros)
+                .for_each(|resource| write_resource(ia, *resource, 0, 0, None));
             if let Some(status) = self.status {
                 ia.status(status, text(status));
             }
         });
+    }
+}
+
+/// The answers to the IAs of one message, as far as there is room for them. What is not told is
+/// not to be bound: ask for room first.
+#[derive(Debug)]
+pub struct Answers6 {
+    list: Vec<IaAnswer>,
+    room: usize,
+}
+
+impl Answers6 {
+    /// None yet, in a message with these identifiers.
+    pub fn new(client: &[u8], server: &[u8]) -> Answers6 {
+        let room = PAYLOAD_MAX.saturating_sub(BESIDE_IAS + client.len() + server.len());
+        Answers6 { list: Vec::new(), room }
+    }
+
+    /// How many addresses or prefixes one IA more may have; if none, it has no answer at all.
+    pub fn room_for(&self, kind: IaKind) -> usize {
+        self.room.saturating_sub(IA_LEN) / resource_len(kind)
+    }
+
+    /// Adds an answer. What its IA must stop using is told as far as all have left room.
+    pub fn push(&mut self, answer: IaAnswer) {
+        self.room = self.room.saturating_sub(answer.len());
+        self.list.push(answer);
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Whether nothing was free for one of them.
+    pub fn is_exhausted(&self) -> bool {
+        self.list.iter().any(IaAnswer::is_exhausted)
+    }
+
+    /// Whether any IA has something.
+    pub fn grant_something(&self) -> bool {
+        self.list.iter().any(|answer| !answer.terms.is_empty())
+    }
+
+    /// One T1 and one T2 for all: a client renews all its IAs in one message, at the earliest of
+    /// their times (s18.2.4).
+    fn renewal(&self) -> (Span, Span) {
+        let times: Vec<(Span, Span)> = self.list.iter().filter_map(IaAnswer::renewal).collect();
+        let t1 = times.iter().map(|(t1, _)| *t1).min();
+        let t2 = times.iter().map(|(_, t2)| *t2).min();
+        (t1.unwrap_or(Span::ZERO), t2.unwrap_or(Span::ZERO))
+    }
+}
+
+/// An IA without what is in it: option header, IAID, T1 and T2.
+const IA_LEN: usize = 4 + 12;
+
+/// Header, preference, rapid commit, status, and the headers of the identifiers.
+const BESIDE_IAS: usize = 64;
+
+/// An address, or a prefix with what is excluded of it, as options.
+fn resource_len(kind: IaKind) -> usize {
+    match kind {
+        IaKind::Pd => 4 + 25 + 4 + 17,
+        IaKind::Na | IaKind::Ta => 4 + 24,
     }
 }
 
@@ -164,7 +242,7 @@ impl Engine {
         &mut self,
         ctx: &Ctx6<'_>,
         answer: Answer6,
-        ias: &[IaAnswer],
+        ias: &Answers6,
         fx: &mut Effects,
     ) -> Result<(), DropReason> {
         let reply = build(ctx, answer, ias, &self.duid, fx)?;
@@ -177,7 +255,7 @@ impl Engine {
         &mut self,
         ctx: &Ctx6<'_>,
         answer: Answer6,
-        ias: &[IaAnswer],
+        ias: &Answers6,
         fx: &mut Effects,
     ) -> Result<(), DropReason> {
         let reply = build(ctx, answer, ias, &self.duid, fx)?;
@@ -189,7 +267,7 @@ impl Engine {
 fn build(
     ctx: &Ctx6<'_>,
     answer: Answer6,
-    ias: &[IaAnswer],
+    ias: &Answers6,
     duid: &[u8],
     fx: &mut Effects,
 ) -> Result<Reply, DropReason> {
@@ -207,11 +285,11 @@ fn build(
 fn write(
     ctx: &Ctx6<'_>,
     answer: Answer6,
-    ias: &[IaAnswer],
+    ias: &Answers6,
     duid: &[u8],
     bytes: &mut Vec<u8>,
 ) -> Result<(), DropReason> {
-    let about = ias.iter().find_map(|ia| ia.terms.first()).map(|term| term.resource);
+    let about = ias.list.iter().find_map(|ia| ia.terms.first()).map(|term| term.resource);
     let chain = ctx.chain(about);
     let mut out = Writer6::begin(bytes, answer.kind, ctx.msg.xid(), PAYLOAD_MAX);
     if !ctx.duid.is_empty() {
@@ -229,7 +307,12 @@ fn write(
     if let Some(status) = answer.status {
         out.status(status, text(status));
     }
-    ias.iter().for_each(|ia| ia.write(&mut out));
+    let (times, mut room) = (ias.renewal(), ias.room);
+    for ia in &ias.list {
+        let zeros = ia.zero.len().min(room / resource_len(ia.kind));
+        room -= zeros * resource_len(ia.kind);
+        ia.write(times, zeros, &mut out);
+    }
     options(ctx, &chain, &mut out);
     out.finish().map(drop).map_err(|_| DropReason::Unsendable)
 }
