@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
 
 mod model;
+mod model6;
 
 use model::Op;
 use proptest::prelude::*;
@@ -23,17 +24,42 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+fn op6() -> impl Strategy<Value = model6::Op> {
+    use model6::Op;
+    prop_oneof![
+        14 => any::<(u8, u8, u8, u8, u8)>().prop_map(|(client, kind, ias, name, odd)| {
+            Op::Send { client, kind, ias, name, odd }
+        }),
+        3 => (0u16..300).prop_map(Op::Advance),
+        1 => Just(Op::Hold),
+        1 => Just(Op::Commit),
+        1 => Just(Op::Lose),
+        1 => Just(Op::Repair),
+        1 => Just(Op::Crash),
+        1 => Just(Op::Reload),
+        1 => any::<u16>().prop_map(Op::Noise),
+    ]
+}
+
 /// The seeds of the fuzzer are played in every run of the tests.
 #[test]
 fn the_seeds_of_the_fuzzer_hold() {
-    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/engine_ops");
-    let files: Vec<_> = std::fs::read_dir(seeds).unwrap().map(|f| f.unwrap().path()).collect();
-    assert!(!files.is_empty());
-    for file in files {
-        let bytes = std::fs::read(file).unwrap();
+    for bytes in seeds("engine_ops") {
         let ops: Vec<Op> = bytes.chunks(5).map(Op::of_bytes).collect();
         model::play(&ops);
     }
+    for bytes in seeds("engine_ops_v6") {
+        let ops: Vec<_> = bytes.chunks(6).map(model6::Op::of_bytes).collect();
+        model6::play(&ops);
+    }
+}
+
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let folder = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
+    let files = std::fs::read_dir(folder).unwrap();
+    let seeds: Vec<_> = files.map(|f| std::fs::read(f.unwrap().path()).unwrap()).collect();
+    assert!(!seeds.is_empty());
+    seeds
 }
 
 proptest! {
@@ -41,5 +67,9 @@ proptest! {
     #[test]
     fn no_address_has_two_holders_and_no_lease_is_lost(ops in prop::collection::vec(op(), 0..150)) {
         model::play(&ops);
+    }
+    #[test]
+    fn no_address_and_no_prefix_has_two_holders(ops in prop::collection::vec(op6(), 0..150)) {
+        model6::play(&ops);
     }
 }
