@@ -20,6 +20,12 @@ impl Mac {
     pub fn is_group(self) -> bool {
         self.0[0] & 1 == 1
     }
+
+    /// The link-local address with its interface identifier (RFC 4291 appendix A).
+    pub fn link_local(self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0;
+        Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+    }
 }
 
 impl fmt::Display for Mac {

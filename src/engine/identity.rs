@@ -22,8 +22,8 @@ pub enum Identified {
     CloneOf(ClientKey, Box<Lease>),
     /// Its identifier is held by other hardware: ask that one whether it lives.
     Ask {
-        /// The holder's address.
-        addr: IpAddr,
+        /// The holder's addresses.
+        addrs: Vec<IpAddr>,
         /// The holder's hardware.
         holder: Mac,
         /// The key, if nobody may be asked.
@@ -105,35 +105,48 @@ impl Engine {
         };
         let holder = self.table.of_client(network, &key).find(other);
         let Some(holder) = holder else { return Identified::Known(key) };
-        let asked = self.address_of(holder).zip(holder.hw.mac()).filter(|_| can_probe);
-        // Behind a relay nobody can be asked; an address of its own harms no one.
-        let Some((addr, mac)) = asked else {
-            return Identified::CloneOf(own, Box::new(holder.clone()));
-        };
-        match proofs.iter().find(|proof| proof.addr == addr).map(|proof| proof.answer) {
-            None => Identified::Ask { addr, holder: mac, key },
-            Some(Some(who)) if Some(who) == hw.mac() => Identified::Known(key),
-            Some(None) if holder.details.account.as_ref() == account => Identified::Known(key),
-            Some(_) => Identified::CloneOf(own, Box::new(holder.clone())),
+        let clone = || Identified::CloneOf(own.clone(), Box::new(holder.clone()));
+        // Behind a relay nobody can be asked; an address of its own harms no one. Nor does it
+        // help to ask one who has yet to hear that it is the holder.
+        let pending = self.table.is_pending(network, holder.resource);
+        let mac = holder.hw.mac().filter(|_| can_probe && !pending);
+        let (Some(mac), addrs) = (mac, addresses_of(holder)) else { return clone() };
+        if addrs.is_empty() {
+            return clone();
+        }
+        let proof = |addr: &IpAddr| proofs.iter().find(|proof| proof.addr == *addr);
+        let answers: Vec<Option<Mac>> = addrs.iter().filter_map(proof).map(|p| p.answer).collect();
+        let others = answers.iter().flatten().any(|who| Some(*who) != hw.mac());
+        if others {
+            return clone();
+        }
+        if answers.len() < addrs.len() {
+            let addrs = addrs.into_iter().filter(|addr| proof(addr).is_none()).collect();
+            return Identified::Ask { addrs, holder: mac, key };
+        }
+        let own_answer = answers.iter().any(Option::is_some);
+        match own_answer || holder.details.account.as_ref() == account {
+            true => Identified::Known(key),
+            false => clone(),
         }
     }
+}
 
-    /// An address by which the holder of a binding can be asked whether it lives. Who holds a
-    /// prefix may hold an address too.
-    fn address_of(&self, holder: &Lease) -> Option<IpAddr> {
-        match holder.resource {
-            Resource::V4(addr) => Some(addr.into()),
-            Resource::V6(addr) => Some(addr.into()),
-            Resource::Prefix6(..) => self
-                .table
-                .of_hw(holder.network, &holder.hw)
-                .filter(|l| l.state == State::Leased)
-                .find_map(|l| match l.resource {
-                    Resource::V6(addr) => Some(addr.into()),
-                    _ => None,
-                }),
+/// Addresses by which the holder of a binding can be asked whether it lives. Who was just given an
+/// IPv6 address does not answer for it yet (RFC 4862 s5.4.3), but for its link-local one.
+fn addresses_of(holder: &Lease) -> Vec<IpAddr> {
+    let link_local = holder.hw.mac().map(Mac::link_local);
+    let mut addrs: Vec<IpAddr> = match holder.resource {
+        Resource::V4(addr) => return vec![addr.into()],
+        Resource::V6(addr) => link_local.into_iter().chain([addr]).map(IpAddr::from).collect(),
+        Resource::Prefix6(..) => {
+            let hop = holder.details.next_hop.as_ref().map(|hop| hop.addr);
+            hop.into_iter().chain(link_local).map(IpAddr::from).collect()
         }
-    }
+    };
+    addrs.sort_unstable();
+    addrs.dedup();
+    addrs
 }
 
 /// Without a hardware address a DHCPv6 client cannot be told from its clone.

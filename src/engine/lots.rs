@@ -1,8 +1,9 @@
 //! Numbers that nobody outside can foretell, drawn from the secret of the store: the same secret
 //! and the same draws give the same numbers.
 
-use std::collections::hash_map::DefaultHasher;
 use std::hash::Hasher;
+
+use siphasher::sip128::{Hasher128, SipHasher24};
 
 /// The secret, and how often it was drawn from.
 #[derive(Debug, Default)]
@@ -33,18 +34,12 @@ impl Lots {
 
     /// A keyed hash of 128 bits.
     fn hash(&self, parts: &[&[u8]]) -> u128 {
-        let half = |salt: u8| {
-            // SipHash with a fixed key; the secret comes first, and the inputs are short.
-            let mut hasher = DefaultHasher::new();
-            hasher.write(&self.secret);
-            hasher.write_u8(salt);
-            parts.iter().for_each(|part| {
-                hasher.write_usize(part.len());
-                hasher.write(part);
-            });
-            u128::from(hasher.finish())
-        };
-        half(0) << 64 | half(1)
+        let mut hasher = SipHasher24::new_with_key(&self.secret);
+        for part in parts {
+            hasher.write(&(part.len() as u64).to_be_bytes());
+            hasher.write(part);
+        }
+        hasher.finish128().as_u128()
     }
 }
 

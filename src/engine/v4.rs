@@ -115,19 +115,20 @@ impl Engine {
             }
             // What ends a binding or promises nothing is not worth a question.
             Identified::Ask { key, .. } if !request.wants_address() => ctx.client = key,
-            Identified::Ask { addr, holder, .. } => {
-                self.ask(ctx, addr, Some(holder), fx)?;
+            Identified::Ask { addrs, holder, .. } => {
+                self.ask(ctx, &addrs, Some(holder), fx)?;
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// Keeps the packet until the wire has said who has `addr`; `holder` is asked, or everybody.
+    /// Keeps the packet until the wire has said who has these addresses; `holder` is asked, or
+    /// everybody.
     fn ask(
         &mut self,
         ctx: &Ctx<'_>,
-        addr: impl Into<IpAddr>,
+        addrs: &[IpAddr],
         holder: Option<Mac>,
         fx: &mut Effects,
     ) -> Result<(), DropReason> {
@@ -138,7 +139,8 @@ impl Engine {
             share: ctx.share(),
             mac: ctx.hw.mac(),
         };
-        self.wait(ctx.now, ctx.id(), packet, vec![Question::new(addr, holder)], fx)
+        let questions = addrs.iter().map(|addr| Question::new(*addr, holder)).collect();
+        self.wait(ctx.now, ctx.id(), packet, questions, fx)
     }
 
     fn answer4(
@@ -168,7 +170,7 @@ impl Engine {
         let chosen = match self.choose(ctx, wanted, fx) {
             Ok(Choice::Take(chosen)) => chosen,
             Ok(Choice::Ask(addr)) => {
-                return self.ask(ctx, addr, None, fx);
+                return self.ask(ctx, &[addr.into()], None, fx);
             }
             Err(reason) => {
                 if reason == DropReason::Exhausted {
@@ -225,7 +227,7 @@ impl Engine {
         // Never offered, or the offer is gone: its like is offered only when proven free.
         match self.consider(ctx, addr, fx) {
             Some(Choice::Take(chosen)) => self.acknowledge(ctx, chosen.addr, Grant::New, fx),
-            Some(Choice::Ask(addr)) => self.ask(ctx, addr, None, fx),
+            Some(Choice::Ask(addr)) => self.ask(ctx, &[addr.into()], None, fx),
             None => self.nak(ctx, addr, NakReason::Taken, fx),
         }
     }
@@ -308,7 +310,7 @@ impl Engine {
             return self.nak_if_authoritative(ctx, addr, NakReason::Unknown, fx);
         }
         match ctx.proof(addr) {
-            None => self.ask(ctx, addr, None, fx),
+            None => self.ask(ctx, &[addr.into()], None, fx),
             Some(Proof { answer, .. }) if answer.is_some() && answer == ctx.hw.mac() => {
                 self.acknowledge(ctx, addr, Grant::Adopt, fx)
             }
@@ -341,7 +343,7 @@ impl Engine {
             return Err(DropReason::Bootp);
         }
         match self.choose(ctx, None, fx)? {
-            Choice::Ask(addr) => self.ask(ctx, addr, None, fx),
+            Choice::Ask(addr) => self.ask(ctx, &[addr.into()], None, fx),
             Choice::Take(chosen) => {
                 let grant = self.grant(ctx, chosen.addr, Grant::Bootp, fx)?;
                 self.reply_after(ctx, Answer::bootp(&grant.lease), fx)

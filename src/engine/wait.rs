@@ -140,13 +140,18 @@ impl WaitingRoom {
         Some(waiting)
     }
 
-    /// `proof` settles a question of this one; the packet, if it was the last.
+    /// `proof` settles a question of this one, and the others to the same host: it lives. The
+    /// packet, if nothing is left to ask.
     fn settle(&mut self, id: u64, proof: Proof) -> Option<Packet> {
         let waiting = self.waiting.get_mut(&id)?;
-        waiting.questions.retain(|q| q.addr != proof.addr);
+        let settled = |q: &mut Question| {
+            q.addr == proof.addr || (q.holder.is_some() && q.holder == proof.answer)
+        };
+        for question in waiting.questions.extract_if(.., settled) {
+            self.asked.remove(&(waiting.network, question.addr, id));
+        }
         waiting.packet.proofs.push(proof);
         let over = waiting.questions.is_empty();
-        self.asked.remove(&(waiting.network, proof.addr, id));
         over.then(|| self.leave(id)).flatten().map(|waiting| waiting.packet)
     }
 }

@@ -320,7 +320,7 @@ impl Link {
     /// that its MAC makes (RFC 4291 appendix A), so that IPv6 may be disabled on it.
     pub fn link_local(&self) -> Ipv6Addr {
         let own = |a: &&LinkAddr6| a.is_usable() && a.addr.is_unicast_link_local();
-        self.addrs6.iter().find(own).map_or_else(|| link_local_of(self.mac), |a| a.addr)
+        self.addrs6.iter().find(own).map_or_else(|| self.mac.link_local(), |a| a.addr)
     }
 
     /// The address that answers to `to` come from: link-local for link-local, else one of the
@@ -367,10 +367,4 @@ impl Link {
         self.addrs6.retain(|a| a.addr != addr.addr);
         self.addrs6.len() != before
     }
-}
-
-/// The link-local address with the interface identifier of a MAC (RFC 4291 appendix A).
-pub fn link_local_of(mac: Mac) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = mac.0;
-    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
 }

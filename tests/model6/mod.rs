@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use foreshadow::base::{LinkId, Mac, NetworkId, Prefix6, Resource, Timestamp};
 use foreshadow::config::{self, Policy};
-use foreshadow::engine::effects::{Arrival6, LinkUp};
-use foreshadow::engine::{Effects, Engine, Input};
+use foreshadow::engine::effects::{Arrival6, LinkUp, Neighbour, Probe};
+use foreshadow::engine::{Destination, Effects, Engine, Input};
 use foreshadow::lease::{Change, Lease, Seq, State};
 use foreshadow::wire::v6_build::{RequestV6, ia_addr, ia_prefix};
 use foreshadow::wire::{IaKind, Kind6, Message6, MessageType6};
@@ -159,12 +159,12 @@ impl Model {
                 if let Some(first) = self.held.first().map(|(seq, ..)| *seq) {
                     self.held.clear();
                     (self.lost, self.holding) = (true, false);
-                    self.input(Input::CommitFailed(first), None);
+                    self.input(Input::CommitFailed(first));
                 }
             }
             Op::Repair => {
                 if std::mem::take(&mut self.lost) {
-                    self.input(Input::StoreReady, None);
+                    self.input(Input::StoreReady);
                 }
             }
             Op::Crash => {
@@ -192,7 +192,7 @@ impl Model {
         let until = Timestamp(self.now.0 + ms);
         while let Some(due) = self.engine.next_wakeup().filter(|due| *due <= until) {
             self.now = self.now.max(due);
-            self.input(Input::Tick, None);
+            self.input(Input::Tick);
         }
         self.now = until;
     }
@@ -209,7 +209,7 @@ impl Model {
             });
             self.gave_up.insert(mac, self.steps);
         }
-        self.input(Input::Packet6(arrival(mac), &packet), Some(mac));
+        self.input(Input::Packet6(arrival(mac), &packet));
     }
 
     fn noise(&mut self, seed: u16) {
@@ -222,14 +222,35 @@ impl Model {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             *byte = (state >> 24) as u8;
         }
-        self.input(Input::Packet6(arrival(mac(7)), &packet), Some(mac(7)));
+        self.input(Input::Packet6(arrival(mac(7)), &packet));
     }
 
-    fn input(&mut self, input: Input<'_>, from: Option<Mac>) {
+    fn input(&mut self, input: Input<'_>) {
         let mut fx = Effects::default();
         self.engine.handle(self.now, input, &mut fx);
-        let to = from.unwrap_or(Mac([0; 6]));
-        let payload = |r: &foreshadow::engine::Reply| (to, fx.bytes[r.payload.clone()].to_vec());
+        let probes = std::mem::take(&mut fx.probes);
+        self.carry_out(fx);
+        probes.iter().for_each(|probe| self.answer(probe));
+    }
+
+    /// The holder of an address answers for it, if it is the one who is asked. All machines live.
+    fn answer(&mut self, probe: &Probe) {
+        let has = |(resource, told): &(&Resource, &Told)| {
+            **resource == probe.target.into() && told.until > self.now
+        };
+        let machine = (0..CLIENTS).map(mac).find(|mac| mac.link_local() == probe.target);
+        let holder = machine.or_else(|| self.told.iter().find(has).map(|(_, told)| told.client));
+        if let Some(mac) = holder.filter(|mac| probe.to.is_none_or(|to| to == *mac)) {
+            let seen = Neighbour { addr: probe.target, mac, frame_source: mac, port: None };
+            self.input(Input::Neighbour(probe.link, seen));
+        }
+    }
+
+    fn carry_out(&mut self, fx: Effects) {
+        let payload = |r: &foreshadow::engine::Reply| {
+            let Destination::Frame6 { mac, .. } = r.to else { panic!("sent to {:?}", r.to) };
+            (mac, fx.bytes[r.payload.clone()].to_vec())
+        };
         for (_, reply) in fx.send_now.iter().map(payload) {
             assert!(granted(&reply).is_empty(), "a promise left before it was durable");
         }
@@ -262,7 +283,7 @@ impl Model {
         for (client, reply) in replies {
             self.acknowledged(client, &reply, decided);
         }
-        self.input(Input::Committed(seq), None);
+        self.input(Input::Committed(seq));
     }
 
     /// A REPLY left: its client is now the holder of what it grants, and there must be no other.
@@ -428,7 +449,7 @@ fn arrival(mac: Mac) -> Arrival6 {
         port: None,
         trunk: false,
         src_mac: Some(mac),
-        src: SocketAddrV6::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9), 546, 0, 0),
+        src: SocketAddrV6::new(mac.link_local(), 546, 0, 0),
         dst: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2),
     }
 }

@@ -35,8 +35,9 @@ impl Engine {
         let (mut questions, mut clones) = (Vec::new(), Vec::new());
         for ia in ias(ctx) {
             let key = match self.identify6(ctx, &ia) {
-                Identified::Ask { addr, holder, .. } => {
-                    questions.push(Question::new(addr, Some(holder)));
+                Identified::Ask { addrs, holder, .. } => {
+                    let asked = addrs.into_iter().map(|addr| Question::new(addr, Some(holder)));
+                    questions.extend(asked);
                     continue;
                 }
                 Identified::CloneOf(key, holder) => {
