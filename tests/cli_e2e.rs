@@ -9,16 +9,16 @@
 mod common;
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use common::link::{Raw, mac};
 use common::process::Proc;
-use common::server::{BINARY, Server, Setup, calm_lan};
+use common::server::{BINARY, LAN6, Server, Setup, calm_lan};
 use common::world::{Host, World};
 use common::{PATIENCE, require, wait_until};
+use foreshadow::base::Resource;
 use serde_json::Value;
 
 /// The user and group `nobody`, which own nothing.
@@ -62,7 +62,7 @@ fn leases(config: &Path) -> Vec<Value> {
     let Value::Array(mut found) = json(&ask(&["leases", "list", "--json"], config)) else {
         panic!("no list")
     };
-    found.sort_by_key(|lease| lease["address"].as_str().unwrap().parse::<Ipv4Addr>().unwrap());
+    found.sort_by_key(|lease| lease["address"].as_str().unwrap().parse::<Resource>().unwrap());
     found
 }
 
@@ -288,6 +288,44 @@ fn a_damaged_store_is_named_and_opened_only_when_told() {
     }
     recovered(&world, &server_host, &server);
     server.start_again();
+}
+
+/// What real servers wrote of DHCPv6 goes into a store, and as an export into another; the DUID
+/// that their clients renew with is told.
+#[test]
+fn leases_of_dhcpv6_come_from_other_servers() {
+    let (world, server_host) = World::with_bridge("import6");
+    let mut server = Server::start(&world, &server_host, &(calm_lan() + LAN6));
+    server.stop();
+    let file = |name: &str| world.dir().join(name).to_str().unwrap().to_owned();
+    fs::write(file("kea-dhcp6-serverid"), "00:01:00:01:32:95:fa:e1:26:81:b8:30:d4:77").unwrap();
+    for (from, name, done, duid) in [
+        ("dnsmasq", "dnsmasq6.leases", "4 imported, 1 not\n", "00:01:00:01:32:95:fa:0e:aa:"),
+        ("isc", "dhcpd6.leases", "8 imported, 4 not\n", "00:01:00:01:32:95:fa:28:1a:"),
+        ("kea", "kea-leases6.csv", "7 imported, 3 not\n", "00:01:00:01:32:95:fa:e1:26:"),
+        ("dnsmasq", "dnsmasq.leases", "0 imported, 6 not\n", "00:01:00:01:32:95:cd:1e:1e:"),
+    ] {
+        let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import").join(name);
+        fs::copy(real, file(name)).unwrap();
+        let config = elsewhere(&server, &format!("{name}-store"));
+        let said = run(&["import", "--from", from, &file(name)], &config);
+        assert_eq!(text(&said.stdout), done, "{}", text(&said.stderr));
+        let key = format!("duid = \"{duid}");
+        assert!(text(&said.stderr).contains(&key), "{}", text(&said.stderr));
+        let all = leases(&config);
+        for format in ["json", "csv"] {
+            let (export, again) = (file(&format!("{name}.{format}")), format!("{name}-{format}"));
+            let again = elsewhere(&server, &again);
+            ask(&["leases", "export", "--output", &export], &config);
+            ask(&["leases", "import", &export], &again);
+            assert_eq!(leases(&again), all, "{format}");
+        }
+    }
+    // What is not known is said too.
+    fs::remove_file(file("kea-dhcp6-serverid")).unwrap();
+    let words = ["import", "--dry-run", "--from", "kea", &file("kea-leases6.csv")];
+    let said = run(&words, &elsewhere(&server, "unknown"));
+    assert!(text(&said.stderr).contains("was not found"), "{}", text(&said.stderr));
 }
 
 #[test]

@@ -5,11 +5,11 @@
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 
-use foreshadow::base::{LinkId, Mac, NetworkId, Resource, Timestamp};
+use foreshadow::base::{ClientKey, HwAddr, LinkId, Mac, NetworkId, Resource, Timestamp};
 use foreshadow::config;
 use foreshadow::engine::effects::{Arrival6, EventKind, LinkUp, Said};
 use foreshadow::engine::{Destination, Effects, Engine, Input};
-use foreshadow::lease::Seq;
+use foreshadow::lease::{Details, Lease, Seq, State};
 use foreshadow::wire::options6::StatusCode;
 use foreshadow::wire::v6_build::{
     RequestV6, ia_addr, ia_prefix, relay_forward, unwrap_relay_reply,
@@ -182,6 +182,56 @@ fn a_delegated_prefix_remembers_its_next_hop() {
             (prefix("2001:db8:bb00::"), Some("2001:db8:1::5".into())),
         ]
     );
+}
+
+/// A delegated prefix as an import brings it.
+fn imported(prefix: &str, len: u8, client: u8, hw: HwAddr) -> Lease {
+    Lease {
+        network: NetworkId::of("lab"),
+        resource: Resource::Prefix6(ip(prefix), len),
+        client: ClientKey::ia_pd(&duid(client), 1),
+        hw,
+        state: State::Leased,
+        since: Timestamp(1_700_000_000_000),
+        updated: Timestamp(1_700_000_000_000),
+        until: Timestamp(1_700_000_600_000),
+        port: None,
+        details: Arc::new(Details::default()),
+    }
+}
+
+/// A router whose DUID is of another interface than it asks from keeps its prefix: nothing is said
+/// of its hardware until it is heard.
+#[test]
+fn a_client_that_was_imported_without_hardware_keeps_its_prefix() {
+    let mut world = World::new();
+    let lease = imported("2001:db8:aa00:100::", 56, 9, HwAddr::default());
+    assert!(world.engine.import(lease.clone(), &mut Effects::default()));
+    let held = [ia_prefix(ip("2001:db8:aa00:100::"), 56, 0, 0, &[])];
+    let renew = to_us(MessageType6::Renew, 9).ia(IaKind::Pd, 1, &held);
+    let reply = world.ask(1, renew);
+    let msg = Message6::parse(&reply).unwrap();
+    let term = msg.ias().next().unwrap().prefixes().next().unwrap();
+    assert_eq!((term.prefix, term.len, term.valid), (ip("2001:db8:aa00:100::"), 56, 3600));
+    let now = world.engine.leases().get(lease.network, lease.resource).unwrap();
+    assert_eq!((now.client.clone(), now.hw.mac()), (lease.client, Some(Mac([2, 0, 0, 0, 0, 1]))));
+}
+
+/// A prefix that another client holds in part is not imported.
+#[test]
+fn an_imported_prefix_overlaps_no_other() {
+    let mut world = World::new();
+    let mut import = |prefix: &str, len: u8, client: u8| {
+        let lease = imported(prefix, len, client, HwAddr::default());
+        world.engine.import(lease, &mut Effects::default())
+    };
+    assert!(import("2001:db8:aa00::", 56, 1));
+    assert!(!import("2001:db8:aa00::", 55, 2), "it holds what another has");
+    assert!(!import("2001:db8:aa00::", 56, 2));
+    assert!(import("2001:db8:aa00:100::", 56, 2));
+    world.engine.end_batch();
+    let reply = world.ask(3, request(MessageType6::Solicit, 3).ia(IaKind::Pd, 1, &[]));
+    assert_eq!(first(&reply).2, Some(StatusCode::NoPrefixAvail), "both are out of the pool");
 }
 
 #[test]

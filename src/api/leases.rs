@@ -7,8 +7,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::base::addr::{parse_hex, write_hex};
+use crate::base::ident::KeyKind;
 use crate::base::name::clean_hostname;
-use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
+use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Prefix6, Resource, Timestamp};
 use crate::config::Policy;
 use crate::config::policy::{Identity, Network};
 use crate::lease::{Details, Lease, QuarantineReason, State};
@@ -22,6 +23,12 @@ pub const STATES: [&str; 6] =
 
 /// Longest text field of an import, in bytes.
 const TEXT_MAX: usize = 255;
+/// Longest circuit and remote id of an import, in bytes: what an option of DHCPv4 holds, and what
+/// a packet of DHCPv6 does.
+const ID_MAX: usize = 255;
+const ID_MAX_6: usize = 1500;
+/// A DUID: its type of two bytes, then 1 to 128 bytes (RFC 9915 s11.1).
+const DUID_BYTES: std::ops::RangeInclusive<usize> = 3..=130;
 /// Longest client key as text: a circuit and a remote id in hexadecimal.
 const KEY_TEXT_MAX: usize = 2048;
 
@@ -136,41 +143,40 @@ impl LeaseView {
         Ok(Lease {
             network: network.id,
             resource,
-            client: self.key(network, &hw)?,
+            client: self.key(resource, network, &hw)?,
             hw,
             state: self.state()?,
             since: time("since", &self.since, Some(now))?,
             updated: time("updated", &self.updated, Some(now))?,
             until,
             port: None,
-            details: Arc::new(self.details()?),
+            details: Arc::new(self.details(resource)?),
         })
     }
 
-    /// The network: the one named, which must have a subnet for the address, else the one that
+    /// The network: the one named, which must have a place for the resource, else the one that
     /// has.
     fn place<'p>(&self, resource: Resource, policy: &'p Policy) -> Result<&'p Network, String> {
-        let Some(addr) = resource.v4() else {
-            return Err(format!("{resource}: only IPv4 addresses are served"));
+        let what = match resource {
+            Resource::Prefix6(..) => "prefix of a delegation, or reserved one,",
+            _ => "host address of a subnet",
         };
-        let holds = |network: &Network| {
-            network.subnet_of(addr).is_some_and(|subnet| subnet.prefix.is_host(addr))
-        };
+        let holds = |network: &Network| has_place(network, resource);
         match &self.network {
             Some(name) => {
                 let network = parse_network(name, policy)
                     .and_then(|id| policy.networks.iter().find(|network| network.id == id))
                     .ok_or_else(|| format!("no network `{name}`"))?;
-                let misfit = || format!("{addr} is no host address of a subnet of `{name}`");
+                let misfit = || format!("{resource} is no {what} of `{name}`");
                 holds(network).then_some(network).ok_or_else(misfit)
             }
             None => {
                 let mut fits = policy.networks.iter().filter(|network| holds(network));
                 match (fits.next(), fits.next()) {
                     (Some(network), None) => Ok(network),
-                    (None, _) => Err(format!("{addr} is no host address of any subnet")),
+                    (None, _) => Err(format!("{resource} is no {what} of any network")),
                     (Some(a), Some(b)) => Err(format!(
-                        "{addr} fits the networks `{}` and `{}`: name one",
+                        "{resource} fits the networks `{}` and `{}`: name one",
                         a.name, b.name
                     )),
                 }
@@ -179,20 +185,21 @@ impl LeaseView {
     }
 
     /// The key by which the network knows such a client.
-    fn key(&self, network: &Network, hw: &HwAddr) -> Result<ClientKey, String> {
+    fn key(&self, resource: Resource, network: &Network, hw: &HwAddr) -> Result<ClientKey, String> {
+        let given = self.given_key()?;
+        let kind = given.as_ref().map(ClientKey::kind);
+        let is_v6 = matches!(kind, Some(KeyKind::Ia | KeyKind::IaPd | KeyKind::IaClone));
+        if resource.v4().is_none() {
+            return given.filter(|given| names_association(given, resource)).ok_or_else(|| {
+                let want = if matches!(resource, Resource::V6(_)) { "ia" } else { "ia-pd" };
+                let text = self.client.as_deref().unwrap_or("unknown");
+                format!("client is `{text}`, want `{want}:` and IAID and DUID in hexadecimal")
+            });
+        }
+        if is_v6 {
+            return Err(format!("{resource} has a client of DHCPv6"));
+        }
         let hardware = (!hw.bytes().is_empty()).then(|| ClientKey::hardware(hw));
-        let given = match &self.client {
-            Some(text) if text.len() > KEY_TEXT_MAX => {
-                return Err(format!(
-                    "client has {} characters, at most {KEY_TEXT_MAX}",
-                    text.len()
-                ));
-            }
-            Some(text) => Some(text.parse().map_err(|()| {
-                format!("client is `{text}`, want a kind and hexadecimal as in id:01:52:54")
-            })?),
-            None => None,
-        };
         // As the engine knows it: an identifier that spells the hardware address says nothing more.
         let spelt = |given: &ClientKey| given.option_61().is_some_and(|id| hw.is_spelt_by(id));
         match network.identity {
@@ -201,6 +208,18 @@ impl LeaseView {
             Identity::CloneSafe | Identity::ClientId | Identity::CircuitId => given.or(hardware),
         }
         .ok_or_else(|| "neither client nor hardware: whose is it?".into())
+    }
+
+    fn given_key(&self) -> Result<Option<ClientKey>, String> {
+        match &self.client {
+            Some(text) if text.len() > KEY_TEXT_MAX => {
+                Err(format!("client has {} characters, at most {KEY_TEXT_MAX}", text.len()))
+            }
+            Some(text) => text.parse().map(Some).map_err(|()| {
+                format!("client is `{text}`, want a kind and hexadecimal as in id:01:52:54")
+            }),
+            None => Ok(None),
+        }
     }
 
     fn state(&self) -> Result<State, String> {
@@ -218,11 +237,12 @@ impl LeaseView {
         })
     }
 
-    fn details(&self) -> Result<Details, String> {
+    fn details(&self, resource: Resource) -> Result<Details, String> {
+        let most = if resource.v4().is_some() { ID_MAX } else { ID_MAX_6 };
         let bytes = |name: &str, text: &Option<String>| match text {
-            Some(text) => match parse_hex(text).filter(|bytes| bytes.len() <= 255) {
+            Some(text) => match parse_hex(text).filter(|bytes| bytes.len() <= most) {
                 Some(bytes) => Ok(Some(bytes.into_boxed_slice())),
-                None => Err(format!("{name} is `{text}`, want up to 255 bytes in hexadecimal")),
+                None => Err(format!("{name} is `{text}`, want up to {most} bytes in hexadecimal")),
             },
             None => Ok(None),
         };
@@ -253,6 +273,35 @@ impl LeaseView {
             next_hop,
         })
     }
+}
+
+/// Whether the network can have a binding of `resource`. A prefix must be of a length that is
+/// delegated there: one of another would not be out of its pool.
+fn has_place(network: &Network, resource: Resource) -> bool {
+    match resource {
+        Resource::V4(addr) => network.subnet_of(addr).is_some_and(|s| s.prefix.is_host(addr)),
+        Resource::V6(addr) => network.subnet6_of(addr).is_some_and(|s| s.prefix.is_host(addr)),
+        Resource::Prefix6(addr, len) => Prefix6::new(addr, len).is_some_and(|prefix| {
+            let mut pools = network.subnets6.iter().flat_map(|s| &s.delegations);
+            let mut reserved = network.reservations6.iter().flat_map(|r| &r.prefixes);
+            let is_cut = pools.any(|pool| {
+                pool.prefix.holds(&prefix)
+                    && (pool.min_length..=pool.max_length).contains(&prefix.len())
+            });
+            prefix.network() == addr && (is_cut || reserved.any(|r| *r == prefix))
+        }),
+    }
+}
+
+/// Whether a key is that of an association which may have `resource`.
+fn names_association(key: &ClientKey, resource: Resource) -> bool {
+    let fits = match key.kind() {
+        KeyKind::Ia => matches!(resource, Resource::V6(_)),
+        KeyKind::IaPd => matches!(resource, Resource::Prefix6(..)),
+        KeyKind::IaClone => true,
+        _ => false,
+    };
+    fits && key.duid().is_some_and(|duid| DUID_BYTES.contains(&duid.len()))
 }
 
 /// An import on its way: what fits the policy, and what does not.

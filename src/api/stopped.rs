@@ -1,12 +1,13 @@
 //! The control plane of a server that is not running: the same commands, answered from its store.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::base::{NetworkId, Resource, Timestamp};
+use crate::base::{NetworkId, Prefix6, Resource, Timestamp};
 use crate::config::Policy;
 use crate::lease::{Change, Lease, QuarantineReason, Seq, State};
 use crate::store::{Contents, Store, StoreError};
@@ -20,6 +21,8 @@ pub struct Stopped {
     now: Timestamp,
     slots: Vec<Option<Lease>>,
     by_resource: HashMap<(NetworkId, Resource), usize>,
+    /// The prefixes among them, in order.
+    prefixes: BTreeMap<(NetworkId, Ipv6Addr, u8), usize>,
     store: Option<Box<dyn Store>>,
     seq: Seq,
     changes: Vec<Change>,
@@ -39,6 +42,7 @@ impl Stopped {
             now,
             slots: Vec::new(),
             by_resource: HashMap::new(),
+            prefixes: BTreeMap::new(),
             store,
             seq: contents.seq,
             changes: Vec::new(),
@@ -85,9 +89,27 @@ impl Stopped {
             self.slots.push(None);
             self.slots.len() - 1
         });
+        if let Resource::Prefix6(addr, len) = lease.resource {
+            self.prefixes.insert((lease.network, addr, len), slot);
+        }
         if let Some(place) = self.slots.get_mut(slot) {
             *place = Some(lease);
         }
+    }
+
+    /// Whether another prefix that is held has part of `resource`.
+    fn is_overlapped(&self, network: NetworkId, resource: Resource) -> bool {
+        let Resource::Prefix6(addr, len) = resource else { return false };
+        let Some(prefix) = Prefix6::new(addr, len) else { return false };
+        let around = (0..len).filter_map(|len| {
+            let key = (network, Prefix6::new(addr, len)?.network(), len);
+            self.prefixes.get(&key)
+        });
+        let from = (network, prefix.network(), len.saturating_add(1));
+        let inside = self.prefixes.range(from..=(network, prefix.last(), u8::MAX));
+        let inside = inside.filter(|((_, _, inner), _)| *inner > len).map(|(_, slot)| slot);
+        let mut leases = around.chain(inside).filter_map(|slot| self.slots.get(*slot)?.as_ref());
+        leases.any(|lease| lease.state.is_held() && lease.until > self.now)
     }
 
     fn put(&mut self, lease: Lease) {
@@ -165,6 +187,9 @@ impl Desk for Stopped {
             held && (old.client != lease.client || old.until >= lease.until)
         };
         if self.lease(lease.network, lease.resource).is_some_and(held) {
+            return false;
+        }
+        if self.is_overlapped(lease.network, lease.resource) {
             return false;
         }
         self.put(lease);

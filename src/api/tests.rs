@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 
-use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Prefix4, Timestamp};
+use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Prefix4, Prefix6, Timestamp};
 use crate::config::Policy;
 use crate::config::policy::*;
 use crate::lease::{Change, Details, Lease, Seq, State};
@@ -347,6 +347,115 @@ fn an_identifier_that_spells_the_hardware_is_imported_as_the_hardware() {
     let key = |client: &str| view(client).to_lease(&policy(), NOW).unwrap().client.to_string();
     assert_eq!(key("id:01:52:54:00:00:00:07"), "hw:01:52:54:00:00:00:07");
     assert_eq!(key("id:01:52:54:00:00:00:08"), "id:01:52:54:00:00:00:08");
+}
+
+/// The policy with an IPv6 subnet that delegates prefixes of 56 to 60 bits.
+fn policy6() -> Arc<Policy> {
+    let mut policy = (*policy()).clone();
+    let prefix = |text: &str| text.parse::<Prefix6>().unwrap();
+    policy.networks[0].subnets6.push(Subnet6 {
+        prefix: prefix("2001:db8:1::/64"),
+        settings: Settings::default(),
+        pools: vec![],
+        delegations: vec![DelegationPool {
+            prefix: prefix("2001:db8:8000::/40"),
+            length: 56,
+            min_length: 56,
+            max_length: 60,
+            excluded: vec![],
+            exclude: None,
+            allow: vec![],
+            deny: vec![],
+            install_route: false,
+            settings: Settings::default(),
+        }],
+        interface_ids: vec![],
+    });
+    policy.networks[0].reservations6.push(Reservation6 {
+        host: HostId6::Duid([0, 3, 0, 1, 9].as_slice().into()),
+        addrs: vec![],
+        prefixes: vec![prefix("2001:db8:9000::/48")],
+        hostname: None,
+        settings: Settings::default(),
+    });
+    Arc::new(policy)
+}
+
+/// An address needs an association for addresses, a prefix one for prefixes, IPv4 none; and each
+/// needs a place.
+#[test]
+fn a_lease_of_dhcpv6_has_its_place_and_its_client() {
+    let (ia, pd) = ("ia:00:00:00:01:00:03:00:01:52:54", "ia-pd:00:00:00:01:00:03:00:01:52:54");
+    let clone = ClientKey::ia_clone(&[0, 3, 0, 1], 7, &HwAddr::ethernet(Mac([2; 6]))).to_string();
+    let said = |address: &str, client: &str| {
+        let view = LeaseView {
+            address: address.into(),
+            client: Some(client.into()).filter(|client: &String| !client.is_empty()),
+            hardware: Some("52:54:00:00:00:07".into()),
+            until: Some("never".into()),
+            ..LeaseView::default()
+        };
+        view.to_lease(&policy6(), NOW).map(|lease| LeaseView::of(&lease, &policy6()))
+    };
+    for (address, client) in [
+        ("2001:db8:1::7", ia),
+        ("2001:db8:1::7", &clone),
+        ("2001:db8:8000:100::/56", pd),
+        ("2001:db8:8000:110::/60", pd),
+        ("2001:db8:8000:110::/60", &clone),
+        ("2001:db8:9000::/48", pd),
+    ] {
+        let kept = said(address, client).unwrap();
+        assert_eq!((&*kept.address, kept.client.as_deref()), (address, Some(client)));
+        assert_eq!(kept.network.as_deref(), Some("vms"));
+    }
+    for (address, client, why) in [
+        ("2001:db8:1::", ia, "is no host address of a subnet of any network"),
+        ("2001:db8:2::7", ia, "is no host address of a subnet of any network"),
+        ("2001:db8:8000::/55", pd, "is no prefix of a delegation, or reserved one, of any"),
+        ("2001:db8:8000::/61", pd, "is no prefix"),
+        ("2001:db8:8000:1::/56", pd, "is no prefix"),
+        ("2001:db8:8100::/56", pd, "is no prefix"),
+        ("2001:db8:9000::/56", pd, "is no prefix"),
+        ("2001:db8:1::7", pd, "want `ia:`"),
+        ("2001:db8:1::7", "", "want `ia:`"),
+        ("2001:db8:1::7", "hw:01:52:54:00:00:00:07", "want `ia:`"),
+        ("2001:db8:1::7", "ia:00:00:00:01:00:03", "want `ia:`"),
+        ("2001:db8:8000:100::/56", ia, "want `ia-pd:`"),
+        ("10.0.0.7", ia, "has a client of DHCPv6"),
+    ] {
+        let refused = said(address, client).unwrap_err();
+        assert!(refused.contains(why), "{address} {client}: {refused}");
+    }
+}
+
+/// A prefix that is held in part is held.
+#[test]
+fn prefixes_that_overlap_are_not_both_taken() {
+    let mut stopped =
+        Stopped::new(policy6(), NOW, Contents::default(), Some(Box::new(Batches::default())));
+    let mut take = |address: &str, iaid: u32, state: &str| {
+        let view = LeaseView {
+            address: address.into(),
+            client: Some(ClientKey::ia_pd(&[0, 3, 0, 1], iaid).to_string()),
+            state: state.into(),
+            until: Some("never".into()),
+            ..LeaseView::default()
+        };
+        let leases = vec![view.to_lease(&policy6(), NOW).unwrap()];
+        stopped.ask(|reply| Command::Import { leases, reply }).unwrap().unwrap()
+    };
+    for (address, iaid, state, taken) in [
+        ("2001:db8:8000:100::/56", 1, "released", true),
+        ("2001:db8:8000:110::/60", 1, "leased", true),
+        ("2001:db8:8000:100::/56", 2, "leased", false),
+        ("2001:db8:8000:120::/60", 3, "leased", true),
+        ("2001:db8:8000:200::/56", 4, "leased", true),
+        ("2001:db8:8000:2f0::/60", 4, "leased", false),
+        ("2001:db8:8000:300::/60", 4, "leased", true),
+    ] {
+        assert_eq!(take(address, iaid, state), [taken], "{address}");
+    }
 }
 
 /// Hostile-input list: a lease whose text fields hold separators and newlines.

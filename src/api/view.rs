@@ -19,7 +19,7 @@ pub struct LeaseView {
     /// `leased` (also what an empty text means), `expired`, `released`, `declined`, `in-use` or
     /// `quarantined`.
     pub state: String,
-    /// The client's key: its kind (`hw`, `id`, `circuit`, `clone`, `ia`) and hexadecimal.
+    /// The client's key: its kind (`hw`, `id`, `circuit`, `clone`, `ia`, `ia-pd`, `ia-clone`) and hexadecimal.
     pub client: Option<String>,
     /// Hardware address.
     pub hardware: Option<String>,

@@ -73,6 +73,18 @@ impl HwAddr {
         HwAddr { htype: 1, len: 6, bytes }
     }
 
+    /// The link-layer address that a DUID-LLT or DUID-LL holds (RFC 9915 s11.2, s11.4). It may be
+    /// of another interface of its machine, or of none any more.
+    pub fn of_duid(duid: &[u8]) -> Option<HwAddr> {
+        let (htype, bytes) = match duid {
+            [0, 1, h @ .., _, _] if duid.len() > 8 => (h.get(..2)?, duid.get(8..)?),
+            [0, 3, h @ ..] => (h.get(..2)?, duid.get(4..)?),
+            _ => return None,
+        };
+        let htype = u16::from_be_bytes(htype.try_into().ok()?);
+        HwAddr::new(u8::try_from(htype).ok()?, bytes).filter(|hw| !hw.bytes().is_empty())
+    }
+
     /// The hardware type (1 is Ethernet).
     pub fn htype(&self) -> u8 {
         self.htype

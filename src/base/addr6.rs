@@ -86,6 +86,12 @@ impl Prefix6 {
         self.holds(other) || other.holds(self)
     }
 
+    /// Whether `addr` can be a host's: not the Subnet-Router anycast address (RFC 4291 s2.6.1),
+    /// which /127 and /128 do not have (RFC 6164).
+    pub fn is_host(&self, addr: Ipv6Addr) -> bool {
+        self.contains(addr) && (self.len >= 127 || addr != self.addr)
+    }
+
     /// All its addresses.
     pub fn range(&self) -> Range6 {
         Range6 { first: self.addr, last: self.last() }
@@ -129,6 +135,8 @@ mod tests {
         assert_eq!(all.range().size(), u128::MAX);
         let one = prefix("2001:db8::7/128");
         assert_eq!((one.network(), one.range().size()), (one.last(), 1));
+        assert!(one.is_host(one.network()) && all.is_host(Ipv6Addr::LOCALHOST));
+        assert!(!all.is_host(all.network()) && !one.is_host(Ipv6Addr::LOCALHOST));
         assert_eq!(Prefix6::new(Ipv6Addr::LOCALHOST, 129), None);
         for bad in ["2001:db8::1/64", "2001:db8::/129", "2001:db8::", "10.0.0.0/8", "/64", "::/-1"]
         {

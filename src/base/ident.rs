@@ -137,6 +137,16 @@ impl ClientKey {
             _ => None,
         }
     }
+
+    /// The DUID, if this key is an identity association.
+    pub fn duid(&self) -> Option<&[u8]> {
+        let bytes = self.as_bytes();
+        match self.kind() {
+            KeyKind::Ia | KeyKind::IaPd => bytes.get(5..),
+            KeyKind::IaClone => bytes.get(7 + usize::from(*bytes.get(2)?)..),
+            _ => None,
+        }
+    }
 }
 
 impl KeyKind {
@@ -227,6 +237,11 @@ mod tests {
             assert_eq!(key.to_string().parse(), Ok(key.clone()));
         }
         assert_eq!(ClientKey::clone_of(b"image", &hw).option_61(), Some(&b"image"[..]));
+        let duid = &[0, 3, 0, 1][..];
+        for key in [ClientKey::ia(duid, 7), ClientKey::ia_clone(duid, 7, &hw)] {
+            assert_eq!(key.duid(), Some(duid));
+        }
+        assert_eq!(ClientKey::from_bytes(&[6, 0]).unwrap().duid(), None);
         assert_eq!(ClientKey::from_bytes(&[]), None);
         assert_eq!(ClientKey::from_bytes(&[99, 1]), None);
         for bad in ["", "id", "id:", "id:0", "name:00"] {

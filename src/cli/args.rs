@@ -177,7 +177,8 @@ pub struct Import {
     /// Whose lease file it is: dnsmasq, isc or kea
     #[arg(long, alias = "format", value_name = "SERVER")]
     pub from: Source,
-    /// The lease file; of several the later ones count (Kea: FILE.completed FILE.2 FILE.1 FILE)
+    /// The lease file, of DHCPv4 or DHCPv6; of several the later ones count (Kea: FILE.completed
+    /// FILE.2 FILE.1 FILE)
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// The network that they belong to; by their subnet if not given

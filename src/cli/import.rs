@@ -8,6 +8,7 @@ use anyhow::Context;
 use crate::api::leases::time_text;
 use crate::api::view::{LeaseView, RefusedView};
 use crate::base::ClientKey;
+use crate::base::addr::write_hex;
 use crate::import::{self, Imported};
 
 use super::args;
@@ -18,6 +19,8 @@ use super::source::{Access, Source};
 
 /// The largest lease file that is read, in bytes.
 const FILE_MAX: u64 = 1 << 30;
+/// The largest file with a DUID that is read, in bytes.
+const SERVER_ID_MAX: u64 = 4096;
 
 /// Reads the files, and gives what they hold to the server or its store.
 pub(super) fn import(args: &args::Import, out: &mut Output) -> Result<(), Failure> {
@@ -34,11 +37,12 @@ pub(super) fn import(args: &args::Import, out: &mut Output) -> Result<(), Failur
     let done = source.import(leases, args.dry_run);
     source.close()?;
     let mut done = done?;
-    done.refused.extend(found.unmapped.into_iter().map(|unmapped| RefusedView {
+    done.refused.extend(found.unmapped.iter().map(|unmapped| RefusedView {
         address: format!("line {}", unmapped.line),
-        reason: unmapped.why,
+        reason: unmapped.why.clone(),
     }));
     tell_import(&done, args.dry_run, args.json, out)?;
+    tell_server_duid(args, &found, out);
     // A script that starts the server after this must not start it empty.
     match nothing {
         true => {
@@ -68,15 +72,52 @@ fn read(path: &Path) -> Result<String, Failure> {
 fn view(lease: &Imported, network: Option<&str>) -> LeaseView {
     LeaseView {
         network: network.map(Into::into),
-        address: lease.addr.to_string(),
+        address: lease.resource.to_string(),
         state: lease.bond.as_str().into(),
-        client: lease.client_id.as_deref().map(|id| ClientKey::client_id(id).to_string()),
+        client: lease.client.as_ref().map(ClientKey::to_string),
         hardware: lease.hw.map(|hw| hw.to_string()),
         hostname: lease.hostname.as_deref().map(Into::into),
         since: lease.since.map(time_text),
         until: Some(time_text(lease.until)),
         ..LeaseView::default()
     }
+}
+
+/// DHCPv6 clients renew with the server whose DUID they know, and with another one only from T2 on
+/// (RFC 9915 s18.2.4, s18.2.5).
+fn tell_server_duid(args: &args::Import, found: &import::Import, out: &mut Output) {
+    if !found.has_v6() {
+        return;
+    }
+    let beside = || match args.from {
+        import::Source::Kea => args.files.iter().find_map(|file| kea_server_duid(file)),
+        _ => None,
+    };
+    match found.server_duid.clone().or_else(beside) {
+        Some(duid) => {
+            let mut text = String::new();
+            // Writing to a string cannot fail.
+            let _ = write_hex(&mut text, &duid, ":");
+            out.note(format!(
+                "DHCPv6 clients renew here only if [server] of the configuration has the other \
+                 server's duid = \"{text}\""
+            ));
+        }
+        None => out.note(
+            "DHCPv6 clients renew here only if `duid` of [server] is the other server's, which \
+             was not found; without it they come when they rebind",
+        ),
+    }
+}
+
+/// Kea keeps its DUID beside its leases.
+fn kea_server_duid(leases: &Path) -> Option<Vec<u8>> {
+    let path = leases.with_file_name("kea-dhcp6-serverid");
+    let found = fs::metadata(&path).ok()?;
+    if !found.is_file() || found.len() > SERVER_ID_MAX {
+        return None;
+    }
+    import::kea_server_duid(&fs::read_to_string(path).ok()?)
 }
 
 /// Kea's clean-up leaves part of its leases in files beside the one that was named.

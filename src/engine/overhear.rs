@@ -2,12 +2,11 @@
 
 use std::net::IpAddr;
 
-use crate::base::{LinkId, Mac, Resource, Span, Timestamp};
+use crate::base::{HwAddr, LinkId, Mac, Resource, Span, Timestamp};
 use crate::wire::{Kind, Kind6, Message, Message6, MessageType, MessageType6};
 
 use super::Engine;
 use super::effects::{Arrival, Arrival6, Effects, EventKind, Overheard, Said};
-use super::v6::select::of_duid;
 
 /// How often a foreign server is told about.
 const TELL_EVERY: Span = Span::from_secs(600);
@@ -58,7 +57,7 @@ impl Engine {
             _ => return,
         };
         let server = IpAddr::from(*arrival.src.ip());
-        let hw = msg.client_id().and_then(of_duid).unwrap_or_default();
+        let hw = msg.client_id().and_then(HwAddr::of_duid).unwrap_or_default();
         let heard = said.map(|said| Overheard { server, said, hw, resource });
         self.foreign(now, arrival.link, arrival.src_mac, server, heard, fx);
     }

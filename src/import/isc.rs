@@ -1,6 +1,6 @@
 //! dhcpd.leases of ISC DHCP: declarations as in dhcpd.conf, appended at every change.
 //!
-//! The last `lease` for an address counts. Strings have octal escapes; a client identifier is a
+//! The last `lease` for an address counts; [`super::isc6`] is about DHCPv6. Strings have octal escapes; a client identifier is a
 //! string or hexadecimal; times are UTC dates, `epoch` seconds, or `never`. Reading never recurses
 //! and never fails: a declaration that makes no sense is reported and stepped over.
 
@@ -10,14 +10,16 @@ use time::{Date, Month, PrimitiveDateTime, Time};
 
 use crate::base::addr::parse_hex;
 use crate::base::name::clean_hostname;
-use crate::base::{HwAddr, Timestamp};
+use crate::base::{ClientKey, HwAddr, Timestamp};
 
-use super::{Bond, CLIENT_ID_MAX, Import, Imported, shown};
+use super::isc6::Associations;
+use super::{Bond, CLIENT_ID_MAX, DUID_BYTES, Import, Imported, shown};
 
 /// Reads a leases file.
 pub fn parse(text: &str) -> Import {
     let mut import = Import::default();
     let mut tokens = Tokens { rest: text.as_bytes(), line: 1 };
+    let mut associations = Associations::default();
     while let Some(statement) = tokens.statement() {
         let words = statement.words.as_slice();
         match words {
@@ -28,14 +30,25 @@ pub fn parse(text: &str) -> Import {
                     Err(why) => import.skip(statement.line, why),
                 }
             }
+            [Token::Word(kind @ ("ia-na" | "ia-pd" | "ia-ta")), id] if statement.block => {
+                associations.read(kind, id, statement.line, &mut tokens, &mut import);
+            }
             _ if statement.block => {
                 tokens.skip_block();
                 let what = words.first().map_or("", |word| word.text());
                 let why = format!("`{}` declaration: only leases are imported", shown(what));
                 import.skip(statement.line, why);
             }
-            // What the server notes about itself.
-            [Token::Word("server-duid" | "authoring-byte-order"), ..] | [] => {}
+            [Token::Word("server-duid"), id] => match id.bytes() {
+                Some(duid) if DUID_BYTES.contains(&duid.len()) => import.server_duid = Some(duid),
+                _ => import.skip(statement.line, "server-duid is no DUID"),
+            },
+            [Token::Word("authoring-byte-order"), Token::Word(order)] => {
+                if let Err(why) = associations.set_order(order) {
+                    import.skip(statement.line, why);
+                }
+            }
+            [] => {}
             [first, ..] => {
                 import
                     .skip(statement.line, format!("`{}` has no meaning here", shown(first.text())));
@@ -52,7 +65,7 @@ struct Draft {
     ends: Option<Timestamp>,
     bond: Option<Bond>,
     hw: Option<HwAddr>,
-    client_id: Option<Vec<u8>>,
+    client: Option<ClientKey>,
     hostname: Option<Box<str>>,
     fault: Option<String>,
 }
@@ -77,13 +90,13 @@ fn lease(addr: &str, line: u64, tokens: &mut Tokens<'_>) -> Result<Imported, Str
     }
     let addr: Ipv4Addr =
         addr.parse().map_err(|_| format!("`{}` is no IPv4 address", shown(addr)))?;
-    if draft.hw.is_none() && draft.client_id.is_none() && draft.bond != Some(Bond::Declined) {
+    if draft.hw.is_none() && draft.client.is_none() && draft.bond != Some(Bond::Declined) {
         return Err(format!("lease {addr} has neither hardware address nor client id"));
     }
     Ok(Imported {
         line,
-        addr,
-        client_id: draft.client_id,
+        resource: addr.into(),
+        client: draft.client,
         hw: draft.hw,
         hostname: draft.hostname,
         since: draft.starts,
@@ -105,10 +118,10 @@ impl Draft {
             [Token::Word("hardware"), Token::Word(kind), Token::Word(bytes)] => {
                 self.hw = Some(hardware(kind, bytes)?);
             }
-            [Token::Word("uid"), Token::Text(id)] => self.client_id = Some(identifier(id.clone())?),
+            [Token::Word("uid"), Token::Text(id)] => self.client = Some(identifier(id)?),
             [Token::Word("uid"), Token::Word(hex)] => {
                 let id = parse_hex(hex).ok_or_else(|| format!("uid is `{}`", shown(hex)))?;
-                self.client_id = Some(identifier(id)?);
+                self.client = Some(identifier(&id)?);
             }
             [Token::Word("client-hostname"), Token::Text(name)] => {
                 self.hostname = clean_hostname(name);
@@ -119,14 +132,14 @@ impl Draft {
     }
 }
 
-fn identifier(id: Vec<u8>) -> Result<Vec<u8>, String> {
+fn identifier(id: &[u8]) -> Result<ClientKey, String> {
     match id.len() {
-        1..=CLIENT_ID_MAX => Ok(id),
+        1..=CLIENT_ID_MAX => Ok(ClientKey::client_id(id)),
         other => Err(format!("uid of {other} bytes, want 1 to {CLIENT_ID_MAX}")),
     }
 }
 
-fn bond(state: &str) -> Result<Bond, String> {
+pub(super) fn bond(state: &str) -> Result<Bond, String> {
     match state {
         "active" | "bootp" => Ok(Bond::Leased),
         "expired" => Ok(Bond::Expired),
@@ -158,7 +171,7 @@ fn bytes_of(text: &str) -> Option<Vec<u8>> {
 }
 
 /// `never`, `epoch SECONDS`, or `WEEKDAY YYYY/MM/DD HH:MM:SS`.
-fn moment(words: &[Token<'_>]) -> Result<Timestamp, String> {
+pub(super) fn moment(words: &[Token<'_>]) -> Result<Timestamp, String> {
     let at = match words {
         [Token::Word("never")] => Some(Timestamp::NEVER),
         [Token::Word("epoch"), Token::Word(secs)] => secs.parse().ok().map(Timestamp::from_secs),
@@ -184,13 +197,21 @@ fn date_time(date: &str, time: &str) -> Option<Timestamp> {
 
 /// A word, or the bytes of a string.
 #[derive(Debug)]
-enum Token<'a> {
+pub(super) enum Token<'a> {
     Word(&'a str),
     Text(Vec<u8>),
 }
 
 impl Token<'_> {
-    fn text(&self) -> &str {
+    /// What it identifies: a string, or a word of hexadecimal (`lease-id-format hex`).
+    pub(super) fn bytes(&self) -> Option<Vec<u8>> {
+        match self {
+            Token::Word(hex) => parse_hex(hex),
+            Token::Text(bytes) => Some(bytes.clone()),
+        }
+    }
+
+    pub(super) fn text(&self) -> &str {
         match self {
             Token::Word(word) => word,
             Token::Text(bytes) => std::str::from_utf8(bytes).unwrap_or("\"...\""),
@@ -199,26 +220,26 @@ impl Token<'_> {
 }
 
 /// Words up to `;`, `{` or `}`.
-struct Statement<'a> {
-    line: u64,
-    words: Vec<Token<'a>>,
+pub(super) struct Statement<'a> {
+    pub(super) line: u64,
+    pub(super) words: Vec<Token<'a>>,
     /// A block follows.
-    block: bool,
+    pub(super) block: bool,
     /// It was the end of a block.
-    closes: bool,
+    pub(super) closes: bool,
 }
 
 /// Most words of one statement that matter; longer ones keep their beginning.
 const WORDS_MAX: usize = 16;
 
-struct Tokens<'a> {
+pub(super) struct Tokens<'a> {
     rest: &'a [u8],
     line: u64,
 }
 
 impl<'a> Tokens<'a> {
     /// The next statement; `None` at the end of the file.
-    fn statement(&mut self) -> Option<Statement<'a>> {
+    pub(super) fn statement(&mut self) -> Option<Statement<'a>> {
         let mut words = Vec::new();
         self.skip_blanks();
         let line = self.line;
@@ -255,7 +276,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// Steps over the rest of a block, and the blocks in it.
-    fn skip_block(&mut self) {
+    pub(super) fn skip_block(&mut self) {
         let mut depth = 1_u64;
         while depth > 0 {
             match self.statement() {
@@ -343,8 +364,9 @@ mod tests {
             .leases
             .values()
             .map(|l| {
-                let id = l.client_id.as_deref().unwrap_or_default().escape_ascii();
-                format!("{} {id} {:?} {:?} {}", l.addr, l.hostname, l.bond, l.until.secs())
+                let id = l.client.as_ref().and_then(|c| c.option_61()).unwrap_or_default();
+                let id = id.escape_ascii();
+                format!("{} {id} {:?} {:?} {}", l.resource, l.hostname, l.bond, l.until.secs())
             })
             .collect();
         assert_eq!(
@@ -385,11 +407,10 @@ mod tests {
 
     #[test]
     fn identifiers_are_strings_or_hexadecimal() {
-        let id =
-            |text: &str| one(&format!("ends never; uid {text};")).map(|l| l.client_id.unwrap());
-        assert_eq!(id(r#""\001RT\0w""#), Ok(b"\x01RT\0w".to_vec()));
-        assert_eq!(id(r#""\"\\;}{#""#), Ok(b"\"\\;}{#".to_vec()));
-        assert_eq!(id("01:52:54:00"), Ok(vec![1, 0x52, 0x54, 0]));
+        let id = |text: &str| one(&format!("ends never; uid {text};")).map(|l| l.client.unwrap());
+        assert_eq!(id(r#""\001RT\0w""#), Ok(ClientKey::client_id(b"\x01RT\0w")));
+        assert_eq!(id(r#""\"\\;}{#""#), Ok(ClientKey::client_id(b"\"\\;}{#")));
+        assert_eq!(id("01:52:54:00"), Ok(ClientKey::client_id(&[1, 0x52, 0x54, 0])));
         assert!(id("\"\"").is_err());
         assert!(id(&format!("\"{}\"", "a".repeat(256))).is_err());
     }

@@ -9,6 +9,7 @@ use csv::StringRecord;
 
 use crate::base::{HwAddr, Mac, Timestamp};
 
+use super::kea6::Columns6;
 use super::{Bond, Import, Imported, client_id, hostname, shown};
 
 /// A lifetime without end (RFC 2131 s3.3).
@@ -26,7 +27,7 @@ pub fn parse(text: &str) -> Import {
             return import;
         }
     };
-    let columns = match Columns::of(&header) {
+    let columns = match Layout::of(&header) {
         Ok(columns) => columns,
         Err(why) => {
             import.skip(1, why);
@@ -51,6 +52,29 @@ pub fn parse(text: &str) -> Import {
     import
 }
 
+/// Whose columns they are.
+enum Layout {
+    V4(Columns),
+    V6(Columns6),
+}
+
+impl Layout {
+    fn of(header: &StringRecord) -> Result<Layout, String> {
+        let has = |name: &str| header.iter().any(|field| field == name);
+        match has("duid") && !has("client_id") {
+            true => Columns6::of(header).map(Layout::V6),
+            false => Columns::of(header).map(Layout::V4),
+        }
+    }
+
+    fn lease(&self, row: &StringRecord, line: u64) -> Result<Imported, String> {
+        match self {
+            Layout::V4(columns) => columns.lease(row, line),
+            Layout::V6(columns) => columns.lease(row, line),
+        }
+    }
+}
+
 /// Where each field is.
 struct Columns {
     address: usize,
@@ -64,13 +88,7 @@ struct Columns {
 
 impl Columns {
     fn of(header: &StringRecord) -> Result<Columns, String> {
-        let at = |name: &str| header.iter().position(|field| field == name);
-        if at("duid").is_some() && at("client_id").is_none() {
-            return Err("a DHCPv6 file: only IPv4 is imported".into());
-        }
-        let want = |name: &str| {
-            at(name).ok_or_else(|| format!("no column `{name}`: want the header that Kea writes"))
-        };
+        let want = |name: &str| column(header, name);
         Ok(Columns {
             address: want("address")?,
             hwaddr: want("hwaddr")?,
@@ -79,52 +97,72 @@ impl Columns {
             expire: want("expire")?,
             hostname: want("hostname")?,
             // Files of Kea 1.0 have none: all their leases are in force.
-            state: at("state").unwrap_or(usize::MAX),
+            state: want("state").unwrap_or(usize::MAX),
         })
     }
 
     fn lease(&self, row: &StringRecord, line: u64) -> Result<Imported, String> {
         let field = |at: usize| row.get(at).unwrap_or_default();
-        let number = |name: &str, at: usize| {
-            let text = field(at);
-            text.parse::<u64>().map_err(|_| format!("{name} is `{}`, want a number", shown(text)))
-        };
         let addr = field(self.address);
-        let lifetime = number("valid_lifetime", self.valid_lifetime)?;
-        let expire = Timestamp::from_secs(number("expire", self.expire)?);
-        let bond = match field(self.state) {
-            "1" => Bond::Declined,
-            "2" => Bond::Expired,
-            "3" => Bond::Released,
-            "" | "0" if lifetime == 0 => Bond::Released,
-            "" | "0" => Bond::Leased,
-            other => return Err(format!("state is `{}`, want 0 to 3", shown(other))),
-        };
-        let hw =
-            match field(self.hwaddr) {
-                "" => None,
-                text => Some(hardware(text).ok_or_else(|| {
-                    format!("hwaddr is `{}`, want 52:54:00:12:34:56", shown(text))
-                })?),
-            };
+        let lifetime = number("valid_lifetime", field(self.valid_lifetime))?;
+        let expire = number("expire", field(self.expire))?;
         Ok(Imported {
             line,
-            addr: addr.parse().map_err(|_| format!("`{}` is no IPv4 address", shown(addr)))?,
-            client_id: match field(self.client_id) {
+            resource: addr
+                .parse::<std::net::Ipv4Addr>()
+                .map_err(|_| format!("`{}` is no IPv4 address", shown(addr)))?
+                .into(),
+            client: match field(self.client_id) {
                 "" => None,
                 hex => Some(client_id(hex)?),
             },
-            hw,
-            hostname: hostname(&field(self.hostname).replace("&#x2c", ",")),
+            hw: hardware(field(self.hwaddr))?,
+            hostname: name(field(self.hostname)),
             since: None,
-            until: if lifetime == INFINITE { Timestamp::NEVER } else { expire },
-            bond,
+            until: until(lifetime, expire),
+            bond: bond(field(self.state), lifetime)?,
         })
     }
 }
 
+pub(super) fn column(header: &StringRecord, name: &str) -> Result<usize, String> {
+    let at = header.iter().position(|field| field == name);
+    at.ok_or_else(|| format!("no column `{name}`: want the header that Kea writes"))
+}
+
+pub(super) fn number(name: &str, text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("{name} is `{}`, want a number", shown(text)))
+}
+
+pub(super) fn until(lifetime: u64, expire: u64) -> Timestamp {
+    if lifetime == INFINITE { Timestamp::NEVER } else { Timestamp::from_secs(expire) }
+}
+
+pub(super) fn bond(state: &str, lifetime: u64) -> Result<Bond, String> {
+    match state {
+        "1" => Ok(Bond::Declined),
+        "2" => Ok(Bond::Expired),
+        "3" => Ok(Bond::Released),
+        "" | "0" if lifetime == 0 => Ok(Bond::Released),
+        "" | "0" => Ok(Bond::Leased),
+        other => Err(format!("state is `{}`, want 0 to 3", shown(other))),
+    }
+}
+
+pub(super) fn name(text: &str) -> Option<Box<str>> {
+    hostname(&text.replace("&#x2c", ","))
+}
+
+pub(super) fn hardware(text: &str) -> Result<Option<HwAddr>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let hw = read_hardware(text);
+    hw.map(Some).ok_or_else(|| format!("hwaddr is `{}`, want 52:54:00:12:34:56", shown(text)))
+}
+
 /// The memfile drops the hardware type; six bytes are Ethernet.
-fn hardware(text: &str) -> Option<HwAddr> {
+fn read_hardware(text: &str) -> Option<HwAddr> {
     if let Ok(mac) = text.parse::<Mac>() {
         return Some(HwAddr::ethernet(mac));
     }
@@ -144,8 +182,8 @@ mod tests {
             .leases
             .values()
             .map(|l| {
-                let id = l.client_id.as_ref().map_or(0, Vec::len);
-                format!("{} {id} {:?} {:?} line {}", l.addr, l.hostname, l.bond, l.line)
+                let id = l.client.as_ref().and_then(|c| c.option_61()).map_or(0, <[u8]>::len);
+                format!("{} {id} {:?} {:?} line {}", l.resource, l.hostname, l.bond, l.line)
             })
             .collect();
         assert_eq!(

@@ -200,8 +200,8 @@ fn launch(dir: &Path, host: &Host, flags: &[String], mounts_of: Option<u32>) -> 
     Proc::start(command, &dir.join("server.log"))
 }
 
-/// Starts a dnsmasq for DHCP alone on `link` of `host`, with a pool like "10.77.1.100,10.77.1.199";
-/// its leases are in `<label>.leases`.
+/// Starts a dnsmasq for DHCP alone on `link` of `host`, with a pool like "10.77.1.100,10.77.1.199"
+/// and perhaps a second of IPv6; its leases are in `<label>.leases`.
 pub(crate) fn dnsmasq(world: &World, host: &Host, label: &str, link: &str, pool: &str) -> Proc {
     require("dnsmasq", "dnsmasq-base");
     let leases = world.dir().join(format!("{label}.leases"));
@@ -219,9 +219,10 @@ pub(crate) fn dnsmasq(world: &World, host: &Host, label: &str, link: &str, pool:
         "--except-interface=lo",
         "--dhcp-authoritative",
         &format!("--interface={link}"),
-        &format!("--dhcp-range={pool},1h"),
         &format!("--dhcp-leasefile={}", leases.display()),
     ];
+    let ranges: Vec<_> = pool.split(' ').map(|pool| format!("--dhcp-range={pool},1h")).collect();
+    let argv: Vec<_> = argv.into_iter().chain(ranges.iter().map(String::as_str)).collect();
     let mut proc = world.spawn(host, label, &argv);
     proc.wait_line("DHCP, sockets bound exclusively");
     proc

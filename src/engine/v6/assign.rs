@@ -19,6 +19,9 @@ use crate::wire::{Ia, IaKind};
 use super::context::{Ctx6, is_about};
 use super::reply::{IaAnswer, Term};
 
+/// Longest identifier of a relay that is kept with a binding, in bytes: as long as IPv4 has them.
+const RELAY_ID_MAX: usize = 255;
+
 /// What was found for one IA. Dynamic resources are taken out of their pools when they are
 /// offered or granted, not before.
 #[derive(Debug)]
@@ -349,11 +352,12 @@ fn binding6(
     let (resource, valid) = (term.resource, term.lifetimes.valid);
     let until = if valid.is_forever() { crate::base::Timestamp::NEVER } else { ctx.now + valid };
     let hop = ctx.hops.last();
+    let kept = |id: &&[u8]| id.len() <= RELAY_ID_MAX;
     let details = Details {
         hostname,
         account: ctx.chain(Some(resource)).account().cloned(),
-        circuit_id: hop.and_then(|h| h.interface_id()).map(Box::from),
-        remote_id: hop.and_then(|h| h.remote_id()).map(|(_, id)| Box::from(id)),
+        circuit_id: hop.and_then(|h| h.interface_id()).filter(kept).map(Box::from),
+        remote_id: hop.and_then(|h| h.remote_id()).map(|(_, id)| id).filter(kept).map(Box::from),
         relay: None,
         boot_stage: false,
         next_hop,

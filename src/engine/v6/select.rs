@@ -121,24 +121,13 @@ fn is_link_local(addr: Ipv6Addr) -> bool {
 /// address, or in its DUID.
 fn hardware(arrival: &Arrival6, hops: &[Hop<'_>], duid: &[u8]) -> Option<HwAddr> {
     let Some(relay) = hops.last() else { return arrival.src_mac.map(HwAddr::from) };
-    relay.client_hw().or_else(|| eui64(relay.peer_addr)).or_else(|| of_duid(duid))
+    relay.client_hw().or_else(|| eui64(relay.peer_addr)).or_else(|| HwAddr::of_duid(duid))
 }
 
 /// The MAC in a link-local address of RFC 4291 appendix A.
 fn eui64(addr: Ipv6Addr) -> Option<HwAddr> {
     let [.., a, b, c, 0xff, 0xfe, d, e, f] = addr.octets() else { return None };
     is_link_local(addr).then(|| HwAddr::ethernet(Mac([a ^ 2, b, c, d, e, f])))
-}
-
-/// RFC 9915 s11.2 and s11.4: DUID-LLT and DUID-LL hold a link-layer address.
-pub fn of_duid(duid: &[u8]) -> Option<HwAddr> {
-    let (htype, bytes) = match duid {
-        [0, 1, h @ .., _, _] if duid.len() > 8 => (h.get(..2)?, duid.get(8..)?),
-        [0, 3, h @ ..] => (h.get(..2)?, duid.get(4..)?),
-        _ => return None,
-    };
-    let htype = u16::from_be_bytes(htype.try_into().ok()?);
-    HwAddr::new(u8::try_from(htype).ok()?, bytes).filter(|hw| !hw.bytes().is_empty())
 }
 
 /// The reservation of a client: by DUID, hardware, interface-id.
