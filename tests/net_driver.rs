@@ -12,9 +12,9 @@ use foreshadow::base::Mac;
 use foreshadow::config::{self, Policy};
 use foreshadow::daemon::clock::Clock;
 use foreshadow::daemon::counters::Counters;
-use foreshadow::daemon::driver::Told;
 use foreshadow::daemon::driver::{Driver, DriverHandle, Setup};
 use foreshadow::daemon::links::{Links, PortInfo};
+use foreshadow::daemon::telling::Told;
 use foreshadow::engine::Engine;
 use foreshadow::engine::effects::{DropReason, EventKind};
 use foreshadow::lease::{Change, Seq};
@@ -232,7 +232,7 @@ isolated_tests! {
         let mut guest = Station::on("g0");
         wait_for("the offer that is not sent", || {
             guest.send(&client(1));
-            server.events.try_iter().flat_map(|told| told.events).find_map(|event| {
+            server.events.try_iter().flat_map(|told| told.events).find_map(|(event, _)| {
                 matches!(event.kind, EventKind::Offered(_)).then_some(())
             })
         });
@@ -358,7 +358,7 @@ impl Server {
     fn wait_for_event<T>(&self, want: impl Fn(&EventKind) -> Option<T>) -> T {
         wait_for("an event", || {
             let told = self.events.try_recv().ok()?;
-            told.events.iter().find_map(|event| want(&event.kind))
+            told.events.iter().find_map(|(event, _)| want(&event.kind))
         })
     }
 

@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::base::{LinkId, Span, Timestamp};
 use crate::config::Policy;
 use crate::engine::Input;
-use crate::engine::effects::{Effects, Event};
+use crate::engine::effects::Effects;
 use crate::lease::Seq;
 use crate::net::udp::overruns_of_host;
 use crate::net::{FrameSocket, Mode, Poller, RecvBatch, Token, Waker};
@@ -30,6 +30,7 @@ use super::machine::Machine;
 use super::outgoing::Outgoing;
 use super::parked::{Confirm, Held, Parked};
 use super::served::{self, Kind};
+use super::telling::{Telling, Told};
 use super::work::{Bench, Job, Jobs};
 
 /// Jobs of the control plane that may wait.
@@ -60,15 +61,6 @@ pub struct Setup<M> {
     pub events: SyncSender<Told>,
 }
 
-/// What happened in one batch. What changed something is told when it is durable.
-#[derive(Debug)]
-pub struct Told {
-    /// In order.
-    pub events: Vec<Event>,
-    /// From the receipt of the batch until its answers left.
-    pub took: Duration,
-}
-
 /// The loop and all it owns.
 pub struct Driver<M: Machine> {
     pub(super) machine: M,
@@ -93,7 +85,7 @@ pub struct Driver<M: Machine> {
     pub(super) clock: Clock,
     clock_trusted: bool,
     jobs: Receiver<Job<M>>,
-    events: SyncSender<Told>,
+    telling: Telling,
     /// When the batch under way was received.
     pub(super) began: Instant,
     pub(super) counters: Arc<Counters>,
@@ -143,7 +135,7 @@ impl<M: Machine> Driver<M> {
             clock: setup.clock,
             clock_trusted: true,
             jobs,
-            events: setup.events,
+            telling: Telling::new(setup.events, Arc::clone(&counters)),
             began: Clock::mark(),
             counters: Arc::clone(&counters),
             stop: Arc::clone(&stop),
@@ -170,6 +162,7 @@ impl<M: Machine> Driver<M> {
             let reports = committer.stop();
             self.hear(reports);
         }
+        self.telling.tell();
         Ok(())
     }
 
@@ -191,6 +184,9 @@ impl<M: Machine> Driver<M> {
             self.machine.handle(now, Input::Tick, &mut self.fx);
             self.flush(None);
         }
+        if self.telling.due().is_some_and(|at| at <= now) {
+            self.telling.tell();
+        }
         if self.housekeeping_at <= now {
             self.housekeep(now)?;
         }
@@ -200,7 +196,8 @@ impl<M: Machine> Driver<M> {
     fn timeout(&self) -> Span {
         let now = self.clock.now();
         let next = self.machine.next_wakeup().unwrap_or(Timestamp::NEVER);
-        next.min(self.housekeeping_at).since(now)
+        let told = self.telling.due().unwrap_or(Timestamp::NEVER);
+        next.min(told).min(self.housekeeping_at).since(now)
     }
 
     fn update_links(&mut self) {
@@ -234,8 +231,7 @@ impl<M: Machine> Driver<M> {
         }
         self.fx.changes.clear();
         self.send_due();
-        let events = std::mem::take(&mut self.fx.events);
-        self.fx.events = self.tell(events, self.began);
+        self.telling.note(self.clock.now(), &mut self.fx.events, self.began.elapsed());
         self.fx.bytes.clear();
     }
 
@@ -252,26 +248,10 @@ impl<M: Machine> Driver<M> {
         for mut held in due.drain(..) {
             held.confirm();
             let began = held.began.unwrap_or(self.began);
-            held.events = self.tell(std::mem::take(&mut held.events), began);
+            self.telling.note(self.clock.now(), &mut held.events, began.elapsed());
             self.parked.recycle(held);
         }
         self.due = due;
-    }
-
-    /// Counts what happened and tells it; gives back the memory if nobody takes it.
-    fn tell(&self, events: Vec<Event>, began: Instant) -> Vec<Event> {
-        if events.is_empty() {
-            return events;
-        }
-        events.iter().for_each(|event| self.counters.event(event));
-        match self.events.try_send(Told { events, took: began.elapsed() }) {
-            Ok(()) => Vec::new(),
-            Err(TrySendError::Full(mut told) | TrySendError::Disconnected(mut told)) => {
-                self.counters.events_lost.add(told.events.len() as u64);
-                told.events.clear();
-                told.events
-            }
-        }
     }
 
     fn hear(&mut self, reports: Vec<Report>) {

@@ -27,4 +27,5 @@ pub mod route_table;
 pub mod routes;
 pub mod serve;
 pub mod served;
+pub mod telling;
 pub mod work;

@@ -22,7 +22,7 @@ use crate::store::{Contents, DiskStore, Recovery, Store, StoreError, StoreOption
 use super::clock::Clock;
 use super::counters::Counters;
 use super::desk::Counter;
-use super::driver::{Driver, DriverHandle, Setup, Told};
+use super::driver::{Driver, DriverHandle, Setup};
 use super::hosts::{self, Hosts};
 use super::identity::Identity;
 use super::log::{EventLog, Log};
@@ -30,6 +30,7 @@ use super::notify::Notify;
 use super::privilege;
 use super::reload::{Load, Reloader};
 use super::routes::{Delegated, Routes};
+use super::telling::Told;
 use super::work::Jobs;
 
 /// Batches of events that may wait for the log; more are counted and lost.
@@ -330,9 +331,9 @@ impl Teller {
                 self.routes.iter().for_each(|routes| routes.set_policy(policy.clone()));
             }
             match told {
-                Ok(Told { events, took }) => {
-                    for event in &events {
-                        self.log.event(event, took);
+                Ok(Told { events }) => {
+                    for (event, took) in &events {
+                        self.log.event(event, *took);
                         self.hosts.iter().for_each(|hosts| hosts.event(event));
                         self.routes.iter().for_each(|routes| routes.event(event));
                     }
@@ -381,7 +382,7 @@ mod tests {
             lost: 0,
         };
         let (events, heard) = mpsc::sync_channel(1);
-        let told = || Told { events: vec![], took: Duration::ZERO };
+        let told = Told::default;
         let thread = std::thread::spawn(move || teller.run(&heard));
         events.send(told()).unwrap();
         events.send(told()).unwrap();
