@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use crate::base::{LinkId, Timestamp};
-use crate::engine::effects::{Arrival6, DropReason, Effects, Event, EventKind, Neighbour};
+use crate::base::{LinkId, Mac, Timestamp};
+use crate::engine::effects::{Arrival6, DropReason, Effects, Event, EventKind, Neighbour, Source};
 use crate::engine::{Arrival, Input};
 use crate::net::raw::Checksum;
 use crate::net::udp::SERVER_PORT;
@@ -17,6 +17,7 @@ use crate::wire::ndp::{self, NdpFrame, NdpMessage};
 
 use super::clock::Clock;
 use super::driver::Driver;
+use super::links::PortInfo;
 use super::machine::Machine;
 use super::served::{self, Kind};
 
@@ -199,7 +200,7 @@ impl<M: Machine> Driver<M> {
                 addr: arp.sender_ip.into(),
                 mac: arp.sender,
                 frame_source: arp.eth_src,
-                port: Some(place).filter(|place| !place.trunk).and_then(|place| place.port),
+                source: source(place, arp.eth_src),
             };
             self.machine.handle(now, Input::Neighbour(link, seen), &mut self.fx);
         }
@@ -219,10 +220,19 @@ impl<M: Machine> Driver<M> {
             let frame = FrameSocket::frame(&self.batch, i).filter(|frame| !frame.to_other_host);
             let Some(seen) = frame.and_then(read_ndp) else { continue };
             let place = self.links.port_of(link, seen.eth_src, &mut fresh);
-            let port = Some(place).filter(|place| !place.trunk).and_then(|place| place.port);
-            self.machine.handle(now, ndp_input(link, &seen, port), &mut self.fx);
+            let input = ndp_input(link, &seen, source(place, seen.eth_src));
+            self.machine.handle(now, input, &mut self.fx);
         }
         Ok(())
+    }
+}
+
+/// Whom an answer from there is counted against.
+fn source(place: PortInfo, mac: Mac) -> Source {
+    match place.port {
+        _ if place.trunk => Source::Behind(mac),
+        Some(port) => Source::Port(port),
+        None => Source::Unknown,
     }
 }
 
@@ -234,18 +244,18 @@ fn read_ndp(frame: Frame<'_>) -> Option<NdpFrame> {
 }
 
 /// What it means to the engine: somebody speaks of an address of its own, or asks for routers.
-fn ndp_input(link: LinkId, seen: &NdpFrame, port: Option<LinkId>) -> Input<'static> {
+fn ndp_input(link: LinkId, seen: &NdpFrame, source: Source) -> Input<'static> {
     let frame_source = seen.eth_src;
     let (addr, told) = match seen.message {
         NdpMessage::NeighbourAdvert { target, link_layer, .. } => (target, link_layer),
-        NdpMessage::NeighbourSolicit { source, .. } => (seen.src, source),
+        NdpMessage::NeighbourSolicit { source: told, .. } => (seen.src, told),
         NdpMessage::RouterSolicit { .. } => {
             return Input::RouterSolicit(link, frame_source, seen.src);
         }
     };
     // RFC 4861 s7.2.4: who answers to one host may leave out its link-layer address.
     let mac = told.unwrap_or(frame_source);
-    Input::Neighbour(link, Neighbour { addr: addr.into(), mac, frame_source, port })
+    Input::Neighbour(link, Neighbour { addr: addr.into(), mac, frame_source, source })
 }
 
 /// What a frame carries, or why it is not for us.

@@ -13,7 +13,6 @@ use super::context::{Ctx, Proof};
 use super::effects::{DropReason, Effects, NakReason};
 use super::network::address;
 use super::v4::{is_of, is_sibling};
-use super::verify::Source;
 
 /// The outcome of a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,8 +153,8 @@ impl Engine {
             None => Some(Choice::Ask(addr)),
             Some(Proof { answer: None, .. }) => at_once(true),
             Some(Proof { answer: Some(mac), .. }) if ctx.hw.mac() == Some(mac) => at_once(true),
-            Some(Proof { answer: Some(mac), port, .. }) => {
-                self.in_use(ctx.now, ctx.net, addr, mac, Source::of(port, mac), fx);
+            Some(Proof { answer: Some(mac), source, .. }) => {
+                self.in_use(ctx.now, ctx.net, addr, mac, source, fx);
                 None
             }
         }

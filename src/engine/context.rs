@@ -9,7 +9,7 @@ use crate::lease::{Lease, State};
 use crate::wire::{Message, RelayInfo};
 
 use super::classes::Classes;
-use super::effects::Arrival;
+use super::effects::{Arrival, Source};
 
 /// What the handlers of `v4` work on.
 #[derive(Debug)]
@@ -77,8 +77,8 @@ pub struct Proof {
     pub addr: IpAddr,
     /// Who answered, if anybody did in time.
     pub answer: Option<Mac>,
-    /// By which port of the bridge, where known.
-    pub port: Option<LinkId>,
+    /// From where.
+    pub source: Source,
 }
 
 impl Scope {

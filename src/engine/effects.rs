@@ -86,8 +86,20 @@ pub struct Neighbour {
     pub mac: Mac,
     /// Source of the frame that carried it.
     pub frame_source: Mac,
-    /// The access port of the bridge that it came by, where known.
-    pub port: Option<LinkId>,
+    /// From where.
+    pub source: Source,
+}
+
+/// Where answers come from. A machine that answers for too many addresses is not believed, so what
+/// is counted as one source must not be for guests to choose: their hardware address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// An access port of the bridge, or an interface that is none.
+    Port(LinkId),
+    /// One machine behind a trunk, where it is for others to keep it honest.
+    Behind(Mac),
+    /// Behind some port: the forwarding table does not say which. All such are one source.
+    Unknown,
 }
 
 /// An interface that serves a network.

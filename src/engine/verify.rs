@@ -10,7 +10,7 @@ use crate::config::policy::{Generate, Network, Verify};
 use crate::lease::{Lease, Pool, QuarantineReason, State};
 
 use super::Engine;
-use super::effects::{Effects, EventKind, LinkUp, Probe};
+use super::effects::{Effects, EventKind, LinkUp, Probe, Source};
 use super::network::{Net, address};
 
 /// A source that answers for more unbound addresses than this is a proxy, or an attack.
@@ -21,22 +21,6 @@ const SOURCES_MAX: usize = 1024;
 const PROXY_TIME: Span = Span::from_secs(600);
 /// How often a pool that is short of proven addresses is looked at.
 const STEP: Span = Span::from_ms(50);
-
-/// Where answers come from: an access port, which cannot be forged, else a hardware address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
-    /// A port of the bridge.
-    Port(LinkId),
-    /// A machine behind we know not which port.
-    Mac(Mac),
-}
-
-impl Source {
-    /// The port, where it is known.
-    pub fn of(port: Option<LinkId>, mac: Mac) -> Source {
-        port.map_or(Source::Mac(mac), Source::Port)
-    }
-}
 
 /// The verifier's state on one network.
 #[derive(Debug, Default)]

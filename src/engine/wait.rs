@@ -11,12 +11,11 @@ use crate::base::{LinkId, Mac, NetworkId, Span, Timestamp};
 
 use super::Engine;
 use super::context::Proof;
-use super::effects::{Arrival, Arrival6, DropReason, Effects, Neighbour, Probe};
-use super::verify::Source;
+use super::effects::{Arrival, Arrival6, DropReason, Effects, Neighbour, Probe, Source};
 
 /// Most packets that wait at once.
 const WAITING_MAX: usize = 1024;
-/// Most of them from one access port.
+/// Most questions at once for packets from one access port: each is a frame to everybody.
 const PORT_MAX: usize = 64;
 /// How long an answer may take.
 const WAIT: Span = Span::from_ms(100);
@@ -37,6 +36,8 @@ struct Waiting {
     network: NetworkId,
     deadline: Timestamp,
     questions: Vec<Question>,
+    /// How many there were.
+    asked: usize,
 }
 
 /// A packet, to be decided anew when the wire has said what it waits for.
@@ -86,10 +87,10 @@ impl Question {
 }
 
 impl Came {
-    fn place(&self) -> (LinkId, Option<LinkId>) {
+    fn link(&self) -> LinkId {
         match self {
-            Came::V4(arrival) => (arrival.link, arrival.port),
-            Came::V6(arrival) => (arrival.link, arrival.port),
+            Came::V4(arrival) => arrival.link,
+            Came::V6(arrival) => arrival.link,
         }
     }
 }
@@ -118,7 +119,7 @@ impl WaitingRoom {
         self.asked.extend(waiting.questions.iter().map(|q| (waiting.network, q.addr, id)));
         self.deadlines.insert((waiting.deadline, id));
         if let Some(port) = waiting.packet.share {
-            *self.by_port.entry(port).or_default() += 1;
+            *self.by_port.entry(port).or_default() += waiting.asked;
         }
         self.waiting.insert(id, waiting);
     }
@@ -132,7 +133,7 @@ impl WaitingRoom {
         if let Some(port) = waiting.packet.share
             && let Some(count) = self.by_port.get_mut(&port)
         {
-            *count -= 1;
+            *count = count.saturating_sub(waiting.asked);
             if *count == 0 {
                 self.by_port.remove(&port);
             }
@@ -166,7 +167,7 @@ impl Engine {
         mut questions: Vec<Question>,
         fx: &mut Effects,
     ) -> Result<(), DropReason> {
-        let (link, _) = packet.came.place();
+        let link = packet.came.link();
         let room = &mut self.waiting;
         if room.is_full(packet.share) {
             return Err(DropReason::Overload);
@@ -188,7 +189,8 @@ impl Engine {
                 fx.probes.push(Probe { link, to: question.holder, target: question.addr });
             }
         }
-        room.enter(Waiting { packet, network, deadline: now + WAIT, questions });
+        let asked = questions.len();
+        room.enter(Waiting { packet, network, deadline: now + WAIT, questions, asked });
         Ok(())
     }
 
@@ -201,10 +203,9 @@ impl Engine {
             let Some(Waiting { mut packet, questions, .. }) = self.waiting.leave(id) else {
                 return;
             };
-            let (_, port) = packet.came.place();
             packet.proofs.extend(questions.iter().map(|question| {
                 let answer = packet.mac.filter(|_| question.own_answer);
-                Proof { addr: question.addr, answer, port }
+                Proof { addr: question.addr, answer, source: Source::Unknown }
             }));
             self.decide(now, &packet, fx);
         }
@@ -219,14 +220,13 @@ impl Engine {
         fx: &mut Effects,
     ) {
         let Some(network) = self.links.get(&link).map(|up| up.network) else { return };
-        let Neighbour { addr, mac, port, .. } = seen;
+        let Neighbour { addr, mac, source, .. } = seen;
         let ours = self.links.values().any(|up| up.mac == mac);
         // What does not come from the one it speaks of is hearsay.
         if addr.is_unspecified() || mac.is_group() || ours || seen.frame_source != mac {
             return;
         }
         let Some(net) = self.net_index(network) else { return };
-        let source = Source::of(port, mac);
         let believed = !self.nets[net].verifier.is_proxy(source, now);
         for id in self.waiting.asking(network, addr) {
             let Some(waiting) = self.waiting.waiting.get_mut(&id) else { continue };
@@ -237,7 +237,7 @@ impl Engine {
             if own || !(believed || question.holder == Some(mac)) {
                 continue;
             }
-            let proof = Proof { addr, answer: Some(mac), port };
+            let proof = Proof { addr, answer: Some(mac), source };
             if let Some(packet) = self.waiting.settle(id, proof) {
                 self.decide(now, &packet, fx);
             }

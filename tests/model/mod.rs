@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use foreshadow::base::{LinkId, Mac, NetworkId, Prefix4, Resource, Timestamp};
 use foreshadow::config::{self, Policy};
-use foreshadow::engine::effects::{LinkUp, Neighbour};
+use foreshadow::engine::effects::{LinkUp, Neighbour, Source};
 use foreshadow::engine::{Arrival, Effects, Engine, Input};
 use foreshadow::lease::{Change, Lease, Seq, State};
 use foreshadow::wire::v4_build::RequestV4;
@@ -156,7 +156,7 @@ impl Model {
                     addr: ip.into(),
                     mac: mac(client),
                     frame_source: mac(client),
-                    port: None,
+                    source: Source::Behind(mac(client)),
                 };
                 self.input(Input::Neighbour(LinkId(1), seen));
             }

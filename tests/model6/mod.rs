@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use foreshadow::base::{LinkId, Mac, NetworkId, Prefix6, Resource, Timestamp};
 use foreshadow::config::{self, Policy};
-use foreshadow::engine::effects::{Arrival6, LinkUp, Neighbour, Probe};
+use foreshadow::engine::effects::{Arrival6, LinkUp, Neighbour, Probe, Source};
 use foreshadow::engine::{Destination, Effects, Engine, Input};
 use foreshadow::lease::{Change, Lease, Seq, State};
 use foreshadow::wire::v6_build::{RequestV6, ia_addr, ia_prefix};
@@ -241,7 +241,12 @@ impl Model {
         let machine = (0..CLIENTS).map(mac).find(|mac| mac.link_local() == probe.target);
         let holder = machine.or_else(|| self.told.iter().find(has).map(|(_, told)| told.client));
         if let Some(mac) = holder.filter(|mac| probe.to.is_none_or(|to| to == *mac)) {
-            let seen = Neighbour { addr: probe.target, mac, frame_source: mac, port: None };
+            let seen = Neighbour {
+                addr: probe.target,
+                mac,
+                frame_source: mac,
+                source: Source::Behind(mac),
+            };
             self.input(Input::Neighbour(probe.link, seen));
         }
     }

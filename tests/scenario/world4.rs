@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use foreshadow::base::{LinkId, Mac};
-use foreshadow::engine::effects::Neighbour;
+use foreshadow::engine::effects::{Neighbour, Source};
 use foreshadow::engine::{Arrival, Input};
 use foreshadow::wire::v4_build::RequestV4;
 use foreshadow::wire::{MessageType, options as opt};
@@ -63,7 +63,12 @@ impl World {
         let given = |key: &str| rest.iter().find_map(|w| w.strip_prefix(key));
         let frame_source = given("from=").map_or(Ok(mac_of), mac)?;
         let port = given("port=").and_then(|p| p.parse().ok()).map(LinkId);
-        let seen = Neighbour { addr, mac: mac_of, frame_source, port };
+        let source = match (given("port="), port) {
+            (Some("?"), _) => Source::Unknown,
+            (_, Some(port)) => Source::Port(port),
+            _ => Source::Behind(mac_of),
+        };
+        let seen = Neighbour { addr, mac: mac_of, frame_source, source };
         self.input(Input::Neighbour(LinkId(1), seen), outcome);
         Ok(())
     }

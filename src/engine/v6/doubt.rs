@@ -9,7 +9,6 @@ use crate::engine::Engine;
 use crate::engine::context::Proof;
 use crate::engine::effects::{DropReason, Effects, EventKind};
 use crate::engine::identity::{Identified, Suspect};
-use crate::engine::verify::Source;
 use crate::engine::wait::{Came, Packet, Question};
 use crate::wire::{Ia, IaKind};
 
@@ -153,11 +152,11 @@ impl Engine {
     /// Heeds what others answered for addresses that are free by our books.
     pub(super) fn heed_proofs(&mut self, ctx: &Ctx6<'_>, fx: &mut Effects) {
         let own = ctx.hw.and_then(|hw| hw.mac());
-        for Proof { addr, answer, port } in ctx.proofs {
+        for Proof { addr, answer, source } in ctx.proofs {
             let Some(mac) = answer.filter(|mac| Some(*mac) != own) else { continue };
             let held = self.table.get(ctx.id(), (*addr).into()).is_some_and(|l| l.state.is_held());
             if !held {
-                self.in_use(ctx.now, ctx.net, *addr, mac, Source::of(*port, mac), fx);
+                self.in_use(ctx.now, ctx.net, *addr, mac, *source, fx);
             }
         }
     }
