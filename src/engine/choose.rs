@@ -43,6 +43,9 @@ impl Engine {
         if let Some(addr) = self.its_own(ctx) {
             return Ok(Choice::Take(Chosen { addr, proven: true }));
         }
+        if !self.has_room_for(ctx.id(), &ctx.hw) {
+            return Err(DropReason::TooManyLeases);
+        }
         if let Some(addr) = wanted.filter(|addr| self.entitled(ctx, *addr).is_ok())
             && let Some(choice) = self.consider(ctx, addr, fx)
         {

@@ -357,6 +357,8 @@ drop_reasons! {
     UnknownClient = "unknown-client",
     /// RELEASE or DECLINE of what the sender does not have.
     NotTheHolder = "not-the-holder",
+    /// One hardware address with more bindings than a machine has.
+    TooManyLeases = "too-many-leases",
     /// More DECLINEs of one client than are believed.
     TooManyDeclines = "too-many-declines",
     /// A BOOTP request where BOOTP is not served.

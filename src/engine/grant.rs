@@ -70,6 +70,11 @@ impl Engine {
         if !self.store_ok {
             return Err(DropReason::StoreFailed);
         }
+        let before = self.table.get(ctx.id(), addr.into()).filter(|l| is_of(l, ctx)).cloned();
+        let reserved = ctx.reservation.is_some_and(|r| r.addr == addr);
+        if before.is_none() && !self.make_room_for(ctx.id(), &ctx.hw, fx) && !reserved {
+            return Err(DropReason::TooManyLeases);
+        }
         let chain = Chain::of(ctx, Some(addr));
         let times = match how {
             Grant::Bootp => Times::until(Span::FOREVER),
@@ -80,7 +85,6 @@ impl Engine {
             self.settle(other.network, other.resource);
         }
         self.take_from_pool(ctx.id(), addr.into());
-        let before = self.table.get(ctx.id(), addr.into()).filter(|l| is_of(l, ctx)).cloned();
         let details = details(ctx, &chain, self.client_name(ctx));
         let lease = binding(ctx, details, addr, times.lease, before.as_ref());
         self.put(lease.clone(), fx);

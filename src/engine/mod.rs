@@ -18,6 +18,7 @@ pub mod identity;
 pub mod lots;
 pub mod network;
 pub mod overhear;
+pub mod remember;
 pub mod reply;
 pub mod request;
 pub mod select;
@@ -126,11 +127,17 @@ impl Engine {
     /// When [`Input::Tick`] is due next.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         let expiry = self.table.next_deadline().filter(|_| self.may_expire());
-        let waiting = self.waiting.next_deadline();
-        [expiry, self.offers.next_deadline(), waiting, self.next_proof(), self.next_advert()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            expiry,
+            self.offers.next_deadline(),
+            self.waiting.next_deadline(),
+            self.next_proof(),
+            self.next_advert(),
+            self.next_forgetting(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// A new policy in force from the next packet on. Offers and bindings stay.
@@ -245,6 +252,7 @@ impl Engine {
         if self.may_expire() {
             self.expire(now, fx);
         }
+        self.forget_oldest(fx);
     }
 
     /// Nothing expires while that could not be written, nor while the clock may be wrong.

@@ -22,6 +22,8 @@ pub struct LeaseTable {
     by_client: HashTable<u32>,
     by_hw: HashTable<u32>,
     deadlines: BTreeSet<(Timestamp, u32)>,
+    /// Ended bindings, by when they ended.
+    remembered: BTreeSet<(NetworkId, Timestamp, u32)>,
     counts: HashMap<NetworkId, Counts>,
     undo: VecDeque<Undo>,
     pending: HashMap<(NetworkId, Resource), u32>,
@@ -125,6 +127,12 @@ impl LeaseTable {
     /// When the next held binding ends.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.deadlines.first().map(|(until, _)| *until).filter(|t| *t != Timestamp::NEVER)
+    }
+
+    /// The remembered binding of a network that ended first.
+    pub fn oldest_remembered(&self, network: NetworkId) -> Option<&Lease> {
+        let (of, _, slot) = self.remembered.range((network, Timestamp(0), 0)..).next()?;
+        (*of == network).then(|| self.at(*slot)).flatten()
     }
 
     /// How many bindings a network has in each state.
@@ -242,6 +250,9 @@ impl LeaseTable {
             entry.remove();
         }
         self.deadlines.remove(&(lease.until, slot));
+        if lease.state.is_remembered() {
+            self.remembered.remove(&(network, lease.until, slot));
+        }
         self.counts.entry(network).or_default().add(lease.state, u64::MAX);
         self.vacant.push(slot);
         Some(lease)
@@ -254,6 +265,9 @@ impl LeaseTable {
         });
         if lease.state.is_held() {
             self.deadlines.insert((lease.until, slot));
+        }
+        if lease.state.is_remembered() {
+            self.remembered.insert((lease.network, lease.until, slot));
         }
         self.counts.entry(lease.network).or_default().add(lease.state, 1);
         let hashes = [

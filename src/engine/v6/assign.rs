@@ -63,7 +63,8 @@ impl Engine {
             return Assigned { key, resources: claimed, proven: true };
         }
         // Whoever has no claim costs an offer more, and of these there are only so many.
-        if !self.has_room6(ctx) {
+        let hw = ctx.hw.unwrap_or_default();
+        if !self.has_room6(ctx) || !self.has_room_for(ctx.id(), &hw) {
             return Assigned { key, resources: Vec::new(), proven: true };
         }
         let free = |r: &Resource| !taken.contains(r) && self.entitled6(ctx, &key, *r);
@@ -276,6 +277,9 @@ impl Engine {
             self.take_from_pool(ctx.id(), *resource);
             self.wake_verifier(ctx.id());
             let before = self.table.get(ctx.id(), *resource).filter(|l| l.client == key).cloned();
+            if before.is_none() {
+                self.make_room_for(ctx.id(), &ctx.hw.unwrap_or_default(), fx);
+            }
             let next_hop = self.next_hop(ctx, *resource);
             let lease = binding6(ctx, &key, term, hostname.clone(), before.as_ref(), next_hop);
             self.put(lease.clone(), fx);

@@ -11,7 +11,7 @@ use crate::config::policy::{
 use crate::engine::classes::Classes;
 use crate::engine::context::Proof;
 use crate::engine::effects::Arrival6;
-use crate::lease::{Lease, State};
+use crate::lease::Lease;
 use crate::wire::{Hop, Ia, IaKind, Message6};
 
 /// What the handlers of `v6` work on.
@@ -163,12 +163,6 @@ impl<'a> Ctx6<'a> {
     /// Whether the frame came from the client's own hardware, as far as that can be told.
     pub fn is_own_frame(&self) -> bool {
         self.is_relayed() || self.arrival.src_mac.map(HwAddr::from) == self.hw
-    }
-
-    /// Whether somebody else's frame speaks for the holder of `lease`.
-    pub fn is_impostor_of(&self, lease: &Lease) -> bool {
-        let other = matches!((lease.port, self.arrival.port), (Some(was), Some(is)) if was != is);
-        lease.state == State::Leased && !self.is_own_frame() && other
     }
 
     /// Whether the sender is the holder of a lease under its DUID, by hardware and by bridge port

@@ -91,10 +91,6 @@ impl Engine {
             return Err(DropReason::NotARequest);
         }
         let ctx = self.context6(now, from, msg, hops, policy)?;
-        let impostor = |lease: &Lease| ctx.is_impostor_of(lease);
-        if ctx.hw.is_some_and(|hw| self.table.of_hw(ctx.id(), &hw).any(impostor)) {
-            return Err(DropReason::NotTheHolder);
-        }
         if !self.settle_doubts(&ctx, request, fx)? {
             return Ok(());
         }
