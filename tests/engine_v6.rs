@@ -163,7 +163,7 @@ fn a_delegated_prefix_remembers_its_next_hop() {
     let both = |client| to_us(Request, client).ia(IaKind::Pd, 1, &[]).ia(IaKind::Na, 1, &[]);
     world.ask(1, both(1));
     let forward = relay_forward(0, ip("2001:db8:2::1"), ip("fe80::9"), &[], &both(2).build());
-    world.from = ip("2001:db8:1::5");
+    world.from = ip("2001:db8:9::5");
     assert_eq!(world.send(0, "2001:db8:1::1", &forward).len(), 1);
     let mut hops: Vec<_> = world
         .engine
@@ -179,7 +179,7 @@ fn a_delegated_prefix_remembers_its_next_hop() {
             (Resource::V6(ip("2001:db8:1::10")), None),
             (Resource::V6(ip("2001:db8:2::10")), None),
             (prefix("2001:db8:aa00::"), Some("fe80::1%br0".into())),
-            (prefix("2001:db8:bb00::"), Some("2001:db8:1::5".into())),
+            (prefix("2001:db8:bb00::"), Some("2001:db8:9::5".into())),
         ]
     );
 }
@@ -260,6 +260,8 @@ fn a_relayed_client_is_served_from_its_link_and_answered_through_its_relay() {
     let mut world = World::new();
     let inner = request(Solicit, 1).ia(IaKind::Na, 1, &[]).build();
     let forward = |link: &str| relay_forward(0, ip(link), ip("fe80::9"), &[], &inner);
+    assert!(world.send(0, "2001:db8:1::1", &forward("2001:db8:2::1")).is_empty(), "a guest");
+    world.from = ip("2001:db8:2::1");
     let sent = world.send(0, "2001:db8:1::1", &forward("2001:db8:2::1"));
     assert!(matches!(sent[0].0, Destination::Udp6 { to: (_, 547), .. }), "{:?}", sent[0].0);
     let reply = unwrap_relay_reply(&sent[0].1).unwrap();

@@ -26,7 +26,7 @@ pub(super) static NETWORK: Section = Section {
             "relays",
             "[\"10.1.0.0/16\"]",
             "[]",
-            "Which relays are believed, as prefixes or addresses of either protocol: by giaddr, and by source or link address for DHCPv6.",
+            "Which relays are believed, as prefixes or addresses of either protocol: by giaddr, and by source or link address for DHCPv6; on a link with clients by source alone.",
         ),
         key(
             "server_id",

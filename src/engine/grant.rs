@@ -108,8 +108,13 @@ impl Engine {
         }
         let name = hostname(ctx.msg)?;
         let label = own_label(&name)?;
-        let taken = self.nets.get(ctx.net).is_some_and(|net| net.names.contains(label));
-        (!taken).then(|| label.into())
+        (!self.is_reserved_name(label)).then(|| label.into())
+    }
+
+    /// Whether a name is somebody's by reservation, on whatever network: a DNS server knows but one
+    /// of that name.
+    pub(super) fn is_reserved_name(&self, label: &str) -> bool {
+        self.nets.iter().any(|net| net.names.contains(label))
     }
 
     /// A client that takes another address of the network has given up its former one.

@@ -134,7 +134,7 @@ impl Engine {
 
 /// Addresses by which the holder of a binding can be asked whether it lives. Who was just given an
 /// IPv6 address does not answer for it yet (RFC 4862 s5.4.3), but for its link-local one.
-fn addresses_of(holder: &Lease) -> Vec<IpAddr> {
+pub(super) fn addresses_of(holder: &Lease) -> Vec<IpAddr> {
     let link_local = holder.hw.mac().map(Mac::link_local);
     let mut addrs: Vec<IpAddr> = match holder.resource {
         Resource::V4(addr) => return vec![addr.into()],

@@ -302,8 +302,7 @@ impl Engine {
         }
         let name = ctx.msg.fqdn()?.name()?;
         let label = crate::engine::grant::own_label(&name)?;
-        let taken = self.nets.get(ctx.net).is_some_and(|net| net.names.contains(label));
-        (!taken).then(|| label.into())
+        (!self.is_reserved_name(label)).then(|| label.into())
     }
 }
 

@@ -1,8 +1,8 @@
 //! One DHCPv6 message and everything that is known about it before the answer is decided.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use crate::base::{HwAddr, LinkId, NetworkId, Prefix6, Resource, Timestamp};
+use crate::base::{HwAddr, LinkId, Mac, NetworkId, Prefix6, Resource, Timestamp};
 use crate::config::Policy;
 use crate::config::policy::{
     ClassId, DelegationPool, LeaseTimes, Network, PolicyOption6, Pool6, Reservation6, Settings,
@@ -43,6 +43,9 @@ pub struct Ctx6<'a> {
     pub classes: Classes,
     /// Its reservation.
     pub reservation: Option<&'a Reservation6>,
+    /// Its reservation is held by other hardware: whom to ask whether it lives, and by which
+    /// addresses.
+    pub rival: Option<(Mac, Vec<IpAddr>)>,
     /// What the wire had to say, if this message waited for it.
     pub proofs: &'a [Proof],
 }

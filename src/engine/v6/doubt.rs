@@ -32,6 +32,9 @@ impl Engine {
             return Ok(true);
         }
         let (mut questions, mut clones) = (Vec::new(), Vec::new());
+        if let Some((holder, addrs)) = &ctx.rival {
+            questions.extend(addrs.iter().map(|addr| Question::new(*addr, Some(*holder))));
+        }
         for ia in ias(ctx) {
             let key = match self.identify6(ctx, &ia) {
                 Identified::Ask { addrs, holder, .. } => {

@@ -9,6 +9,7 @@ pub mod context;
 pub mod doubt;
 pub mod reply;
 pub mod request;
+pub mod reserve;
 pub mod select;
 
 use crate::base::{ClientKey, Resource, Timestamp};
@@ -89,6 +90,11 @@ impl Engine {
         // RFC 9915 s16: what must be multicast and is not came from somewhere else.
         if hops.is_empty() && request.is_multicast_only() && !from.arrival.dst.is_multicast() {
             return Err(DropReason::NotARequest);
+        }
+        // What cannot be answered to was sent by nobody (RFC 4291 s2.5.2, s2.7).
+        let src = from.arrival.src.ip();
+        if src.is_unspecified() || src.is_multicast() || src.is_loopback() {
+            return Err(DropReason::BadFrame);
         }
         let ctx = self.context6(now, from, msg, hops, policy)?;
         if !self.settle_doubts(&ctx, request, fx)? {

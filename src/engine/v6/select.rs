@@ -4,16 +4,16 @@ use std::net::Ipv6Addr;
 
 use crate::base::{HwAddr, Mac, Resource, Timestamp};
 use crate::config::Policy;
-use crate::config::policy::{HostId6, Network, Reservation6};
+use crate::config::policy::Network;
 use crate::engine::Engine;
 use crate::engine::classes::Classes;
 use crate::engine::effects::{Arrival6, DropReason};
-use crate::engine::network::Net;
 use crate::lease::NextHop;
 use crate::wire::{Hop, Message6};
 
 use super::Received;
 use super::context::Ctx6;
+use super::reserve::{Asker, reservations};
 
 impl Engine {
     /// Gathers what is known about a message.
@@ -28,14 +28,16 @@ impl Engine {
         let Received { arrival, bytes, proofs } = from;
         let (net, first) = match hops.is_empty() {
             true => self.place_on_link(policy, &arrival)?,
-            false => place_relayed(policy, &arrival, hops)?,
+            false => self.place_relayed(policy, &arrival, hops)?,
         };
         let network = policy.networks.get(net).ok_or(DropReason::NoSubnet)?;
         let duid = msg.client_id().unwrap_or_default();
         let hw = hardware(&arrival, hops, duid);
         let classes = Classes::of6(&policy.classes, msg, hw.as_ref(), hops);
         let net_state = self.nets.get(net).ok_or(DropReason::NoSubnet)?;
-        let reservation = reservation(net_state, network, duid, hw.as_ref(), hops);
+        let asker = Asker { hw, proofs, can_probe: hops.is_empty() };
+        let found = reservations(net_state, network, duid, hw.as_ref(), hops);
+        let (reservation, rival) = self.uncontested(network.id, found, &asker);
         Ok(Ctx6 {
             now,
             arrival,
@@ -50,6 +52,7 @@ impl Engine {
             duid,
             classes,
             reservation,
+            rival,
             proofs,
         })
     }
@@ -83,34 +86,49 @@ impl Engine {
         let first = of_link.or_else(|| (0..network.subnets6.len()).find(local));
         Ok((net, first.ok_or(DropReason::NoSubnet)?))
     }
-}
 
-/// s13.1: the relay nearest to the client that names its link decides; where none does (RFC 6221
-/// LDRAs), the interface-id.
-fn place_relayed(
-    policy: &Policy,
-    arrival: &Arrival6,
-    hops: &[Hop<'_>],
-) -> Result<(usize, usize), DropReason> {
-    let mut named = hops.iter().rev().map(|h| h.link_addr);
-    let link = named.find(|a| !a.is_unspecified() && !is_link_local(*a));
-    let interface = hops.last().and_then(|h| h.interface_id());
-    let mut believed = false;
-    for (net, network) in policy.networks.iter().enumerate() {
-        let source = network.believes6(*arrival.src.ip());
-        if !source && !link.is_some_and(|link| network.believes6(link)) {
-            continue;
-        }
-        believed = true;
-        let found = network.subnets6.iter().position(|subnet| match link {
-            Some(link) => subnet.prefix.contains(link),
-            None => interface.is_some_and(|id| subnet.interface_ids.iter().any(|i| **i == *id)),
-        });
-        if let Some(first) = found {
-            return Ok((net, first));
-        }
+    /// Whether a relay's message comes from where the clients of a network are: there anybody can
+    /// write a known link address, and gets the answer.
+    fn is_from_clients(&self, policy: &Policy, arrival: &Arrival6) -> bool {
+        let Some(up) = self.links.get(&arrival.link) else { return false };
+        let src = *arrival.src.ip();
+        let mut networks = policy.networks.iter().filter(|network| network.id == up.network);
+        let local = |network: &Network| {
+            network.subnets6.iter().any(|s| network.is_local6(s) && s.prefix.contains(src))
+        };
+        is_link_local(src) || networks.any(local)
     }
-    Err(if believed { DropReason::NoSubnet } else { DropReason::UntrustedRelay })
+
+    /// s13.1: the relay nearest to the client that names its link decides; where none does (RFC 6221
+    /// LDRAs), the interface-id.
+    fn place_relayed(
+        &self,
+        policy: &Policy,
+        arrival: &Arrival6,
+        hops: &[Hop<'_>],
+    ) -> Result<(usize, usize), DropReason> {
+        let mut named = hops.iter().rev().map(|h| h.link_addr);
+        let link = named.find(|a| !a.is_unspecified() && !is_link_local(*a));
+        let interface = hops.last().and_then(|h| h.interface_id());
+        let from_clients = self.is_from_clients(policy, arrival);
+        let mut believed = false;
+        for (net, network) in policy.networks.iter().enumerate() {
+            let source = network.believes6(*arrival.src.ip());
+            let by_link = || !from_clients && link.is_some_and(|link| network.believes6(link));
+            if !source && !by_link() {
+                continue;
+            }
+            believed = true;
+            let found = network.subnets6.iter().position(|subnet| match link {
+                Some(link) => subnet.prefix.contains(link),
+                None => interface.is_some_and(|id| subnet.interface_ids.iter().any(|i| **i == *id)),
+            });
+            if let Some(first) = found {
+                return Ok((net, first));
+            }
+        }
+        Err(if believed { DropReason::NoSubnet } else { DropReason::UntrustedRelay })
+    }
 }
 
 fn is_link_local(addr: Ipv6Addr) -> bool {
@@ -128,22 +146,4 @@ fn hardware(arrival: &Arrival6, hops: &[Hop<'_>], duid: &[u8]) -> Option<HwAddr>
 fn eui64(addr: Ipv6Addr) -> Option<HwAddr> {
     let [.., a, b, c, 0xff, 0xfe, d, e, f] = addr.octets() else { return None };
     is_link_local(addr).then(|| HwAddr::ethernet(Mac([a ^ 2, b, c, d, e, f])))
-}
-
-/// The reservation of a client: by DUID, hardware, interface-id.
-fn reservation<'a>(
-    net: &Net,
-    network: &'a Network,
-    duid: &[u8],
-    hw: Option<&HwAddr>,
-    hops: &[Hop<'_>],
-) -> Option<&'a Reservation6> {
-    if net.by_host6.is_empty() {
-        return None;
-    }
-    let find = |host: HostId6| net.by_host6.get(&host).and_then(|i| network.reservations6.get(*i));
-    let interface = hops.last().and_then(|h| h.interface_id());
-    find(HostId6::Duid(duid.into()))
-        .or_else(|| find(HostId6::Hardware(*hw?)))
-        .or_else(|| find(HostId6::InterfaceId(interface?.into())))
 }
