@@ -134,6 +134,7 @@ impl Engine {
             self.next_proof(),
             self.next_advert(),
             self.next_forgetting(),
+            self.next_recut(),
         ]
         .into_iter()
         .flatten()
@@ -253,6 +254,7 @@ impl Engine {
             self.expire(now, fx);
         }
         self.forget_oldest(fx);
+        self.recut_delegations();
     }
 
     /// Nothing expires while that could not be written, nor while the clock may be wrong.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::base::{NetworkId, Prefix6, Resource, Timestamp};
 use crate::config::policy::{self, HostId, HostId6, Network};
-use crate::lease::{Pool, PrefixPool, State};
+use crate::lease::{Lease, Pool, PrefixPool, State};
 
 use super::Engine;
 use super::effects::LinkUp;
@@ -24,6 +24,8 @@ pub struct Net {
     pub delegations: Vec<NetDelegation>,
     /// Prefixes that were held when the pools were made, and are of none.
     pub strays: Vec<Prefix6>,
+    /// One of these is held no more: the pools of prefixes are to be made anew.
+    pub recut: bool,
     /// First address and index of each pool, ascending by address.
     by_first: Vec<(Ipv4Addr, usize)>,
     /// Reservations by client: index into the policy's list.
@@ -87,16 +89,16 @@ impl Net {
                 pools.push(NetPool { subnet, index, free });
             }
         }
-        let (pools6, delegations) = pools6(network);
         by_first.sort_unstable();
         let reservations = network.reservations.iter().enumerate();
         let reservations6 = network.reservations6.iter().enumerate();
         Net {
             id: network.id,
             pools,
-            pools6,
-            delegations,
+            pools6: pools6(network),
+            delegations: delegations(network),
             strays: Vec::new(),
+            recut: false,
             by_first,
             by_host: reservations.clone().map(|(i, r)| (r.host.clone(), i)).collect(),
             by_host6: reservations6.map(|(i, r)| (r.host.clone(), i)).collect(),
@@ -201,6 +203,34 @@ impl Engine {
         net.strays.extend(stray);
     }
 
+    /// Makes the pools of prefixes anew where a stray left room in them.
+    pub(super) fn recut_delegations(&mut self) {
+        let policy = self.policy.clone();
+        let mut recut = Vec::new();
+        for (net, network) in self.nets.iter_mut().zip(&policy.networks).filter(|(n, _)| n.recut) {
+            (net.delegations, net.recut) = (delegations(network), false);
+            net.strays.clear();
+            recut.push(net.id);
+        }
+        if recut.is_empty() {
+            return;
+        }
+        let busy = |l: &&Lease| l.state.is_held() || self.table.is_pending(l.network, l.resource);
+        let leased = self.table.iter().filter(busy).map(|l| (l.network, l.resource));
+        let offered = self.offers.iter().map(|o| (o.network, o.resource));
+        let held: Vec<_> = leased.chain(offered).filter(|(n, _)| recut.contains(n)).collect();
+        for (network, resource) in held {
+            if let Resource::Prefix6(addr, len) = resource {
+                self.hold_prefix(network, addr, len);
+            }
+        }
+    }
+
+    /// When that is to be done.
+    pub(super) fn next_recut(&self) -> Option<Timestamp> {
+        self.nets.iter().any(|net| net.recut).then_some(Timestamp(0))
+    }
+
     /// Takes `resource` out of its pool, if it is free in one.
     pub(super) fn take_from_pool(&mut self, network: NetworkId, resource: Resource) -> bool {
         self.place_mut(network, resource).is_some_and(|mut place| place.take())
@@ -220,6 +250,12 @@ impl Engine {
         let busy = self.table.is_pending(network, resource)
             || self.offers.get(network, resource).is_some()
             || self.is_own(resource);
+        if let (Resource::Prefix6(addr, len), false) = (resource, busy)
+            && let Some(at) = self.net_index(network)
+        {
+            let stray = |stray: &Prefix6| (stray.network(), stray.len()) == (addr, len);
+            self.nets[at].recut |= self.nets[at].strays.iter().any(stray);
+        }
         if let Some(mut place) = self.place_mut(network, resource)
             && !busy
             && !place.is_free()
@@ -316,8 +352,8 @@ impl Place<'_> {
     }
 }
 
-fn pools6(network: &Network) -> (Vec<NetPool>, Vec<NetDelegation>) {
-    let (mut pools, mut delegations) = (Vec::new(), Vec::new());
+fn pools6(network: &Network) -> Vec<NetPool> {
+    let mut pools = Vec::new();
     for (subnet, s) in network.subnets6.iter().enumerate() {
         for (index, p) in s.pools.iter().enumerate() {
             let mut free = Pool::new(p.first.to_bits(), p.last.to_bits());
@@ -326,6 +362,13 @@ fn pools6(network: &Network) -> (Vec<NetPool>, Vec<NetDelegation>) {
             }
             pools.push(NetPool { subnet, index, free });
         }
+    }
+    pools
+}
+
+fn delegations(network: &Network) -> Vec<NetDelegation> {
+    let mut delegations = Vec::new();
+    for (subnet, s) in network.subnets6.iter().enumerate() {
         for (index, d) in s.delegations.iter().enumerate() {
             let mut free = PrefixPool::new(d.prefix.network(), d.prefix.len(), d.max_length);
             for taken in &d.excluded {
@@ -334,5 +377,5 @@ fn pools6(network: &Network) -> (Vec<NetPool>, Vec<NetDelegation>) {
             delegations.push(NetDelegation { subnet, index, free });
         }
     }
-    (pools, delegations)
+    delegations
 }

@@ -97,7 +97,6 @@ pub(crate) struct Model {
     policies: Vec<Arc<Policy>>,
     current: usize,
     /// The pools have ever been cut otherwise than now.
-    reloaded: bool,
     now: Timestamp,
     disk: BTreeMap<(NetworkId, Resource), Lease>,
     told: BTreeMap<Resource, Told>,
@@ -128,7 +127,6 @@ impl Model {
             engine: Engine::new(policies[0].clone(), Vec::new(), Seq(0)),
             policies,
             current: 0,
-            reloaded: false,
             now: Timestamp(1_700_000_000_000),
             disk: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -174,7 +172,6 @@ impl Model {
             }
             Op::Reload => {
                 self.current = 1 - self.current;
-                self.reloaded = true;
                 self.engine.set_policy(self.policies[self.current].clone());
             }
             Op::Noise(seed) => self.noise(seed),
@@ -328,8 +325,7 @@ impl Model {
         }
     }
 
-    /// Once all offers have lapsed, what is free is what a restart would find free. (A prefix of a
-    /// length that a reload has done away with rests until the next one.)
+    /// Once all offers have lapsed, what is free is what a restart would find free.
     fn check_pools(&mut self) {
         self.step(Op::Commit);
         self.step(Op::Repair);
@@ -340,9 +336,7 @@ impl Model {
             addrs.chain(net.delegations.iter().map(|p| p.free.available())).collect()
         };
         assert_eq!(self.engine.offers().iter().count(), 0);
-        if !self.reloaded {
-            assert_eq!(free(&self.engine), free(&self.restarted()), "lost from a pool");
-        }
+        assert_eq!(free(&self.engine), free(&self.restarted()), "lost from a pool");
     }
 }
 
