@@ -5,10 +5,12 @@
 //! the policy no longer names it. Those of an interface that stays are not touched, so a reload
 //! loses no packet.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 use crate::base::{LinkId, Mac, NetworkId};
 use crate::config::Policy;

@@ -1,6 +1,6 @@
 //! DECLINE and RELEASE: believed only from the one who has the address.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::net::Ipv4Addr;
 
 use crate::base::{ClientKey, Span, Timestamp};

@@ -1,6 +1,6 @@
 //! The running state of one network: its pools, and the indexes of its policy.
 
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::base::{NetworkId, Prefix6, Resource, Timestamp};

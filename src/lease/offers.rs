@@ -1,6 +1,8 @@
 //! Addresses that were offered and not yet asked for. In memory only, bounded, and fair to ports.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+
+use hashbrown::HashMap;
 
 use crate::base::{ClientKey, HwAddr, LinkId, NetworkId, Resource, Timestamp};
 

@@ -3,10 +3,10 @@
 //! Every write is pending until its batch is durable. The table keeps what was there before, so
 //! that a failed commit can be taken back exactly, newest first.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::{BuildHasher, Hash};
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::base::{ClientKey, HwAddr, NetworkId, Resource, Timestamp};
 

@@ -3,12 +3,13 @@
 //! [`LinkMonitor`] subscribes to the kernel's changes, lists everything once, and again whenever
 //! changes came faster than they were read.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use netlink_sys::Socket;
 
 use crate::base::{LinkId, Mac, Prefix4};
