@@ -133,6 +133,21 @@ isolated_tests! {
         server.stop();
     }
 
+    fn overruns_of_udp_are_counted_for_ipv6_too() {
+        bridge("br0", "10.0.0.1/24", &[("p0", "g0")]);
+        let server = Server::start(&policy(&["br0"]), Some(Box::new(MemDisk::new(1).open().0)));
+        let deaf = std::net::UdpSocket::bind("[::1]:0").unwrap();
+        let to = deaf.local_addr().unwrap();
+        // Again and again: the first look at the kernel's figure counts nothing.
+        wait_for("an overrun", || {
+            for _ in 0..64 {
+                deaf.send_to(&[0; 16_000], to).unwrap();
+            }
+            (server.count("overruns_udp") > 0).then_some(())
+        });
+        server.stop();
+    }
+
     fn interfaces_come_and_go_under_a_running_server() {
         let disk = MemDisk::new(1);
         let server = Server::start(&policy(&["br*"]), Some(Box::new(disk.open().0)));
