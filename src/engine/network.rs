@@ -36,6 +36,8 @@ pub struct Net {
     pub names: HashSet<Box<str>>,
     /// Addresses in its pools, without those excluded.
     pub size: u64,
+    /// The same for IPv6.
+    pub size6: u128,
     /// The background verifier's state.
     pub verifier: Verifier,
     /// DECLINEs of late, by client.
@@ -88,6 +90,8 @@ impl Net {
             }
         }
         let (pools6, delegations) = pools6(network);
+        let sizes6 = pools6.iter().map(|pool| pool.free.available());
+        let size6 = sizes6.fold(0, u128::saturating_add);
         by_first.sort_unstable();
         let reservations = network.reservations.iter().enumerate();
         let reservations6 = network.reservations6.iter().enumerate();
@@ -108,6 +112,7 @@ impl Net {
                 .collect(),
             by_addr: reservations.map(|(i, r)| (r.addr, i)).collect(),
             size,
+            size6,
             verifier,
             declines: Default::default(),
             foreign: HashMap::new(),

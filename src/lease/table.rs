@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hash};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::base::{ClientKey, HwAddr, NetworkId, Resource, Timestamp};
+use crate::base::{ClientKey, HwAddr, NetworkId, Resource, Sort, Timestamp};
 
 use super::{Change, Lease, QuarantineReason, Seq, State};
 
@@ -22,12 +22,12 @@ pub struct LeaseTable {
     by_client: HashTable<u32>,
     by_hw: HashTable<u32>,
     deadlines: BTreeSet<(Timestamp, u32)>,
-    counts: HashMap<NetworkId, Counts>,
+    counts: HashMap<(NetworkId, Sort), Counts>,
     undo: VecDeque<Undo>,
     pending: HashMap<(NetworkId, Resource), u32>,
 }
 
-/// How many bindings a network has in each state.
+/// How many bindings of one sort a network has in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Acknowledged and not over.
@@ -127,9 +127,9 @@ impl LeaseTable {
         self.deadlines.first().map(|(until, _)| *until).filter(|t| *t != Timestamp::NEVER)
     }
 
-    /// How many bindings a network has in each state.
-    pub fn counts(&self, network: NetworkId) -> Counts {
-        self.counts.get(&network).copied().unwrap_or_default()
+    /// How many bindings of a sort a network has in each state.
+    pub fn counts(&self, network: NetworkId, sort: Sort) -> Counts {
+        self.counts.get(&(network, sort)).copied().unwrap_or_default()
     }
 
     /// How many bindings there are, remembered ones included.
@@ -242,7 +242,7 @@ impl LeaseTable {
             entry.remove();
         }
         self.deadlines.remove(&(lease.until, slot));
-        self.counts.entry(network).or_default().add(lease.state, u64::MAX);
+        self.counts.entry((network, resource.sort())).or_default().add(lease.state, u64::MAX);
         self.vacant.push(slot);
         Some(lease)
     }
@@ -255,7 +255,8 @@ impl LeaseTable {
         if lease.state.is_held() {
             self.deadlines.insert((lease.until, slot));
         }
-        self.counts.entry(lease.network).or_default().add(lease.state, 1);
+        let sort = lease.resource.sort();
+        self.counts.entry((lease.network, sort)).or_default().add(lease.state, 1);
         let hashes = [
             self.hash((lease.network, lease.resource)),
             self.hash((lease.network, &lease.client)),
