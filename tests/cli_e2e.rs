@@ -291,7 +291,7 @@ fn a_damaged_store_is_named_and_opened_only_when_told() {
 }
 
 #[test]
-fn status_knows_ipv6() {
+fn status_knows_ipv6_and_the_duid() {
     let (world, server_host) = World::with_bridge("status6");
     let server = Server::start(&world, &server_host, &(calm_lan() + LAN6));
     let config = server.config();
@@ -311,6 +311,11 @@ fn status_knows_ipv6() {
         "proven":0,"prefixes_leased":1,"prefixes_free":"1048575"}"#;
     assert_eq!(network["ipv6"], json(want));
     let shown = ask(&["status"], &config);
+    let duid = status["duid"].as_str().unwrap();
+    assert_eq!((duid.len(), &duid[..6]), (18 * 3 - 1, "00:04:"));
+    assert!(shown.contains(&format!("\nDUID {duid}\n")), "{shown}");
+    let log = server.proc.output();
+    assert!(log.contains(&format!("known to DHCPv6 clients as duid={duid}\n")), "{log}");
     let row = shown.lines().skip_while(|line| !line.contains("IPV6 ADDRESSES")).nth(1).unwrap();
     let cells: Vec<&str> = row.split_whitespace().collect();
     assert_eq!(cells, ["lan", "br0", "4096", "1", "4095", "0", "0", "0", "1", "1048575"]);

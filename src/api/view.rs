@@ -112,6 +112,9 @@ pub struct StatusView {
     pub mode: String,
     /// When it started.
     pub started: Option<String>,
+    /// Who it is to DHCPv6 clients, in hexadecimal; absent where it answers none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub duid: Option<String>,
     /// Bindings in every state.
     pub bindings: u64,
     /// Offers that nobody asked for yet.

@@ -21,6 +21,9 @@ pub(super) fn status(args: &args::Status, out: &mut Output) -> Result<(), Failur
     }
     let started = status.started.as_deref().unwrap_or("?");
     writeln!(out, "foreshadow {}, {}, since {started}", Safe(&status.version), Safe(&status.mode))?;
+    if let Some(duid) = &status.duid {
+        writeln!(out, "DUID {}", Safe(duid))?;
+    }
     for alarm in &status.alarms {
         writeln!(out, "ALARM: {}", Safe(alarm))?;
     }

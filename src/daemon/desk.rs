@@ -16,6 +16,7 @@ use crate::lease::{Lease, Pool};
 use crate::net::Mode;
 use crate::store::StoreError;
 
+use super::identity::duid_text;
 use super::parked::Confirm;
 use super::work::{Bench, Jobs};
 
@@ -74,6 +75,8 @@ impl Desk for AtBench<'_, '_> {
                 Mode::Observe => "observing".into(),
             },
             started: Some(time_text(self.started)),
+            // An observer makes one for each run, and tells nobody.
+            duid: (self.bench.mode == Mode::Serve).then(|| duid_text(engine.duid())),
             bindings: engine.leases().len() as u64,
             offers: engine.offers().iter().count() as u64,
             networks: nets.map(|(net, network)| self.network(net, network)).collect(),

@@ -57,10 +57,19 @@ impl Identity {
     }
 }
 
+/// A DUID as `server.duid` is written, so that it can be put there.
+pub fn duid_text(duid: &[u8]) -> String {
+    hex_by(duid, ":")
+}
+
 fn hex(bytes: &[u8]) -> String {
+    hex_by(bytes, "")
+}
+
+fn hex_by(bytes: &[u8], separator: &str) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
-    let _ = write_hex(&mut text, bytes, "");
+    let _ = write_hex(&mut text, bytes, separator);
     text
 }
 
