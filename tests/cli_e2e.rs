@@ -290,6 +290,37 @@ fn a_damaged_store_is_named_and_opened_only_when_told() {
     server.start_again();
 }
 
+#[test]
+fn status_knows_ipv6_and_the_duid() {
+    let (world, server_host) = World::with_bridge("status6");
+    let server = Server::start(&world, &server_host, &(calm_lan() + LAN6));
+    let config = server.config();
+    let file = world.dir().join("some.csv");
+    let until = "ia:00:00:00:01:00:03:00:01:52:54:00:12:34:56,2099-01-01T00:00:00Z";
+    let lines = format!(
+        "address,client,until\n2001:db8:77:1::1005,{until}\n2001:db8:8000:100::/56,{}\n",
+        until.replace("ia:", "ia-pd:")
+    );
+    fs::write(&file, lines).unwrap();
+    assert_eq!(ask(&["leases", "import", file.to_str().unwrap()], &config), "2 imported, 0 not\n");
+
+    let status = json(&ask(&["status", "--json"], &config));
+    let network = &status["networks"][0];
+    assert_eq!((&network["leased"], &network["addresses"]), (&0.into(), &100.into()));
+    let want = r#"{"addresses":"4096","leased":1,"quarantined":0,"in_use":0,"free":"4095",
+        "proven":0,"prefixes_leased":1,"prefixes_free":"1048575"}"#;
+    assert_eq!(network["ipv6"], json(want));
+    let shown = ask(&["status"], &config);
+    let duid = status["duid"].as_str().unwrap();
+    assert_eq!((duid.len(), &duid[..6]), (18 * 3 - 1, "00:04:"));
+    assert!(shown.contains(&format!("\nDUID {duid}\n")), "{shown}");
+    let log = server.proc.output();
+    assert!(log.contains(&format!("known to DHCPv6 clients as duid={duid}\n")), "{log}");
+    let row = shown.lines().skip_while(|line| !line.contains("IPV6 ADDRESSES")).nth(1).unwrap();
+    let cells: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!(cells, ["lan", "br0", "4096", "1", "4095", "0", "0", "0", "1", "1048575"]);
+}
+
 /// What real servers wrote of DHCPv6 goes into a store, and as an export into another; the DUID
 /// that their clients renew with is told.
 #[test]

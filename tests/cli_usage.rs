@@ -39,6 +39,9 @@ fn what_makes_no_sense_is_exit_code_2() {
     fails(&["leases", "list", "--state", "lesaed"], 2);
     fails(&["leases", "show", "10.0.0.300"], 2);
     fails(&["import", "--from", "dnsmask", "x"], 2);
+    fails(&["serve", "a.toml", "--config", "b.toml"], 2);
+    let said = fails(&["reload", "a.toml"], 2);
+    assert!(said.contains("name the server by its configuration with --config FILE"), "{said}");
     let said = fails(&["stats"], 2);
     assert!(said.contains("similar subcommand exists: 'status'"), "{said}");
 }
@@ -128,7 +131,9 @@ fn a_good_configuration_is_told_from_a_bad_one() {
     let said = fails(&["check", bad], 3);
     let faults = |text: &str| text.matches("error[").count();
     assert!(said.contains("pols") && said.contains("nam") && faults(&said) >= 2, "{said}");
-    assert_eq!(faults(&fails(&["serve", "--config", bad], 3)), faults(&said));
+    for words in [&["serve", "--config", bad][..], &["serve", bad]] {
+        assert_eq!(faults(&fails(words, 3)), faults(&said));
+    }
 
     let as_json = |words: &[&str], code| {
         let done = run(words);

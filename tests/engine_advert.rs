@@ -197,6 +197,51 @@ fn a_change_is_told_and_an_end_too() {
     assert!(world.pass(Span::from_secs(10)).is_empty());
 }
 
+/// Prefix, valid and preferred lifetime, of all that one advertisement carries.
+fn prefixes(sent: &Sent) -> Vec<(String, u32, u32)> {
+    read(sent).prefixes().map(|p| (p.prefix.to_string(), p.valid_s, p.preferred_s)).collect()
+}
+
+/// RFC 4862 s5.5.3, RFC 6204 L-13: hosts would keep it for thirty days.
+#[test]
+fn a_prefix_that_is_dropped_is_deprecated_three_times() {
+    let prefix = |n: usize, more: &str| {
+        let table = "[[network.router_advertisements.prefix]]\n";
+        format!("{table}prefix='2001:db8:{n:x}::/64'\n{more}")
+    };
+    let (kept, short) = (prefix(1, ""), prefix(3, "valid='1h'\npreferred='30m'\n"));
+    let mut world = World::new(&[SAID, &kept, &prefix(2, ""), &short].concat());
+    world.pass(Span::from_secs(100));
+    world.engine.set_policy(policy(&[SAID, &kept].concat()));
+    let mut sent = world.pass(Span::from_secs(5));
+    world.solicit(5, "fe80::5");
+    sent.extend(world.pass(Span::from_secs(3600)));
+    let one = |n: usize, valid, preferred| (format!("2001:db8:{n:x}::/64"), valid, preferred);
+    let stays = || one(1, 30 * 86_400, 7 * 86_400);
+    let all: Vec<_> = sent.iter().filter(|s| s.1.is_none()).map(prefixes).collect();
+    assert!(all.len() > 4, "{all:?}");
+    for said in &all[..3] {
+        assert_eq!(*said, [stays(), one(2, 7200, 0), one(3, 3600, 0)]);
+    }
+    assert!(all[3..].iter().all(|said| *said == [stays()]), "{all:?}");
+    let alone: Vec<_> = sent.iter().filter(|s| s.1.is_some()).map(prefixes).collect();
+    assert_eq!(alone, [[stays()]], "who asks now has nothing to forget");
+
+    // One that comes back before the hosts have forgotten it is as any other.
+    world.engine.set_policy(policy(&[SAID, &prefix(2, "")].concat()));
+    world.engine.set_policy(policy(&[SAID, &kept, &prefix(2, "")].concat()));
+    assert_eq!(prefixes(&world.pass(Span::from_secs(3))[0]).len(), 2);
+    // As many as fit are told of.
+    let many: String = (1..=32).map(|n| prefix(n, "")).collect();
+    world.engine.set_policy(policy(&[SAID, &many].concat()));
+    world.pass(Span::from_secs(100));
+    let others: String = (101..=132).map(|n| prefix(n, "")).collect();
+    world.engine.set_policy(policy(&[SAID, &others].concat()));
+    let said = prefixes(&world.pass(Span(0))[0]);
+    assert!(said.len() > 32 && said.len() < 64, "{}", said.len());
+    assert!(said[32..].iter().all(|(_, valid, preferred)| (*valid, *preferred) == (7200, 0)));
+}
+
 #[test]
 fn the_last_words_say_lifetime_zero_where_the_policy_wants_them() {
     for (said, want) in [(SAID, vec![0]), ("router_advertisements=true\n", vec![])] {

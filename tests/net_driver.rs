@@ -133,6 +133,57 @@ isolated_tests! {
         server.stop();
     }
 
+    fn a_router_that_does_not_forward_is_doubted_once() {
+        let conf = |key: &str, value: &str| {
+            std::fs::write(format!("/proc/sys/net/ipv6/conf/{key}"), value).unwrap();
+        };
+        conf("all/forwarding", "0");
+        bridge("br0", "10.0.0.1/24", &[("p0", "g0")]);
+        let subnet = "[[network.subnet]]\nprefix = \"2001:db8:1::/64\"";
+        let said = |ra: &str| {
+            let network = format!("router_advertisements = {ra}\n{subnet}");
+            check(&policy_text(&["br0"], &network, "10.0.0.0/24", "10.0.0.100-10.0.0.199"))
+        };
+        let (host, router) = (said("true"), said("{ router = true }"));
+        let (poller, counters, log) = (Poller::new().unwrap(), Counters::default(), Log::default());
+        let lines = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || lines.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let mut links = Links::open(router.clone(), Mode::Serve, &poller).unwrap();
+            links.update(&poller, &counters, |_| {});
+            let why = "forwards no IPv6 for them interface=br0 \
+                       why=\"net.ipv6.conf.br0.forwarding is 0, want net.ipv6.conf.all.forwarding = 1\"";
+            assert!(log.take().contains(why));
+            let mut reload = |policy: &Arc<Policy>| {
+                links.set_policy(policy.clone(), &poller, |_| {});
+                log.take().matches("forwards no IPv6").count()
+            };
+            assert_eq!([reload(&router), reload(&host), reload(&router)], [0, 0, 1]);
+            conf("all/forwarding", "1");
+            assert_eq!([reload(&host), reload(&router)], [0, 0]);
+            conf("br0/disable_ipv6", "1");
+            assert_eq!([reload(&host), reload(&router)], [0, 1]);
+        });
+    }
+
+    fn overruns_of_udp_are_counted_for_ipv6_too() {
+        bridge("br0", "10.0.0.1/24", &[("p0", "g0")]);
+        let server = Server::start(&policy(&["br0"]), Some(Box::new(MemDisk::new(1).open().0)));
+        let deaf = std::net::UdpSocket::bind("[::1]:0").unwrap();
+        let to = deaf.local_addr().unwrap();
+        // Again and again: the first look at the kernel's figure counts nothing.
+        wait_for("an overrun", || {
+            for _ in 0..64 {
+                deaf.send_to(&[0; 16_000], to).unwrap();
+            }
+            (server.count("overruns_udp") > 0).then_some(())
+        });
+        server.stop();
+    }
+
     fn interfaces_come_and_go_under_a_running_server() {
         let disk = MemDisk::new(1);
         let server = Server::start(&policy(&["br*"]), Some(Box::new(disk.open().0)));
@@ -320,6 +371,27 @@ fn check(text: &str) -> Arc<Policy> {
     match config::check(text, "test.toml") {
         Ok(loaded) => Arc::new(loaded.policy),
         Err(faults) => panic!("{}", faults.render(false)),
+    }
+}
+
+/// What is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Log {
+    /// What was logged since the last call.
+    fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

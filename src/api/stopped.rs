@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::base::{NetworkId, Prefix6, Resource, Timestamp};
+use crate::base::{NetworkId, Prefix6, Resource, Sort, Timestamp};
 use crate::config::Policy;
 use crate::lease::{Change, Lease, QuarantineReason, Seq, State};
 use crate::store::{Contents, Store, StoreError};
@@ -119,13 +119,18 @@ impl Stopped {
 
     fn network_view(&self, id: NetworkId, name: &str) -> NetworkView {
         let mut view = NetworkView { name: name.into(), ..NetworkView::default() };
-        for lease in self.slots.iter().flatten().filter(|lease| lease.network == id) {
-            match lease.state {
-                State::Leased if lease.until > self.now => view.leased += 1,
-                State::Quarantined(QuarantineReason::InUse(_)) if lease.until > self.now => {
-                    view.in_use += 1;
-                }
-                State::Quarantined(_) if lease.until > self.now => view.quarantined += 1,
+        let of = |lease: &&Lease| lease.network == id && lease.until > self.now;
+        for lease in self.slots.iter().flatten().filter(of) {
+            let sort = lease.resource.sort();
+            let ipv6 = (sort != Sort::V4).then(|| view.ipv6.get_or_insert_default());
+            match (lease.state, ipv6) {
+                (State::Leased, None) => view.leased += 1,
+                (State::Leased, Some(v6)) if sort == Sort::Prefix6 => v6.prefixes_leased += 1,
+                (State::Leased, Some(v6)) => v6.leased += 1,
+                (State::Quarantined(QuarantineReason::InUse(_)), None) => view.in_use += 1,
+                (State::Quarantined(QuarantineReason::InUse(_)), Some(v6)) => v6.in_use += 1,
+                (State::Quarantined(_), None) => view.quarantined += 1,
+                (State::Quarantined(_), Some(v6)) => v6.quarantined += 1,
                 _ => {}
             }
         }

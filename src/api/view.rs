@@ -112,6 +112,9 @@ pub struct StatusView {
     pub mode: String,
     /// When it started.
     pub started: Option<String>,
+    /// Who it is to DHCPv6 clients, in hexadecimal; absent where it answers none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub duid: Option<String>,
     /// Bindings in every state.
     pub bindings: u64,
     /// Offers that nobody asked for yet.
@@ -128,7 +131,7 @@ pub struct StatusView {
     pub alarms: Vec<String>,
 }
 
-/// A network at work.
+/// A network at work: the figures are of IPv4, except where they say otherwise.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NetworkView {
     /// Its name.
@@ -147,6 +150,31 @@ pub struct NetworkView {
     pub free: u64,
     /// Free and proven so of late.
     pub proven: u64,
+    /// IPv6; absent where the network has nothing of it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ipv6: Option<Ipv6View>,
+}
+
+/// The IPv6 of a network. Figures that may exceed what readers of JSON take for a number are
+/// decimal digits in a text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ipv6View {
+    /// Addresses in its pools, without those excluded.
+    pub addresses: String,
+    /// Addresses leased.
+    pub leased: u64,
+    /// Addresses out of use: declined, or put there by an operator.
+    pub quarantined: u64,
+    /// Addresses answered for by a machine without a binding.
+    pub in_use: u64,
+    /// Addresses free.
+    pub free: String,
+    /// Addresses free and proven so of late.
+    pub proven: u64,
+    /// Delegated prefixes.
+    pub prefixes_leased: u64,
+    /// Prefixes that could still be delegated, each of the `length` of its pool.
+    pub prefixes_free: String,
 }
 
 /// The store at work.

@@ -270,6 +270,26 @@ impl Resource {
             _ => None,
         }
     }
+
+    /// What sort of resource it is.
+    pub fn sort(self) -> Sort {
+        match self {
+            Resource::V4(_) => Sort::V4,
+            Resource::V6(_) => Sort::V6,
+            Resource::Prefix6(..) => Sort::Prefix6,
+        }
+    }
+}
+
+/// What sort of [`Resource`] one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Sort {
+    /// An IPv4 address.
+    V4,
+    /// An IPv6 address.
+    V6,
+    /// A delegated prefix.
+    Prefix6,
 }
 
 impl From<Ipv4Addr> for Resource {

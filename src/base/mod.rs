@@ -6,7 +6,7 @@ pub mod ident;
 pub mod name;
 pub mod time;
 
-pub use addr::{HwAddr, LinkId, Mac, NetworkId, Prefix4, Range4, Resource};
+pub use addr::{HwAddr, LinkId, Mac, NetworkId, Prefix4, Range4, Resource, Sort};
 pub use addr6::{Prefix6, Range6};
 pub use ident::ClientKey;
 pub use time::{Span, Timestamp};

@@ -1,6 +1,7 @@
 //! What may be typed.
 
-use std::path::PathBuf;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
@@ -62,6 +63,9 @@ pub enum Command {
 /// `serve`.
 #[derive(Debug, clap::Args)]
 pub struct Serve {
+    /// The configuration file; the same as with --config
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    pub file: Option<PathBuf>,
     /// The configuration file
     #[arg(long, short, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     pub config: PathBuf,
@@ -71,6 +75,13 @@ pub struct Serve {
     /// Start although the store is damaged, and say what could not be read
     #[arg(long)]
     pub recover: bool,
+}
+
+impl Serve {
+    /// The configuration file, whichever way it was named.
+    pub fn config(&self) -> &Path {
+        self.file.as_ref().unwrap_or(&self.config)
+    }
 }
 
 /// `check`.
@@ -209,6 +220,9 @@ pub struct Status {
 /// `reload`.
 #[derive(Debug, clap::Args)]
 pub struct Reload {
+    /// There is none: who names a file is told what names a server
+    #[arg(value_name = "FILE", hide = true, value_parser = refuse_file)]
+    pub file: Option<Infallible>,
     /// Which server
     #[command(flatten)]
     pub target: Target,
@@ -222,6 +236,13 @@ pub struct Backup {
     /// Which server
     #[command(flatten)]
     pub target: Target,
+}
+
+/// A positional file looks as if it were the one to read.
+fn refuse_file(_: &str) -> Result<Infallible, String> {
+    let why = "a server reads the file that it was started with: name the server by its \
+               configuration with --config FILE, or by its socket with --socket PATH";
+    Err(why.to_owned())
 }
 
 fn parse_address(text: &str) -> Result<Resource, String> {

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Context;
 
-use crate::api::view::{ReloadView, StatusView};
+use crate::api::view::{NetworkView, ReloadView, StatusView};
 
 use super::args;
 use super::exit::Failure;
@@ -21,6 +21,9 @@ pub(super) fn status(args: &args::Status, out: &mut Output) -> Result<(), Failur
     }
     let started = status.started.as_deref().unwrap_or("?");
     writeln!(out, "foreshadow {}, {}, since {started}", Safe(&status.version), Safe(&status.mode))?;
+    if let Some(duid) = &status.duid {
+        writeln!(out, "DUID {}", Safe(duid))?;
+    }
     for alarm in &status.alarms {
         writeln!(out, "ALARM: {}", Safe(alarm))?;
     }
@@ -32,6 +35,14 @@ pub(super) fn status(args: &args::Status, out: &mut Output) -> Result<(), Failur
         store.disk_bytes, store.commits, store.checkpoints, store.last_sync_us
     )?;
     writeln!(out, "{} bindings, {} offers\n", status.bindings, status.offers)?;
+    networks(&status.networks, out)?;
+    networks6(&status.networks, out)?;
+    counts("counted", &status.packets, out)?;
+    counts("dropped", &status.dropped, out)
+}
+
+/// The table of IPv4, with the networks that have nothing of either.
+fn networks(networks: &[NetworkView], out: &mut Output) -> Result<(), Failure> {
     let mut table = Table::new(&[
         "NETWORK",
         "INTERFACES",
@@ -42,15 +53,11 @@ pub(super) fn status(args: &args::Status, out: &mut Output) -> Result<(), Failur
         "QUARANTINED",
         "IN USE",
     ]);
-    for network in &status.networks {
-        let interfaces = match network.interfaces.as_slice() {
-            [] => "-".to_owned(),
-            some => some.join(","),
-        };
+    for network in networks {
         let cell = |number: u64| number.to_string();
         table.row(&[
             (&network.name, Tone::Plain),
-            (&interfaces, Tone::Plain),
+            (&interfaces(network), Tone::Plain),
             (&cell(network.addresses), Tone::Plain),
             (&cell(network.leased), Tone::Good),
             (&cell(network.free), Tone::Plain),
@@ -60,9 +67,60 @@ pub(super) fn status(args: &args::Status, out: &mut Output) -> Result<(), Failur
         ]);
     }
     let colour = out.colour();
-    table.write(out, colour)?;
-    counts("counted", &status.packets, out)?;
-    counts("dropped", &status.dropped, out)
+    Ok(table.write(out, colour)?)
+}
+
+/// The table of IPv6, if a network has any.
+fn networks6(networks: &[NetworkView], out: &mut Output) -> Result<(), Failure> {
+    let mut table = Table::new(&[
+        "NETWORK",
+        "INTERFACES",
+        "IPV6 ADDRESSES",
+        "LEASED",
+        "FREE",
+        "PROVEN",
+        "QUARANTINED",
+        "IN USE",
+        "PREFIXES LEASED",
+        "PREFIXES FREE",
+    ]);
+    let with_ipv6 = networks.iter().filter_map(|n| Some((n, n.ipv6.as_ref()?)));
+    for (network, ipv6) in with_ipv6.clone() {
+        let cell = |number: u64| number.to_string();
+        table.row(&[
+            (&network.name, Tone::Plain),
+            (&interfaces(network), Tone::Plain),
+            (&readable(&ipv6.addresses), Tone::Plain),
+            (&cell(ipv6.leased), Tone::Good),
+            (&readable(&ipv6.free), Tone::Plain),
+            (&cell(ipv6.proven), Tone::Plain),
+            (&cell(ipv6.quarantined), bad_if(ipv6.quarantined > 0)),
+            (&cell(ipv6.in_use), bad_if(ipv6.in_use > 0)),
+            (&cell(ipv6.prefixes_leased), Tone::Good),
+            (&readable(&ipv6.prefixes_free), Tone::Plain),
+        ]);
+    }
+    if with_ipv6.count() == 0 {
+        return Ok(());
+    }
+    writeln!(out)?;
+    let colour = out.colour();
+    Ok(table.write(out, colour)?)
+}
+
+fn interfaces(network: &NetworkView) -> String {
+    match network.interfaces.as_slice() {
+        [] => "-".to_owned(),
+        some => some.join(","),
+    }
+}
+
+/// Nobody reads the twenty digits of a /64.
+fn readable(digits: &str) -> String {
+    match digits.parse::<u128>() {
+        Ok(number) if number >= 100_000_000 => format!("{:.1e}", number as f64),
+        _ => digits.to_owned(),
+    }
 }
 
 fn bad_if(bad: bool) -> Tone {
@@ -103,4 +161,16 @@ pub(super) fn backup(args: &args::Backup, out: &mut Output) -> Result<(), Failur
     source.close()?;
     done?;
     Ok(writeln!(out, "the store is copied to {}", directory.display())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn huge_figures_are_short() {
+        assert_eq!(readable("18446744073709551487"), "1.8e19");
+        assert_eq!(readable("65536"), "65536");
+        assert_eq!(readable(&u128::MAX.to_string()), "3.4e38");
+    }
 }

@@ -84,8 +84,9 @@ impl From<StoreError> for Failure {
 
 /// Runs the server until it is told to stop.
 pub(super) fn serve(args: &args::Serve, colour: bool) -> Result<(), Failure> {
-    let loaded = load(&args.config, colour)?;
-    let serve = Serve { config: args.config.clone(), observe: args.observe, recover: args.recover };
+    let config = args.config();
+    let loaded = load(config, colour)?;
+    let serve = Serve { config: config.into(), observe: args.observe, recover: args.recover };
     serve::run(&serve, loaded.policy, &loaded.drawn).map_err(|error| {
         match error.downcast::<StoreError>() {
             Ok(error) => error.into(),

@@ -89,7 +89,7 @@ pub(super) static SERVER: Section = Section {
             "duid",
             "\"00:04:..\"",
             "made once and kept",
-            "DUID of this server, in hexadecimal, 3 to 130 bytes. DHCPv6 clients know their server by it.",
+            "DUID of this server, in hexadecimal, 3 to 130 bytes. DHCPv6 clients know their server by it, so that one that is set is kept, also after the key is gone. Takes effect at the next start.",
         ),
     ],
 };

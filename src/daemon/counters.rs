@@ -139,7 +139,7 @@ counters! {
     overruns_arp,
     /// Frames that found the buffer for neighbour discovery full.
     overruns_nd,
-    /// Datagrams that found a full UDP buffer, of any program on this host.
+    /// Datagrams of IPv4 and IPv6 that found a full UDP buffer, of any program on this host.
     overruns_udp,
     /// Commits that failed.
     commits_failed,

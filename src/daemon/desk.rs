@@ -5,16 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::api::command::{Command, Desk, Post, Refusal, Reply};
 use crate::api::leases::time_text;
-use crate::api::view::{NetworkView, StatusView, StoreView};
-use crate::base::{NetworkId, Resource, Timestamp};
+use crate::api::view::{Ipv6View, NetworkView, StatusView, StoreView};
+use crate::base::{NetworkId, Resource, Sort, Timestamp};
 use crate::config::Policy;
+use crate::config::policy::Network;
 use crate::engine::Engine;
 use crate::engine::effects::{Event, EventKind};
-use crate::engine::network::Net;
-use crate::lease::Lease;
+use crate::engine::network::{Net, NetPool};
+use crate::lease::{Lease, Pool};
 use crate::net::Mode;
 use crate::store::StoreError;
 
+use super::identity::duid_text;
 use super::parked::Confirm;
 use super::work::{Bench, Jobs};
 
@@ -73,9 +75,11 @@ impl Desk for AtBench<'_, '_> {
                 Mode::Observe => "observing".into(),
             },
             started: Some(time_text(self.started)),
+            // An observer makes one for each run, and tells nobody.
+            duid: (self.bench.mode == Mode::Serve).then(|| duid_text(engine.duid())),
             bindings: engine.leases().len() as u64,
             offers: engine.offers().iter().count() as u64,
-            networks: nets.map(|(net, network)| self.network(net, &network.name)).collect(),
+            networks: nets.map(|(net, network)| self.network(net, network)).collect(),
             store: StoreView {
                 writable: self.bench.store_trouble.is_none(),
                 commits: store.commits,
@@ -127,14 +131,13 @@ impl Desk for AtBench<'_, '_> {
 }
 
 impl AtBench<'_, '_> {
-    fn network(&self, net: &Net, name: &str) -> NetworkView {
-        let counts = self.bench.machine.leases().counts(net.id);
-        let sum = |figure: &dyn Fn(&crate::lease::Pool) -> u128| {
-            let total = net.pools.iter().fold(0u128, |n, p| n.saturating_add(figure(&p.free)));
-            u64::try_from(total).unwrap_or(u64::MAX)
+    fn network(&self, net: &Net, network: &Network) -> NetworkView {
+        let counts = self.bench.machine.leases().counts(net.id, Sort::V4);
+        let sum = |figure: &dyn Fn(&Pool) -> u128| {
+            u64::try_from(sum(&net.pools, figure)).unwrap_or(u64::MAX)
         };
         NetworkView {
-            name: name.into(),
+            name: network.name.to_string(),
             interfaces: self.bench.machine.interfaces(net.id).map(String::from).collect(),
             addresses: net.size,
             leased: counts.leased,
@@ -142,7 +145,32 @@ impl AtBench<'_, '_> {
             in_use: counts.in_use,
             free: sum(&|pool| pool.available()),
             proven: sum(&|pool| pool.proven() as u128),
+            ipv6: self.ipv6(net, network),
         }
+    }
+
+    fn ipv6(&self, net: &Net, network: &Network) -> Option<Ipv6View> {
+        let leases = self.bench.machine.leases();
+        let (counts, prefixes) =
+            (leases.counts(net.id, Sort::V6), leases.counts(net.id, Sort::Prefix6));
+        if network.subnets6.is_empty() && counts.leased + prefixes.leased == 0 {
+            return None;
+        }
+        let room = net.delegations.iter().filter_map(|pool| {
+            let policy = network.subnets6.get(pool.subnet)?.delegations.get(pool.index)?;
+            Some(pool.free.room_for(policy.length))
+        });
+        Some(Ipv6View {
+            addresses: net.size6.to_string(),
+            leased: counts.leased,
+            quarantined: counts.quarantined - counts.in_use,
+            in_use: counts.in_use,
+            free: sum(&net.pools6, &|pool| pool.available()).to_string(),
+            proven: u64::try_from(sum(&net.pools6, &|pool| pool.proven() as u128))
+                .unwrap_or(u64::MAX),
+            prefixes_leased: prefixes.leased,
+            prefixes_free: room.fold(0, u128::saturating_add).to_string(),
+        })
     }
 
     fn alarms(&self) -> Vec<String> {
@@ -160,4 +188,8 @@ impl AtBench<'_, '_> {
         });
         store.into_iter().chain(clock).chain(waiting).chain(foreign).collect()
     }
+}
+
+fn sum(pools: &[NetPool], figure: &dyn Fn(&Pool) -> u128) -> u128 {
+    pools.iter().fold(0u128, |n, pool| n.saturating_add(figure(&pool.free)))
 }

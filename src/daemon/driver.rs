@@ -19,6 +19,7 @@ use crate::engine::Input;
 use crate::engine::effects::Effects;
 use crate::lease::Seq;
 use crate::net::udp::overruns_of_host;
+use crate::net::udp6::overruns6_of_host;
 use crate::net::{FrameSocket, Mode, Poller, RecvBatch, Token, Waker};
 use crate::store::{Contents, Store, StoreStats};
 
@@ -363,7 +364,8 @@ impl<M: Machine> Driver<M> {
             self.counters.overruns_arp.add(overruns(&served.arp));
             self.counters.overruns_nd.add(overruns(&served.nd));
         }
-        if let Ok(total) = overruns_of_host() {
+        if let (Ok(v4), Ok(v6)) = (overruns_of_host(), overruns6_of_host()) {
+            let total = v4.saturating_add(v6);
             let before = self.udp_overruns.replace(total).unwrap_or(total);
             self.counters.overruns_udp.add(total.saturating_sub(before));
         }

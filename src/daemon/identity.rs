@@ -23,7 +23,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// What is configured, else what is stored, else something new.
+    /// What is configured, else what is stored, else something new. What was configured once is
+    /// stored, and stays when the key goes: clients know the server by it.
     pub fn of(meta: &Meta, policy: &Policy) -> std::io::Result<Identity> {
         let stored = |name: &str| {
             let text = std::str::from_utf8(meta.get(name)?).ok()?;
@@ -56,10 +57,19 @@ impl Identity {
     }
 }
 
+/// A DUID as `server.duid` is written, so that it can be put there.
+pub fn duid_text(duid: &[u8]) -> String {
+    hex_by(duid, ":")
+}
+
 fn hex(bytes: &[u8]) -> String {
+    hex_by(bytes, "")
+}
+
+fn hex_by(bytes: &[u8], separator: &str) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
-    let _ = write_hex(&mut text, bytes, "");
+    let _ = write_hex(&mut text, bytes, separator);
     text
 }
 
@@ -82,5 +92,18 @@ mod tests {
         assert_eq!(Identity::of(&meta, &policy).unwrap(), first);
         assert_ne!(Identity::of(&Meta::new(), &policy).unwrap().secret, first.secret);
         assert_eq!((first.duid.len(), &first.duid[..2]), (18, &[0, 4][..]));
+    }
+
+    /// Clients renew with the DUID that they know: taking the key out changes nothing.
+    #[test]
+    fn a_configured_duid_is_kept_as_the_servers_own() {
+        let policy = |text| crate::config::check(text, "x").unwrap().policy;
+        let (none, set) = (policy(""), policy("[server]\nduid = \"00:01:02:03\"\n"));
+        let mut meta = Meta::new();
+        Identity::of(&meta, &none).unwrap().note(&mut meta);
+        let configured = Identity::of(&meta, &set).unwrap();
+        assert_eq!(*configured.duid, [0, 1, 2, 3]);
+        configured.note(&mut meta);
+        assert_eq!(Identity::of(&meta, &none).unwrap(), configured);
     }
 }

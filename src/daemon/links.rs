@@ -5,7 +5,7 @@
 //! the policy no longer names it. Those of an interface that stays are not touched, so a reload
 //! loses no packet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use crate::engine::effects::LinkUp;
 use crate::net::{Link, LinkEvent, LinkMonitor, Mode, Poller};
 
 use super::counters::Counters;
+use super::forwarding;
 use super::served::{Kind, Role, Served, is_network, token};
 
 /// Where behind an interface a frame came in.
@@ -45,6 +46,8 @@ pub struct Links {
     /// Whether a port is trusted and a trunk, once its name was matched.
     flags: HashMap<LinkId, (bool, bool)>,
     problems: BTreeMap<LinkId, String>,
+    /// Where we say that we are a router; it was looked at whether the kernel is one.
+    routers: BTreeSet<LinkId>,
 }
 
 impl Links {
@@ -60,6 +63,7 @@ impl Links {
             events: Vec::new(),
             flags: HashMap::new(),
             problems: BTreeMap::new(),
+            routers: BTreeSet::new(),
         })
     }
 
@@ -241,7 +245,24 @@ impl Links {
             tracing::warn!(error = %e, "cannot list the forwarding table; trying again");
         }
         self.open_sockets(id, poller, "");
+        self.doubt_router(id);
         self.say_up(id, tell);
+    }
+
+    /// Warns once where hosts are told to send us what the kernel then drops.
+    fn doubt_router(&mut self, id: LinkId) {
+        let Some(served) = self.served.get(&id) else { return };
+        if self.mode != Mode::Serve || !says_router(&self.policy, served.role) {
+            self.routers.remove(&id);
+        } else if self.routers.insert(id)
+            && let Some(why) = forwarding::obstacle(&served.name)
+        {
+            tracing::warn!(
+                interface = %served.name,
+                why,
+                "hosts are told that this is their router, and it forwards no IPv6 for them"
+            );
+        }
     }
 
     /// Says why an interface that the policy names is not served.
@@ -255,6 +276,7 @@ impl Links {
 
     fn close(&mut self, id: LinkId, tell: &mut impl FnMut(Input<'static>)) {
         self.problems.remove(&id);
+        self.routers.remove(&id);
         self.monitor.unwatch(id);
         if let Some(served) = self.served.remove(&id) {
             tracing::info!(interface = %served.name, "no longer serving");
@@ -303,6 +325,13 @@ fn has_v6(policy: &Policy, role: Role) -> bool {
         Role::Network(id) => n.id == id && (!n.subnets6.is_empty() || n.v6.ra.is_some()),
         Role::Relay => !n.v6.relays6.is_empty(),
     }) || policy.networks.iter().any(|n| !n.v6.relays6.is_empty())
+}
+
+/// Whether hosts on an interface of that role are told that this host is a router.
+fn says_router(policy: &Policy, role: Role) -> bool {
+    let Role::Network(id) = role else { return false };
+    let ra = policy.networks.iter().find(|n| n.id == id).and_then(|n| n.v6.ra.as_ref());
+    ra.is_some_and(|ra| ra.router)
 }
 
 /// What the policy wants of an interface; a network wins over `relay_interfaces`.

@@ -190,7 +190,7 @@ impl EventLog {
             }
             EventKind::Exhausted(hw) => {
                 if self.limit.admit(event.at) {
-                    warn!(target: LEASE, client = %hw, network, "no address is free");
+                    warn!(target: LEASE, client = %hw, network, "no address or prefix is free");
                 }
             }
             EventKind::Dropped(reason, hw) => {
@@ -422,6 +422,15 @@ mod tests {
         });
         assert!(said[0].starts_with("<6>would lease address=10.0.0.5"), "{said:?}");
         assert!(said[1].starts_with("<6>would refuse address=10.0.0.9"), "{said:?}");
+    }
+
+    #[test]
+    fn a_client_that_gets_nothing_may_have_asked_for_a_prefix() {
+        let said = lines("info", |log| {
+            log.event(&at(1, EventKind::Exhausted(hw())), Duration::ZERO);
+        });
+        let want = "<4>no address or prefix is free client=52:54:00:00:00:01 network=\"vms\"";
+        assert_eq!(said, [want]);
     }
 
     #[test]

@@ -84,6 +84,7 @@ fn fixed_changes(old: &Policy, new: &Policy) -> Vec<String> {
         ("server.state_dir", was.state_dir != is.state_dir),
         ("server.control_socket", was.control_socket != is.control_socket),
         ("server.hosts_file", was.hosts_file != is.hosts_file),
+        ("server.duid", was.server_duid != is.server_duid),
         ("log.format", old.log.json != new.log.json),
         ("store.journal", old.store.journal_bytes != new.store.journal_bytes),
         ("store.checkpoint", old.store.checkpoint_every != new.store.checkpoint_every),
@@ -138,14 +139,16 @@ mod tests {
         let load = |_: &Path| {
             let mut policy = Policy::clone(&policy());
             policy.server.state_dir = "/elsewhere".into();
+            policy.server.server_duid = Some([0, 4, 1].as_slice().into());
             Ok((policy, vec!["odd".into()]))
         };
         let reloader = reloader(&swaps, Box::new(load));
         let done = reloader.reload().unwrap();
         assert_eq!(swaps.0.load(Ordering::SeqCst), 1);
         assert_eq!(done.networks, 2);
-        let restart = "`server.state_dir` changed: it takes effect at the next start";
-        assert_eq!(done.warnings, ["odd", restart]);
+        let restart = |key| format!("`{key}` changed: it takes effect at the next start");
+        let want = ["odd".into(), restart("server.state_dir"), restart("server.duid")];
+        assert_eq!(done.warnings, want);
         assert_eq!(reloader.reload().unwrap().warnings, ["odd"], "told once");
     }
 

@@ -24,7 +24,7 @@ use super::counters::Counters;
 use super::desk::Counter;
 use super::driver::{Driver, DriverHandle, Setup};
 use super::hosts::{self, Hosts};
-use super::identity::Identity;
+use super::identity::{Identity, duid_text};
 use super::log::{EventLog, Log};
 use super::notify::Notify;
 use super::privilege;
@@ -180,10 +180,12 @@ impl Running {
         let (events, heard) = mpsc::sync_channel(EVENTS_MAX);
         let mut machine = Engine::new(policy.clone(), contents.leases, contents.seq);
         let mode = if serve.observe { Mode::Observe } else { Mode::Serve };
+        let identity = Identity::of(&contents.meta, &policy).context("a DUID for this server")?;
         if serve.observe {
             machine.observe();
+        } else {
+            tracing::info!(duid = %duid_text(&identity.duid), "known to DHCPv6 clients as");
         }
-        let identity = Identity::of(&contents.meta, &policy).context("a DUID for this server")?;
         machine.set_identity(&identity.duid, identity.secret);
         let mut meta = contents.meta;
         identity.note(&mut meta);

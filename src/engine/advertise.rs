@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
 use crate::base::{LinkId, Mac, Span, Timestamp};
-use crate::config::policy::{Policy, RaPolicy};
+use crate::config::policy::{Policy, RaPolicy, RaPrefix};
 use crate::wire::ra::{Dnssl, Pref64, PrefixInfo, Rdnss, RouterAdvert};
 
 use super::Engine;
@@ -26,6 +26,13 @@ const ASKED_MAX: usize = 64;
 /// The hop limit that hosts are told to use behind a router of ours.
 const HOP_LIMIT: u8 = 64;
 
+/// How many advertisements to all nodes carry a prefix that the policy dropped: as many as tell of
+/// any other change.
+const DROPPED_COUNT: u8 = INITIAL_COUNT;
+/// How long a dropped prefix is valid at most: hosts heed no less (RFC 4862 s5.5.3), and RFC 6204
+/// L-13 asks for no more.
+const DROPPED_VALID: Span = Span::from_secs(2 * 3600);
+
 /// The links that are advertised on.
 #[derive(Debug, Default)]
 pub struct Advertisers(BTreeMap<LinkId, Advertiser>);
@@ -42,6 +49,10 @@ struct Advertiser {
     initial: u8,
     /// Who asked, and when each is answered.
     asked: BTreeSet<(Timestamp, Mac, Ipv6Addr)>,
+    /// Prefixes that a change of policy left out, deprecated.
+    dropped: Vec<RaPrefix>,
+    /// How many advertisements to all nodes still carry them.
+    dropped_left: u8,
     /// The policy no longer wants it: the next one is the last.
     is_leaving: bool,
 }
@@ -54,8 +65,28 @@ impl Advertiser {
             last: None,
             initial: INITIAL_COUNT,
             asked: BTreeSet::new(),
+            dropped: Vec::new(),
+            dropped_left: 0,
             is_leaving: false,
         }
+    }
+
+    /// The one that says `policy` after this one. It also says of each prefix that is left out
+    /// that it is no longer to be used: hosts would keep it as long as it was promised to them.
+    fn succeed(&self, policy: RaPolicy) -> Advertiser {
+        let deprecated = |p: &RaPrefix| RaPrefix {
+            preferred: Span::ZERO,
+            valid: p.valid.min(DROPPED_VALID),
+            ..*p
+        };
+        let mut dropped: Vec<RaPrefix> = self.policy.prefixes.iter().map(deprecated).collect();
+        dropped.extend(&self.dropped);
+        dropped.retain(|p| policy.prefixes.iter().all(|said| said.prefix != p.prefix));
+        // s6.2.6: no two within three seconds, whatever changes.
+        let next = self.last.map_or(Timestamp(0), |last| last + BETWEEN);
+        let dropped_left = if dropped.is_empty() { 0 } else { DROPPED_COUNT };
+        let last = self.last;
+        Advertiser { last, next, dropped, dropped_left, ..Advertiser::new(policy) }
     }
 
     fn due(&self) -> Timestamp {
@@ -83,6 +114,10 @@ impl Advertiser {
         let RaPolicy { min_interval, max_interval, .. } = self.policy;
         let interval = Span(lots.draw(min_interval.0.into(), max_interval.0.into()) as u64);
         self.initial = self.initial.saturating_sub(1);
+        self.dropped_left = self.dropped_left.saturating_sub(1);
+        if self.dropped_left == 0 {
+            self.dropped.clear();
+        }
         let interval = if self.initial > 0 { interval.min(INITIAL_INTERVAL) } else { interval };
         self.last = Some(now);
         self.next = now + interval;
@@ -130,11 +165,11 @@ impl Engine {
         for (link, policy) in wanted {
             match advertisers.get_mut(&link) {
                 Some(known) if known.policy == *policy && !known.is_leaving => {}
-                _ => {
-                    let last = advertisers.get(&link).and_then(|known| known.last);
-                    // s6.2.6: no two within three seconds, whatever changes.
-                    let next = last.map_or(Timestamp(0), |last| last + BETWEEN);
-                    let new = Advertiser { last, next, ..Advertiser::new(policy.clone()) };
+                known => {
+                    let new = match known {
+                        Some(known) => known.succeed(policy.clone()),
+                        None => Advertiser::new(policy.clone()),
+                    };
                     advertisers.insert(link, new);
                 }
             }
@@ -152,10 +187,10 @@ impl Engine {
                     break;
                 }
                 advertiser.asked.pop_first();
-                send(&advertiser.policy, up, Some((mac, ip)), false, fx);
+                send(advertiser, up, Some((mac, ip)), false, fx);
             }
             if advertiser.next <= now {
-                send(&advertiser.policy, up, None, leaving, fx);
+                send(advertiser, up, None, leaving, fx);
                 advertiser.schedule(now, lots);
                 return !leaving;
             }
@@ -166,9 +201,9 @@ impl Engine {
     /// s6.2.5: the server stops. Where the policy says so, hosts are told that we are no router
     /// any more.
     pub(super) fn say_goodbye(&mut self, fx: &mut Effects) {
-        for (link, Advertiser { policy, .. }) in std::mem::take(&mut self.advertisers.0) {
-            if let Some(up) = self.links.get(&link).filter(|_| policy.goodbye) {
-                send(&policy, up, None, true, fx);
+        for (link, advertiser) in std::mem::take(&mut self.advertisers.0) {
+            if let Some(up) = self.links.get(&link).filter(|_| advertiser.policy.goodbye) {
+                send(&advertiser, up, None, true, fx);
             }
         }
     }
@@ -180,45 +215,54 @@ fn ra_of<'a>(policy: &'a Policy, up: &LinkUp) -> Option<&'a RaPolicy> {
 
 /// Makes one advertisement, to one host or to all.
 fn send(
-    policy: &RaPolicy,
+    advertiser: &Advertiser,
     up: &LinkUp,
     to: Option<(Mac, Ipv6Addr)>,
     is_last: bool,
     fx: &mut Effects,
 ) {
+    let Advertiser { policy, dropped, .. } = advertiser;
     let seconds = |span: Span| u16::try_from(span.wire_secs()).unwrap_or(u16::MAX);
     let is_router = policy.router && !is_last;
-    let prefixes: Vec<PrefixInfo> = policy
-        .prefixes
-        .iter()
-        .map(|p| PrefixInfo {
-            prefix: p.prefix,
-            on_link: p.on_link,
-            autonomous: p.autonomous,
-            valid_s: p.valid.wire_secs(),
-            preferred_s: p.preferred.wire_secs(),
-        })
-        .collect();
+    let mut prefixes: Vec<PrefixInfo> = policy.prefixes.iter().map(info).collect();
+    prefixes.extend(dropped.iter().filter(|_| to.is_none()).map(info));
     let lifetime_s = policy.dns_lifetime.wire_secs();
-    let advert = RouterAdvert {
-        hop_limit: if policy.router { HOP_LIMIT } else { 0 },
-        managed: policy.managed,
-        other: policy.other,
-        lifetime_s: if is_router { seconds(policy.router_lifetime) } else { 0 },
-        source: Some(up.mac),
-        mtu: policy.mtu,
-        prefixes: &prefixes,
-        rdnss: Some(Rdnss { lifetime_s, servers: &policy.rdnss }),
-        dnssl: Some(Dnssl { lifetime_s, names: &policy.dnssl }),
-        pref64: policy
-            .pref64
-            .map(|(prefix, lifetime)| Pref64 { prefix, lifetime_s: seconds(lifetime) }),
-        ..RouterAdvert::default()
-    };
     let start = fx.bytes.len();
-    // The configuration is checked to fit: on an error nothing was written, and none is sent.
-    if advert.write_icmp6(&mut fx.bytes).is_ok() {
-        let to = Destination::Advert { link: up.link, to };
-        fx.send_now.push(Reply { to, payload: start..fx.bytes.len() });
+    loop {
+        let advert = RouterAdvert {
+            hop_limit: if policy.router { HOP_LIMIT } else { 0 },
+            managed: policy.managed,
+            other: policy.other,
+            lifetime_s: if is_router { seconds(policy.router_lifetime) } else { 0 },
+            source: Some(up.mac),
+            mtu: policy.mtu,
+            prefixes: &prefixes,
+            rdnss: Some(Rdnss { lifetime_s, servers: &policy.rdnss }),
+            dnssl: Some(Dnssl { lifetime_s, names: &policy.dnssl }),
+            pref64: policy
+                .pref64
+                .map(|(prefix, lifetime)| Pref64 { prefix, lifetime_s: seconds(lifetime) }),
+            ..RouterAdvert::default()
+        };
+        if advert.write_icmp6(&mut fx.bytes).is_ok() {
+            let to = Destination::Advert { link: up.link, to };
+            fx.send_now.push(Reply { to, payload: start..fx.bytes.len() });
+            return;
+        }
+        // Nothing was written. The configuration is checked to fit: what does not is dropped
+        // prefixes, and fewer of them are told.
+        if prefixes.len() <= policy.prefixes.len() || prefixes.pop().is_none() {
+            return;
+        }
+    }
+}
+
+fn info(p: &RaPrefix) -> PrefixInfo {
+    PrefixInfo {
+        prefix: p.prefix,
+        on_link: p.on_link,
+        autonomous: p.autonomous,
+        valid_s: p.valid.wire_secs(),
+        preferred_s: p.preferred.wire_secs(),
     }
 }

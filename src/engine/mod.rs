@@ -153,6 +153,11 @@ impl Engine {
         (self.duid, self.lots) = (duid.into(), Lots::new(secret));
     }
 
+    /// This server's DUID (RFC 9915 s11).
+    pub fn duid(&self) -> &[u8] {
+        &self.duid
+    }
+
     /// Tells of every answer of other servers, those of this host included.
     pub fn observe(&mut self) {
         self.observing = true;

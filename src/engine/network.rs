@@ -38,6 +38,8 @@ pub struct Net {
     pub names: HashSet<Box<str>>,
     /// Addresses in its pools, without those excluded.
     pub size: u64,
+    /// The same for IPv6.
+    pub size6: u128,
     /// The background verifier's state.
     pub verifier: Verifier,
     /// DECLINEs of late, by client.
@@ -89,13 +91,16 @@ impl Net {
                 pools.push(NetPool { subnet, index, free });
             }
         }
+        let pools6 = pools6(network);
+        let sizes6 = pools6.iter().map(|pool| pool.free.available());
+        let size6 = sizes6.fold(0, u128::saturating_add);
         by_first.sort_unstable();
         let reservations = network.reservations.iter().enumerate();
         let reservations6 = network.reservations6.iter().enumerate();
         Net {
             id: network.id,
             pools,
-            pools6: pools6(network),
+            pools6,
             delegations: delegations(network),
             strays: Vec::new(),
             recut: false,
@@ -110,6 +115,7 @@ impl Net {
                 .collect(),
             by_addr: reservations.map(|(i, r)| (r.addr, i)).collect(),
             size,
+            size6,
             verifier,
             declines: Default::default(),
             foreign: HashMap::new(),

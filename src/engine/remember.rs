@@ -1,7 +1,7 @@
 //! How much is remembered of clients that are gone, and how much one machine may hold: without a
 //! bound, whoever makes up identifiers would fill memory and disk.
 
-use crate::base::{HwAddr, NetworkId, Timestamp};
+use crate::base::{HwAddr, NetworkId, Sort, Timestamp};
 use crate::lease::{Lease, State};
 
 use super::Engine;
@@ -36,7 +36,9 @@ impl Engine {
     }
 
     fn remembers_too_much(&self, network: NetworkId, size: u64) -> bool {
-        self.table.counts(network).remembered > REMEMBERED_MAX.saturating_add(size)
+        let remembered = |sort| self.table.counts(network, sort).remembered;
+        let all = [Sort::V4, Sort::V6, Sort::Prefix6].into_iter().map(remembered).sum::<u64>();
+        all > REMEMBERED_MAX.saturating_add(size)
     }
 
     /// Whether a machine may have one binding more. A machine has one MAC; a made-up one is no

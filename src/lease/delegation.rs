@@ -76,6 +76,12 @@ impl PrefixPool {
         self.free.len()
     }
 
+    /// How many prefixes of that length could still be given.
+    pub fn room_for(&self, len: u8) -> u128 {
+        let units = self.unit.checked_sub(len).and_then(|n| 1u128.checked_shl(u32::from(n)));
+        units.map_or(0, |units| self.free.count_aligned(units))
+    }
+
     /// Whether the prefix lies in this pool.
     pub fn contains(&self, prefix: Ipv6Addr, len: u8) -> bool {
         self.units(prefix, len).is_some()
@@ -115,6 +121,15 @@ mod tests {
         assert!(!pool.is_free(ip("2001:db8:aa00:100::"), 56));
         assert!(pool.take(ip("2001:db8:aa00:101::"), 64));
         assert_eq!(pool.take_next(65), None, "longer than the unit");
+    }
+
+    #[test]
+    fn what_is_in_pieces_has_room_for_short_prefixes_only_where_they_are_whole() {
+        let mut pool = PrefixPool::new(ip("2001:db8:aa00::"), 40, 64);
+        assert_eq!((pool.room_for(56), pool.room_for(40)), (1 << 16, 1));
+        assert!(pool.take(ip("2001:db8:aa00:1ff::"), 64));
+        assert_eq!((pool.room_for(64), pool.room_for(56)), ((1 << 24) - 1, (1 << 16) - 1));
+        assert_eq!((pool.room_for(40), pool.room_for(65)), (0, 0));
     }
 
     #[test]

@@ -78,6 +78,16 @@ impl RangeSet {
         })
     }
 
+    /// How many runs of `count` values, each from a multiple of `count` on, are in the set. Unlike
+    /// the rest this looks at every range.
+    pub fn count_aligned(&self, count: u128) -> u128 {
+        let runs = self.by_first.iter().filter_map(|(first, last)| {
+            let start = first.checked_next_multiple_of(count)?;
+            (last.checked_sub(start)?).saturating_add(1).checked_div(count)
+        });
+        runs.fold(0, u128::saturating_add)
+    }
+
     /// The lowest value.
     pub fn first(&self) -> Option<u128> {
         self.by_first.keys().next().copied()

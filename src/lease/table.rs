@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hash};
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
-use crate::base::{ClientKey, HwAddr, NetworkId, Resource, Timestamp};
+use crate::base::{ClientKey, HwAddr, NetworkId, Resource, Sort, Timestamp};
 
 use super::{Change, Lease, QuarantineReason, Seq, State};
 
@@ -24,12 +24,12 @@ pub struct LeaseTable {
     deadlines: BTreeSet<(Timestamp, u32)>,
     /// Ended bindings, by when they ended.
     remembered: BTreeSet<(NetworkId, Timestamp, u32)>,
-    counts: HashMap<NetworkId, Counts>,
+    counts: HashMap<(NetworkId, Sort), Counts>,
     undo: VecDeque<Undo>,
     pending: HashMap<(NetworkId, Resource), u32>,
 }
 
-/// How many bindings a network has in each state.
+/// How many bindings of one sort a network has in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Acknowledged and not over.
@@ -135,9 +135,9 @@ impl LeaseTable {
         (*of == network).then(|| self.at(*slot)).flatten()
     }
 
-    /// How many bindings a network has in each state.
-    pub fn counts(&self, network: NetworkId) -> Counts {
-        self.counts.get(&network).copied().unwrap_or_default()
+    /// How many bindings of a sort a network has in each state.
+    pub fn counts(&self, network: NetworkId, sort: Sort) -> Counts {
+        self.counts.get(&(network, sort)).copied().unwrap_or_default()
     }
 
     /// How many bindings there are, remembered ones included.
@@ -253,7 +253,7 @@ impl LeaseTable {
         if lease.state.is_remembered() {
             self.remembered.remove(&(network, lease.until, slot));
         }
-        self.counts.entry(network).or_default().add(lease.state, u64::MAX);
+        self.counts.entry((network, resource.sort())).or_default().add(lease.state, u64::MAX);
         self.vacant.push(slot);
         Some(lease)
     }
@@ -269,7 +269,8 @@ impl LeaseTable {
         if lease.state.is_remembered() {
             self.remembered.insert((lease.network, lease.until, slot));
         }
-        self.counts.entry(lease.network).or_default().add(lease.state, 1);
+        let sort = lease.resource.sort();
+        self.counts.entry((lease.network, sort)).or_default().add(lease.state, 1);
         let hashes = [
             self.hash((lease.network, lease.resource)),
             self.hash((lease.network, &lease.client)),

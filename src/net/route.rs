@@ -116,9 +116,29 @@ fn ours(message: &RouteMessage) -> Option<Route6> {
 }
 
 fn explain(e: io::Error, what: &str, prefix: Ipv6Addr, len: u8) -> io::Error {
-    let why = match e.kind() {
-        io::ErrorKind::PermissionDenied => "it needs the capability CAP_NET_ADMIN".to_owned(),
+    let why = match e.raw_os_error() {
+        Some(libc::EPERM) => "it needs the capability CAP_NET_ADMIN".to_owned(),
+        // What the kernel says of an interface without IPv6, whoever asks.
+        Some(libc::EACCES) => format!("{e}: IPv6 may be disabled on the interface"),
         _ => e.to_string(),
     };
     io::Error::new(e.kind(), format!("cannot {what} the route to {prefix}/{len}: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_eperm_is_a_missing_capability() {
+        let said = |code| {
+            let e = io::Error::from_raw_os_error(code);
+            explain(e, "install", "2001:db8:8000::".parse().unwrap(), 56).to_string()
+        };
+        let route = "cannot install the route to 2001:db8:8000::/56: ";
+        assert_eq!(said(libc::EPERM), format!("{route}it needs the capability CAP_NET_ADMIN"));
+        let denied = "Permission denied (os error 13): IPv6 may be disabled on the interface";
+        assert_eq!(said(libc::EACCES), format!("{route}{denied}"));
+        assert_eq!(said(libc::ENODEV), format!("{route}No such device (os error 19)"));
+    }
 }

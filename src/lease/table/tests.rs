@@ -128,8 +128,9 @@ proptest! {
             let held = current.values().filter(|l| l.state.is_held());
             prop_assert_eq!(table.next_deadline(), held.map(|l| l.until).min());
             let leased = current.values().filter(|l| l.state == State::Leased).count() as u64;
-            prop_assert_eq!(table.counts(NET).leased, leased);
-            let quarantined = table.counts(NET).quarantined + table.counts(NET).remembered;
+            let counts = table.counts(NET, Sort::V4);
+            prop_assert_eq!(counts.leased, leased);
+            let quarantined = counts.quarantined + counts.remembered;
             prop_assert_eq!(leased + quarantined, current.len() as u64);
         }
     }
