@@ -99,8 +99,8 @@ impl Engine {
         is_link_local(src) || networks.any(local)
     }
 
-    /// s13.1: the relay nearest to the client that names its link decides; where none does (RFC 6221
-    /// LDRAs), the interface-id.
+    /// s13.1: the relay nearest to the client that names its link decides, unless a subnet lists its
+    /// interface-id, as it must where none names a link (RFC 6221 LDRAs).
     fn place_relayed(
         &self,
         policy: &Policy,
@@ -114,16 +114,16 @@ impl Engine {
         let mut believed = false;
         for (net, network) in policy.networks.iter().enumerate() {
             let source = network.believes6(*arrival.src.ip());
-            let by_link = || !from_clients && link.is_some_and(|link| network.believes6(link));
-            if !source && !by_link() {
+            let names_link = || !from_clients && link.is_some_and(|l| network.believes6(l));
+            if !source && !names_link() {
                 continue;
             }
             believed = true;
-            let found = network.subnets6.iter().position(|subnet| match link {
-                Some(link) => subnet.prefix.contains(link),
-                None => interface.is_some_and(|id| subnet.interface_ids.iter().any(|i| **i == *id)),
-            });
-            if let Some(first) = found {
+            let subnets = || network.subnets6.iter();
+            let by_interface = interface
+                .and_then(|id| subnets().position(|s| s.interface_ids.iter().any(|i| **i == *id)));
+            let by_link = || link.and_then(|link| subnets().position(|s| s.prefix.contains(link)));
+            if let Some(first) = by_interface.or_else(by_link) {
                 return Ok((net, first));
             }
         }
