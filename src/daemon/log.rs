@@ -27,6 +27,8 @@ use crate::config::policy::LogPolicy;
 use crate::engine::effects::{DropReason, Event, EventKind, Offered, Overheard, Said};
 use crate::lease::Lease;
 
+use super::lines::Lines;
+
 const LEASE: &str = "foreshadow::lease";
 const OFFER: &str = "foreshadow::offer";
 const PACKET: &str = "foreshadow::packet";
@@ -41,7 +43,7 @@ impl Log {
     /// Starts logging. Once in a process; on error what is wrong with the filter.
     pub fn start(policy: &LogPolicy) -> Result<Log, String> {
         let (filter, handle) = reload::Layer::new(parse(&policy.filter)?);
-        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let lines = tracing_subscriber::fmt::layer().with_writer(Lines);
         let journal = writes_to_journal();
         let registry = tracing_subscriber::registry().with(filter);
         let started = match (policy.json, journal) {

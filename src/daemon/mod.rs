@@ -15,6 +15,7 @@ pub mod driver;
 pub mod forwarding;
 pub mod hosts;
 pub mod identity;
+pub mod lines;
 pub mod links;
 pub mod log;
 pub mod machine;

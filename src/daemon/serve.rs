@@ -25,6 +25,7 @@ use super::desk::Counter;
 use super::driver::{Driver, DriverHandle, Setup};
 use super::hosts::{self, Hosts};
 use super::identity::{Identity, duid_text};
+use super::lines;
 use super::log::{EventLog, Log};
 use super::notify::Notify;
 use super::privilege;
@@ -324,7 +325,9 @@ struct Teller {
 
 impl Teller {
     fn run(mut self, heard: &Receiver<Told>) {
+        lines::gather();
         loop {
+            lines::flush();
             let told = heard.recv_timeout(WATCH);
             self.notice_losses();
             let changed = self.new_policy.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -341,7 +344,7 @@ impl Teller {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => self.log.tick((self.now)()),
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return lines::flush(),
             }
         }
     }
