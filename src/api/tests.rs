@@ -70,7 +70,12 @@ pub(crate) fn policy() -> Arc<Policy> {
             hosts_file: None,
             server_duid: None,
         },
-        log: LogPolicy { json: false, filter: "info".into(), bad_packets_per_s: 5 },
+        log: LogPolicy {
+            json: false,
+            filter: "info".into(),
+            bad_packets_per_s: 5,
+            leases_per_s: 1000,
+        },
         store: StorePolicy {
             journal_bytes: 1 << 20,
             checkpoint_every: crate::base::Span::from_secs(1),

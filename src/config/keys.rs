@@ -118,6 +118,12 @@ pub(super) static LOG: Section = Section {
             "5",
             "At most this many lines a second about bad packets; all of them are counted.",
         ),
+        key(
+            "leases_per_s",
+            "1000",
+            "1000",
+            "At most this many lines a second about leases; all of them are counted.",
+        ),
     ],
 };
 

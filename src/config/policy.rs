@@ -52,6 +52,9 @@ pub struct LogPolicy {
     pub filter: String,
     /// At most this many log lines a second about bad packets (default 5).
     pub bad_packets_per_s: u32,
+    /// At most this many log lines a second about leases (default 1000): beyond that, to write
+    /// them costs more than to serve them.
+    pub leases_per_s: u32,
 }
 
 /// `[store]`.

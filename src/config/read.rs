@@ -76,6 +76,7 @@ fn log(root: &Table<'_>) -> LogPolicy {
         json: get("format").and_then(|n| n.word(&[("text", false), ("json", true)])) == Some(true),
         filter: get("level").and_then(|n| log_filter(&n)).unwrap_or("info").to_owned(),
         bad_packets_per_s: number(get("bad_packets_per_s"), 0, 1_000_000, 5),
+        leases_per_s: number(get("leases_per_s"), 0, 1_000_000, 1000),
     }
 }
 

@@ -119,12 +119,15 @@ pub struct EventLog {
     names: BTreeMap<NetworkId, Arc<str>>,
     observing: bool,
     limit: Limit,
+    leases: Limit,
 }
 
 impl EventLog {
     /// A log of events for this policy. When `observing`, nothing that it says was sent.
     pub fn new(policy: &Policy, observing: bool) -> EventLog {
-        let mut log = EventLog { names: BTreeMap::new(), observing, limit: Limit::new(0) };
+        let names = BTreeMap::new();
+        let (limit, leases) = (Limit::new(0), Limit::new(0));
+        let mut log = EventLog { names, observing, limit, leases };
         log.set_policy(policy);
         log
     }
@@ -133,10 +136,17 @@ impl EventLog {
     pub fn set_policy(&mut self, policy: &Policy) {
         self.names = policy.networks.iter().map(|n| (n.id, n.name.clone())).collect();
         self.limit.per_s = policy.log.bad_packets_per_s;
+        self.leases.per_s = policy.log.leases_per_s;
     }
 
     /// Writes the line of one event; `took` is the time since the packet behind it came in.
     pub fn event(&mut self, event: &Event, took: Duration) {
+        self.tick(event.at);
+        if is_of_lease(&event.kind)
+            && !(tracing::enabled!(target: LEASE, Level::INFO) && self.leases.admit())
+        {
+            return;
+        }
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let network = event.network.and_then(|id| self.names.get(&id)).map(|name| &**name);
         match &event.kind {
@@ -168,7 +178,7 @@ impl EventLog {
             | EventKind::InUse(..)
             | EventKind::Proxy(_)
             | EventKind::ForeignServer(..)
-                if !self.limit.admit(event.at) => {}
+                if !self.limit.admit() => {}
             EventKind::Clone(lease, hw) => {
                 let address = lease.resource;
                 warn!(target: LEASE, %address, holder = %lease.hw, client = %hw, network,
@@ -185,25 +195,32 @@ impl EventLog {
                 warn!(target: LEASE, server = %server, mac, network, "another DHCP server answers");
             }
             EventKind::Nak(hw, address, reason) => {
-                if self.limit.admit(event.at) {
+                if self.limit.admit() {
                     let message = if self.observing { "would refuse" } else { "refused" };
                     info!(target: LEASE, %address, client = %hw, ?reason, network, took_us, "{message}");
                 }
             }
             EventKind::Exhausted(hw) => {
-                if self.limit.admit(event.at) {
+                if self.limit.admit() {
                     warn!(target: LEASE, client = %hw, network, "no address or prefix is free");
                 }
             }
             EventKind::Dropped(reason, hw) => {
-                dropped(&mut self.limit, event.at, *reason, hw.as_ref(), network);
+                dropped(&mut self.limit, *reason, hw.as_ref(), network);
             }
         }
     }
 
     /// Says how many lines were held back, once the second is over. Call it now and then.
     pub fn tick(&mut self, now: Timestamp) {
-        self.limit.turn(now);
+        match self.limit.turn(now) {
+            0 => {}
+            count => warn!(target: PACKET, count, "more packets were dropped or refused"),
+        }
+        match self.leases.turn(now) {
+            0 => {}
+            count => info!(target: LEASE, count, "more leases changed than are told one by one"),
+        }
     }
 
     fn offered(&self, offered: &Offered, network: Option<&str>, took_us: u64) {
@@ -254,22 +271,30 @@ impl EventLog {
     }
 }
 
-fn dropped(
-    limit: &mut Limit,
-    at: Timestamp,
-    reason: DropReason,
-    hw: Option<&HwAddr>,
-    network: Option<&str>,
-) {
+/// What has a line for each lease.
+fn is_of_lease(kind: &EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Granted(_)
+            | EventKind::Renewed(_)
+            | EventKind::Adopted(_)
+            | EventKind::Imported(_)
+            | EventKind::Released(_)
+            | EventKind::Expired(_)
+            | EventKind::Declined(_)
+    )
+}
+
+fn dropped(limit: &mut Limit, reason: DropReason, hw: Option<&HwAddr>, network: Option<&str>) {
     let client = hw.map(tracing::field::display);
     let ordinary = ORDINARY.contains(&reason);
     let reason = reason.as_str();
     if ordinary {
         // Lines that nobody wants are not counted as held back.
-        if tracing::enabled!(target: PACKET, Level::DEBUG) && limit.admit(at) {
+        if tracing::enabled!(target: PACKET, Level::DEBUG) && limit.admit() {
             debug!(target: PACKET, reason, client, network, "packet not answered");
         }
-    } else if limit.admit(at) {
+    } else if limit.admit() {
         warn!(target: PACKET, reason, client, network, "packet dropped");
     }
 }
@@ -298,8 +323,7 @@ impl Limit {
     }
 
     /// Whether one more line may be written now.
-    fn admit(&mut self, now: Timestamp) -> bool {
-        self.turn(now);
+    fn admit(&mut self) -> bool {
         let admitted = self.said < self.per_s;
         if admitted {
             self.said += 1;
@@ -309,16 +333,13 @@ impl Limit {
         admitted
     }
 
-    /// Begins a new second, and tells what the last one held back.
-    fn turn(&mut self, now: Timestamp) {
+    /// Begins a new second; what the last one held back.
+    fn turn(&mut self, now: Timestamp) -> u64 {
         if now.secs() == self.second {
-            return;
+            return 0;
         }
         (self.second, self.said) = (now.secs(), 0);
-        match std::mem::take(&mut self.held_back) {
-            0 => {}
-            count => warn!(target: PACKET, count, "more packets were dropped or refused"),
-        }
+        std::mem::take(&mut self.held_back)
     }
 }
 
@@ -367,7 +388,8 @@ mod tests {
             .map_event_format(Prioritised);
         let subscriber = tracing_subscriber::registry().with(parse(filter).unwrap()).with(layer);
         let names = BTreeMap::from([(NetworkId::of("vms"), Arc::from("vms"))]);
-        let mut log = EventLog { names, observing: false, limit: Limit::new(2) };
+        let mut log =
+            EventLog { names, observing: false, limit: Limit::new(2), leases: Limit::new(3) };
         tracing::subscriber::with_default(subscriber, || work(&mut log));
         let bytes = page.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap().lines().map(String::from).collect()
@@ -460,6 +482,22 @@ mod tests {
         let dropped = "<4>packet dropped reason=\"malformed\" network=\"vms\"";
         let more = "<4>more packets were dropped or refused count=8";
         assert_eq!(said, [dropped, dropped, more, dropped]);
+    }
+
+    #[test]
+    fn leases_are_limited_and_counted() {
+        let said = lines("info", |log| {
+            (0..10).for_each(|_| log.event(&at(7, granted("vm-1")), Duration::ZERO));
+            log.event(&at(8, granted("vm-2")), Duration::ZERO);
+        });
+        let named: Vec<bool> = said.iter().map(|line| line.contains("hostname=")).collect();
+        assert_eq!(named, [true, true, true, false, true]);
+        assert_eq!(said[3], "<6>more leases changed than are told one by one count=7");
+        let quiet = lines("warn", |log| {
+            (0..10).for_each(|_| log.event(&at(7, granted("vm-1")), Duration::ZERO));
+            log.tick(Timestamp::from_secs(8));
+        });
+        assert!(quiet.is_empty(), "{quiet:?}");
     }
 
     #[test]
