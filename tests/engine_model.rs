@@ -54,6 +54,16 @@ fn the_seeds_of_the_fuzzer_hold() {
     }
 }
 
+/// A reload that tells clients apart otherwise: an offer by the old rule is no word for a clone.
+#[test]
+fn an_offer_by_another_rule_proves_nothing() {
+    use model6::Op;
+    let send = |client, kind, ias, odd| Op::Send { client, kind, ias, name: 0, odd };
+    let ops =
+        [send(0, 25, 4, 82), Op::Reload, send(179, 8, 4, 2), Op::Reload, send(59, 3, 18, 106)];
+    model6::play(&ops);
+}
+
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let folder = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
     let files = std::fs::read_dir(folder).unwrap();

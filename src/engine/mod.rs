@@ -143,9 +143,25 @@ impl Engine {
 
     /// A new policy in force from the next packet on. Offers and bindings stay.
     pub fn set_policy(&mut self, policy: Arc<Policy>) {
-        self.policy = policy;
+        let before = std::mem::replace(&mut self.policy, policy);
+        self.forget_offers_by_other_names(&before);
         self.build_networks();
         self.follow_adverts();
+    }
+
+    /// An offer says that its client was found to be who it says; by another rule it may be a clone.
+    fn forget_offers_by_other_names(&mut self, before: &Policy) {
+        let identity = |policy: &Policy, id| {
+            policy.networks.iter().find(|network| network.id == id).map(|n| n.identity)
+        };
+        let changed = |offer: &&Offer| {
+            identity(before, offer.network) != identity(&self.policy, offer.network)
+        };
+        let doubtful: Vec<_> =
+            self.offers.iter().filter(changed).map(|o| (o.network, o.resource)).collect();
+        for (network, resource) in doubtful {
+            self.offers.remove(network, resource);
+        }
     }
 
     /// Who this server is to DHCPv6 clients, and the secret of this store.

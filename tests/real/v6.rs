@@ -381,7 +381,7 @@ fn a_real_v6_relay_is_served() {
     let far = r#"
 [[network]]
 name = "far"
-relays = ["2001:db8:77:9::/64"]
+relays = ["2001:db8:77:9::/64", "2001:db8:77:1::2"]
 lease = { min = "10s", default = "2m", t1 = "3s", t2 = "90s" }
 [[network.subnet]]
 prefix = "2001:db8:77:9::/64"
