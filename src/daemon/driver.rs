@@ -136,7 +136,7 @@ impl<M: Machine> Driver<M> {
             clock: setup.clock,
             clock_trusted: true,
             jobs,
-            telling: Telling::new(setup.events, Arc::clone(&counters)),
+            telling: Telling::new(setup.events, Arc::clone(&counters), setup.mode == Mode::Observe),
             began: Clock::mark(),
             counters: Arc::clone(&counters),
             stop: Arc::clone(&stop),

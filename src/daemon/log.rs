@@ -113,6 +113,11 @@ fn priority(level: Level) -> u8 {
     }
 }
 
+/// Whether the log has lines for offers.
+pub fn tells_offers() -> bool {
+    tracing::enabled!(target: OFFER, Level::DEBUG)
+}
+
 /// Turns the engine's events into lines.
 #[derive(Debug)]
 pub struct EventLog {

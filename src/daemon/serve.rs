@@ -34,8 +34,8 @@ use super::routes::{Delegated, Routes};
 use super::telling::Told;
 use super::work::Jobs;
 
-/// Batches of events that may wait for the log; more are counted and lost.
-const EVENTS_MAX: usize = 1024;
+/// Gulps of events that may wait for the log; more are counted and lost.
+const EVENTS_MAX: usize = 32;
 /// How often the main thread looks after the others where no watchdog asks for more.
 const WATCH: Duration = Duration::from_secs(1);
 

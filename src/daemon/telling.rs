@@ -7,9 +7,10 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
 use crate::base::{Span, Timestamp};
-use crate::engine::effects::Event;
+use crate::engine::effects::{Event, EventKind};
 
 use super::counters::Counters;
+use super::log::tells_offers;
 
 /// How long events are gathered.
 const GATHER: Span = Span::from_ms(20);
@@ -31,12 +32,14 @@ pub struct Telling {
     gathered: Told,
     due: Option<Timestamp>,
     counters: Arc<Counters>,
+    /// Whoever watches wants to know of every offer.
+    observing: bool,
 }
 
 impl Telling {
     /// Tells whoever is at the other end of `sender`.
-    pub fn new(sender: SyncSender<Told>, counters: Arc<Counters>) -> Telling {
-        Telling { sender, gathered: Told::default(), due: None, counters }
+    pub fn new(sender: SyncSender<Told>, counters: Arc<Counters>, observing: bool) -> Telling {
+        Telling { sender, gathered: Told::default(), due: None, counters, observing }
     }
 
     /// Counts events and takes them out of `events`; they are told soon.
@@ -45,7 +48,10 @@ impl Telling {
             return;
         }
         events.iter().for_each(|event| self.counters.event(event));
-        self.gathered.events.extend(events.drain(..).map(|event| (event, took)));
+        // Half of all events, and of interest only to the log where it says so.
+        let offers = self.observing || tells_offers();
+        let wanted = |event: &Event| offers || !matches!(event.kind, EventKind::Offered(_));
+        self.gathered.events.extend(events.drain(..).filter(wanted).map(|event| (event, took)));
         self.due.get_or_insert(now + GATHER);
         if self.gathered.events.len() >= GATHER_MAX {
             self.tell();
