@@ -29,7 +29,7 @@ use crate::lease::Lease;
 
 const LEASE: &str = "foreshadow::lease";
 const OFFER: &str = "foreshadow::offer";
-const PACKET: &str = "foreshadow::packet";
+pub(super) const PACKET: &str = "foreshadow::packet";
 
 /// The log of this process.
 #[derive(Clone, Debug)]
