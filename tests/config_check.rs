@@ -254,9 +254,10 @@ fn defaults_are_what_the_reference_says() {
             ),
             header => format!("{header}\n{said}{LAN}"),
         };
-        if section == "[network.verify]" {
-            let text =
-                LAN.replace("[[network.subnet]]", &format!("verify.{said}[[network.subnet]]"));
+        if let "[network.verify]" | "[network.limits]" = section {
+            let table = section.trim_matches(['[', ']']).trim_start_matches("network.");
+            let said = format!("{table}.{said}[[network.subnet]]");
+            let text = LAN.replace("[[network.subnet]]", &said);
             assert_eq!(shown(&text), shown(LAN), "{text}");
         } else {
             let without = text

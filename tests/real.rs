@@ -9,6 +9,7 @@ mod real {
     mod clients;
     mod durable;
     mod firmware;
+    mod flood;
     mod identity;
     mod lab;
     mod network;

@@ -48,6 +48,7 @@ fn network(name: &str, prefix: &str) -> Network {
         quarantine: crate::base::Span::from_secs(600),
         declines_max: 4,
         offers_max: 16,
+        limits: crate::config::policy::Limits::DEFAULT,
         settings: Settings::default(),
         subnets: vec![Subnet {
             prefix: prefix.parse::<Prefix4>().unwrap(),

@@ -22,6 +22,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &SETTINGS,
     &LEASE,
     &NETWORK,
+    &LIMITS,
     &VERIFY,
     &ADVERTISEMENTS,
     &ADVERTISED_PREFIX,

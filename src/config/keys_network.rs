@@ -102,6 +102,12 @@ pub(super) static NETWORK: Section = Section {
         ),
         key("offers_max", "65536", "65536", "At most this many offers are held at once."),
         key(
+            "limits",
+            "true, false or a table",
+            "true",
+            "Whether guests are limited in how fast they ask and how many leases one of them may hold.",
+        ),
+        key(
             "verify",
             "true, false or a table",
             "true",
@@ -113,6 +119,42 @@ pub(super) static NETWORK: Section = Section {
             "tables",
             "none",
             "Fixed addresses, one `[[network.reservation]]` each.",
+        ),
+    ],
+};
+
+pub(super) static LIMITS: Section = Section {
+    path: "network.limits",
+    header: "[network.limits]",
+    about: "How fast guests may ask, and how much one of them may hold; see \"What guests can and cannot do\". A limit of 0 is none.",
+    settings: false,
+    keys: &[
+        key(
+            "port_rate",
+            "20",
+            "20",
+            "Packets per second of one access port of a bridge, DHCPv4 and DHCPv6 together.",
+        ),
+        key("port_burst", "100", "100", "Of these, how many may come at once after a pause."),
+        key(
+            "client_rate",
+            "10",
+            "10",
+            "Packets per second of one client of a trunk port, of a relay, or of an interface that is no bridge.",
+        ),
+        key("client_burst", "40", "40", "Of these, how many may come at once after a pause."),
+        key(
+            "relay_rate",
+            "5000",
+            "0",
+            "Packets per second of one relay, of all its clients together.",
+        ),
+        key("relay_burst", "10000", "10000", "Of these, how many may come at once after a pause."),
+        key(
+            "leases_per_port",
+            "1024",
+            "1024",
+            "Live leases of one access port, IPv4, IPv6 and prefixes together. Who is bound stays bound.",
         ),
     ],
 };

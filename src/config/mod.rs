@@ -15,6 +15,7 @@ mod encode;
 mod fault;
 mod keys;
 mod keys_network;
+mod limits;
 mod links;
 mod node;
 mod options;

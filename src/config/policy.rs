@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::base::{HwAddr, Mac, NetworkId, Prefix4, Prefix6, Range4, Span};
 
+pub use super::limits::{Limits, Rate};
 pub use super::policy6::*;
 
 /// The whole configuration.
@@ -108,6 +109,8 @@ pub struct Network {
     pub declines_max: u32,
     /// At most this many offers are held at once (default 65,536).
     pub offers_max: usize,
+    /// How fast its guests may ask, and how much one of them may hold.
+    pub limits: Limits,
     /// Options, boot fields, times and account at network level.
     pub settings: Settings,
     /// Its subnets, in the order of the file.

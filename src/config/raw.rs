@@ -9,7 +9,7 @@ use crate::base::{Prefix4, Range4, Span};
 use super::fault::Place;
 use super::node::At;
 use super::policy::{
-    Bootp, ClassId, HostId, Identity, LogPolicy, Matcher, Pattern, ServerPolicy, Settings,
+    Bootp, ClassId, HostId, Identity, Limits, LogPolicy, Matcher, Pattern, ServerPolicy, Settings,
     StorePolicy, Verify,
 };
 use super::raw6::RawNetwork6;
@@ -72,6 +72,7 @@ pub(super) struct RawNetwork {
     pub(super) quarantine: Span,
     pub(super) declines_max: u32,
     pub(super) offers_max: usize,
+    pub(super) limits: Limits,
     pub(super) settings: RawSettings,
     pub(super) subnets: Vec<RawSubnet>,
     /// Those below the network; those below a subnet are there.

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use crate::base::{Prefix4, Prefix6, Span};
 
 use super::fault::{Fault, FaultKind};
+use super::limits::limits;
 use super::node::{At, Node, Table};
 use super::options::Definitions;
 use super::policy::{Bootp, HostId, Identity, Verify};
@@ -75,6 +76,7 @@ fn network(table: &Table<'_>, defs: &Definitions, classes: &ClassNames) -> RawNe
         quarantine: duration(get("quarantine"), second, Span(30 * day.0), Span::from_secs(600)),
         declines_max: number(get("declines_max"), 0, 1_000_000, 4),
         offers_max: number(get("offers_max"), 1, 16_777_216, 65_536),
+        limits: limits(get("limits")),
         settings: settings(table, defs),
         subnets: subnets.into_iter().flatten().collect(),
         reservations: reservations.into_iter().flatten().collect(),

@@ -30,6 +30,7 @@ use super::links::Links;
 use super::machine::Machine;
 use super::outgoing::Outgoing;
 use super::parked::{Confirm, Held, Parked};
+use super::police::Police;
 use super::served::{self, Kind};
 use super::telling::{Telling, Told};
 use super::work::{Bench, Job, Jobs};
@@ -71,6 +72,7 @@ pub struct Driver<M: Machine> {
     pub(super) ready: Vec<Token>,
     pub(super) batch: RecvBatch,
     pub(super) links: Links,
+    pub(super) police: Police,
     outgoing: Outgoing,
     /// Ends before the driver does.
     pub(super) committer: Option<Committer>,
@@ -125,6 +127,7 @@ impl<M: Machine> Driver<M> {
             poller,
             ready: Vec::new(),
             batch: RecvBatch::default(),
+            police: Police::default(),
             outgoing: Outgoing::open(setup.mode)?,
             committer,
             is_volatile,
@@ -369,6 +372,7 @@ impl<M: Machine> Driver<M> {
             let before = self.udp_overruns.replace(total).unwrap_or(total);
             self.counters.overruns_udp.add(total.saturating_sub(before));
         }
+        self.report_offences(now);
         self.links.retry(&self.poller);
         self.update_links();
         self.outgoing.report_groups(now, &mut self.links);

@@ -7,20 +7,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
 use crate::base::{LinkId, Mac, NetworkId};
 use crate::config::Policy;
-use crate::config::policy::Pattern;
+use crate::config::policy::{Limits, Pattern};
 use crate::engine::Input;
 use crate::engine::effects::LinkUp;
 use crate::net::{Link, LinkEvent, LinkMonitor, Mode, Poller};
 
 use super::counters::Counters;
 use super::forwarding;
+use super::police::Party;
 use super::served::{Kind, Role, Served, is_network, token};
 
 /// Where behind an interface a frame came in.
@@ -32,6 +33,10 @@ pub struct PortInfo {
     pub trusted: bool,
     /// In `trunk_ports` of the network.
     pub trunk: bool,
+    /// Whose packets it is, where clients are not told apart: guests behind one access port.
+    pub access: Option<Party>,
+    /// Those of the network.
+    pub limits: Limits,
 }
 
 /// All served interfaces.
@@ -48,6 +53,7 @@ pub struct Links {
     problems: BTreeMap<LinkId, String>,
     /// Where we say that we are a router; it was looked at whether the kernel is one.
     routers: BTreeSet<LinkId>,
+    relay_limits: Limits,
 }
 
 impl Links {
@@ -57,6 +63,7 @@ impl Links {
         poller.add(&monitor, token(LinkId(0), Kind::Netlink))?;
         Ok(Links {
             monitor,
+            relay_limits: relay_limits(&policy, mode),
             policy,
             mode,
             served: BTreeMap::new(),
@@ -116,6 +123,7 @@ impl Links {
         poller: &Poller,
         mut tell: impl FnMut(Input<'static>),
     ) {
+        self.relay_limits = relay_limits(&policy, self.mode);
         self.policy = policy;
         self.flags.clear();
         self.problems.clear();
@@ -183,7 +191,8 @@ impl Links {
     /// now: once for a batch of frames at most.
     pub fn port_of(&mut self, link: LinkId, mac: Mac, fresh: &mut bool) -> PortInfo {
         let Some(served) = self.served.get(&link) else { return PortInfo::default() };
-        let port = if served.is_bridge {
+        let (role, is_bridge, limits) = (served.role, served.is_bridge, served.limits);
+        let port = if is_bridge {
             let mut port = self.monitor.port_of(link, mac);
             if port.is_none() && !*fresh {
                 *fresh = true;
@@ -195,11 +204,35 @@ impl Links {
         } else {
             Some(link)
         };
-        let (trusted, trunk) = match (port, served.role) {
+        let (trusted, trunk) = match (port, role) {
             (Some(port), Role::Network(id)) => self.flags_of(port, id),
             _ => (false, false),
         };
-        PortInfo { port, trusted, trunk }
+        let access = match port {
+            _ if trunk || !is_bridge => None,
+            Some(port) => Some(Party::Port(port)),
+            None => Some(Party::Unknown(link)),
+        };
+        PortInfo { port, trusted, trunk, access, limits }
+    }
+
+    /// The limits of what is relayed: its network is not known before it is read, so the most
+    /// generous of all networks.
+    pub fn relay_limits(&self) -> Limits {
+        self.relay_limits
+    }
+
+    /// Whether some network believes a relay at this address.
+    pub fn believes(&self, relay: IpAddr) -> bool {
+        self.policy.networks.iter().any(|network| match relay {
+            IpAddr::V4(relay) => network.believes(relay),
+            IpAddr::V6(relay) => network.believes6(relay),
+        })
+    }
+
+    /// The name of an interface or port.
+    pub fn name(&self, id: LinkId) -> Option<&str> {
+        self.monitor.link(id).map(|link| &*link.name)
     }
 
     fn flags_of(&mut self, port: LinkId, network: NetworkId) -> (bool, bool) {
@@ -239,6 +272,7 @@ impl Links {
         (served.name, served.mac, served.role) = (link.name.clone(), link.mac, role);
         served.is_bridge = link.is_bridge;
         served.has_v6 = has_v6(&self.policy, role);
+        served.limits = limits_of(&self.policy, role, self.mode);
         if link.is_bridge
             && let Err(e) = self.monitor.watch(id)
         {
@@ -332,6 +366,18 @@ fn says_router(policy: &Policy, role: Role) -> bool {
     let Role::Network(id) = role else { return false };
     let ra = policy.networks.iter().find(|n| n.id == id).and_then(|n| n.v6.ra.as_ref());
     ra.is_some_and(|ra| ra.router)
+}
+
+/// The limits of an interface of that role. An observer drops nothing that it hears.
+fn limits_of(policy: &Policy, role: Role, mode: Mode) -> Limits {
+    let of = policy.networks.iter().find(|n| role == Role::Network(n.id)).map(|n| n.limits);
+    of.filter(|_| mode == Mode::Serve).unwrap_or(Limits::OFF)
+}
+
+/// The most generous limits of all networks.
+fn relay_limits(policy: &Policy, mode: Mode) -> Limits {
+    let all = policy.networks.iter().map(|n| n.limits);
+    all.reduce(Limits::max).filter(|_| mode == Mode::Serve).unwrap_or(Limits::OFF)
 }
 
 /// What the policy wants of an interface; a network wins over `relay_interfaces`.

@@ -31,7 +31,7 @@ use super::lines::Lines;
 
 const LEASE: &str = "foreshadow::lease";
 const OFFER: &str = "foreshadow::offer";
-const PACKET: &str = "foreshadow::packet";
+pub(super) const PACKET: &str = "foreshadow::packet";
 
 /// The log of this process.
 #[derive(Clone, Debug)]

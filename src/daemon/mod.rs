@@ -1,6 +1,7 @@
 //! The running server: what drives the engine, and what surrounds it on a host.
 //!
-//! [`serve`] puts it together. [`driver`] is the thread that answers packets; [`links`] follows the
+//! [`serve`] puts it together. [`driver`] is the thread that answers packets, no more of anybody than
+//! [`police`] lets through; [`links`] follows the
 //! interfaces for it ([`forwarding`] asks what the kernel does on them), [`outgoing`] sends, [`committer`] is the thread that writes, [`parked`] what
 //! waits for it, and [`work`] how the control plane asks, answered at the [`desk`]. [`clock`] is the
 //! only place that reads clocks. Around them: [`log`] tells people, [`hosts`] a DNS server,
@@ -22,6 +23,7 @@ pub mod machine;
 pub mod notify;
 pub mod outgoing;
 pub mod parked;
+pub mod police;
 pub mod privilege;
 mod receive;
 pub mod reload;

@@ -1,14 +1,16 @@
 //! From sockets to the engine: one batch at a time, each packet with the place where it came in.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::base::{LinkId, Mac, Timestamp};
 use crate::engine::effects::{Arrival6, DropReason, Effects, Event, EventKind, Neighbour, Source};
 use crate::engine::{Arrival, Input};
 use crate::net::raw::Checksum;
+use crate::net::sys::BATCH;
 use crate::net::udp::SERVER_PORT;
-use crate::net::udp6::{SERVER_PORT6, Udp6Socket};
+use crate::net::udp6::{Datagram6, SERVER_PORT6, Udp6Socket};
 use crate::net::{Frame, FrameSocket, Mode, UdpSocket};
 use crate::wire::arp;
 use crate::wire::frame::{FrameError, UdpFrame, read_udp4};
@@ -17,12 +19,20 @@ use crate::wire::ndp::{self, NdpFrame, NdpMessage};
 
 use super::clock::Clock;
 use super::driver::Driver;
-use super::links::PortInfo;
+use super::links::{Links, PortInfo};
+use super::log::PACKET;
 use super::machine::Machine;
+use super::police::{self, Offence, Party, Police};
 use super::served::{self, Kind};
 
 /// How long one turn waits for a disk that is too far behind.
 const WAIT_FOR_DISK: Duration = Duration::from_millis(100);
+
+/// Batches that are read in one turn while most of each is dropped: some thousand frames, within
+/// a millisecond.
+const FLOODED_BATCHES: usize = 16;
+/// RFC 9915 s7.3.
+const RELAY_FORW: u8 = 12;
 
 impl<M: Machine> Driver<M> {
     /// Reads one batch from each socket that has packets, and decides on it.
@@ -55,30 +65,60 @@ impl<M: Machine> Driver<M> {
         self.ready = ready;
     }
 
+    /// Reads frames. Batches of which most is dropped by a limit cost no turn each: what others
+    /// sent waits behind them in the same buffer.
     fn read_dhcp(&mut self, link: LinkId) -> io::Result<()> {
+        for _ in 0..FLOODED_BATCHES {
+            if !self.read_frames(link)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads one batch of frames; whether it was full and most of it is dropped by a limit.
+    fn read_frames(&mut self, link: LinkId) -> io::Result<bool> {
         let Some(socket) = self.links.get(link).and_then(|s| s.dhcp.as_ref()) else {
-            return Ok(());
+            return Ok(false);
         };
         let count = socket.recv(&mut self.batch)?;
         self.began = Clock::mark();
         self.counters.frames.add(count as u64);
         let now = self.clock.now();
         let mut fresh = false;
+        let mut refused = 0;
         for i in 0..count {
             let Some(frame) = FrameSocket::frame(&self.batch, i) else { continue };
             if frame.to_other_host && frame.vlan.is_none() && self.mode == Mode::Serve {
                 self.counters.overheard.add(1);
                 continue;
             }
+            let Some(src) = frame.source() else { continue };
+            let place = self.links.port_of(link, src, &mut fresh);
+            if let Some(party) = place.access
+                && let Err(reason) = self.police.admit(now, party, &[], place.limits.port)
+            {
+                self.counters.dropped[reason as usize].add(1);
+                refused += 1;
+                continue;
+            }
             if frame.is_ipv6() {
-                if let Err(reason) = self.frame6(link, i, now, &mut fresh) {
-                    drop_packet(now, reason, &mut self.fx);
+                match self.frame6(link, i, now, place) {
+                    Ok(admitted) => refused += usize::from(!admitted),
+                    Err(reason) => drop_packet(now, reason, &mut self.fx),
                 }
                 continue;
             }
             match read_frame(frame) {
                 Ok(udp) => {
-                    let place = self.links.port_of(link, udp.eth_src, &mut fresh);
+                    let client = [police::client4(udp.payload)];
+                    if udp.dst.port() == SERVER_PORT
+                        && let Err(reason) = admit(&mut self.police, now, link, place, &client)
+                    {
+                        self.counters.dropped[reason as usize].add(1);
+                        refused += 1;
+                        continue;
+                    }
                     let arrival = Arrival {
                         link,
                         port: place.port,
@@ -95,7 +135,7 @@ impl<M: Machine> Driver<M> {
                 Err(reason) => drop_packet(now, reason, &mut self.fx),
             }
         }
-        Ok(())
+        Ok(count == BATCH && refused > BATCH / 2)
     }
 
     /// A frame of the batch with IPv6 in it.
@@ -104,11 +144,19 @@ impl<M: Machine> Driver<M> {
         link: LinkId,
         i: usize,
         now: Timestamp,
-        fresh: &mut bool,
-    ) -> Result<(), DropReason> {
-        let Some(frame) = FrameSocket::frame(&self.batch, i) else { return Ok(()) };
+        place: PortInfo,
+    ) -> Result<bool, DropReason> {
+        let Some(frame) = FrameSocket::frame(&self.batch, i) else { return Ok(true) };
         let udp = read_frame6(frame)?;
-        let place = self.links.port_of(link, udp.eth_src, fresh);
+        let [duid, _] = police::client6(udp.payload);
+        // Clones have one DUID: their frames tell them apart.
+        let client = [duid, &udp.eth_src.0];
+        if udp.dst.port() == SERVER_PORT6
+            && let Err(reason) = admit(&mut self.police, now, link, place, &client)
+        {
+            self.counters.dropped[reason as usize].add(1);
+            return Ok(false);
+        }
         let arrival = Arrival6 {
             link,
             port: place.port,
@@ -122,7 +170,7 @@ impl<M: Machine> Driver<M> {
             _ => Input::Overheard6(arrival, udp.payload),
         };
         self.machine.handle(now, input, &mut self.fx);
-        Ok(())
+        Ok(true)
     }
 
     pub(super) fn read_udp6(&mut self, link: LinkId) -> io::Result<()> {
@@ -137,6 +185,10 @@ impl<M: Machine> Driver<M> {
             let Some(datagram) = Udp6Socket::datagram(&self.batch, i) else { continue };
             if datagram.truncated {
                 drop_packet(now, DropReason::Malformed, &mut self.fx);
+                continue;
+            }
+            if let Err(reason) = admit6(&mut self.police, &self.links, now, link, &datagram) {
+                self.counters.dropped[reason as usize].add(1);
                 continue;
             }
             let arrival = Arrival6 {
@@ -166,6 +218,10 @@ impl<M: Machine> Driver<M> {
                 drop_packet(now, DropReason::Malformed, &mut self.fx);
                 continue;
             }
+            if let Err(reason) = admit4(&mut self.police, &self.links, now, link, datagram.bytes) {
+                self.counters.dropped[reason as usize].add(1);
+                continue;
+            }
             let arrival = Arrival {
                 link,
                 port: None,
@@ -180,6 +236,32 @@ impl<M: Machine> Driver<M> {
             self.machine.handle(now, input, &mut self.fx);
         }
         Ok(())
+    }
+
+    /// Tells of ports, clients and relays with more packets than their limit.
+    pub(super) fn report_offences(&mut self, now: Timestamp) {
+        let links = &self.links;
+        self.police.tell(now, |Offence { party, dropped }| {
+            let name = |id: LinkId| links.name(id).unwrap_or("gone");
+            match party {
+                Some(Party::Port(port)) => {
+                    tracing::warn!(target: PACKET, port = name(port), dropped,
+                    "a port sends more DHCP packets than port_rate; if it leads to many clients, \
+                     name it in trunk_ports")
+                }
+                Some(Party::Unknown(link)) => tracing::warn!(target: PACKET,
+                    interface = name(link), dropped,
+                    "more DHCP packets than port_rate from addresses that no port is known for"),
+                Some(Party::Stray(link)) => tracing::warn!(target: PACKET, interface = name(link),
+                    dropped, "more DHCP packets of relays that are not in `relays` than port_rate"),
+                Some(Party::Client(link)) => tracing::warn!(target: PACKET, interface = name(link),
+                    dropped, "clients send more DHCP packets than client_rate"),
+                Some(Party::Relay(relay)) => tracing::warn!(target: PACKET, %relay, dropped,
+                    "a relay sends more DHCP packets than relay_rate"),
+                None => tracing::warn!(target: PACKET, dropped,
+                    "many others send more DHCP packets than their limits"),
+            }
+        });
     }
 
     fn read_arp(&mut self, link: LinkId) -> io::Result<()> {
@@ -224,6 +306,62 @@ impl<M: Machine> Driver<M> {
             self.machine.handle(now, input, &mut self.fx);
         }
         Ok(())
+    }
+}
+
+/// Takes a token for the packet of a client that is not alone behind its port.
+fn admit(
+    police: &mut Police,
+    now: Timestamp,
+    link: LinkId,
+    place: PortInfo,
+    client: &[&[u8]],
+) -> Result<(), DropReason> {
+    match place.access {
+        Some(_) => Ok(()),
+        None => police.admit(now, Party::Client(link), client, place.limits.client),
+    }
+}
+
+/// The same for what came by port 67.
+fn admit4(
+    police: &mut Police,
+    links: &Links,
+    now: Timestamp,
+    link: LinkId,
+    payload: &[u8],
+) -> Result<(), DropReason> {
+    let limits = links.relay_limits();
+    let giaddr = payload.get(24..28).and_then(|b| <[u8; 4]>::try_from(b).ok());
+    let relay = giaddr.map(Ipv4Addr::from).filter(|addr| !addr.is_unspecified()).map(IpAddr::V4);
+    if relay.is_some_and(|relay| !links.believes(relay)) {
+        return police.admit(now, Party::Stray(link), &[], limits.port);
+    }
+    let client = [police::client4(payload), &giaddr.unwrap_or_default()];
+    police.admit(now, Party::Client(link), &client, limits.client)?;
+    relay.map_or(Ok(()), |relay| police.admit(now, Party::Relay(relay), &[], limits.relay))
+}
+
+/// The same for what came by port 547. A relay is believed by its source or its link address.
+fn admit6(
+    police: &mut Police,
+    links: &Links,
+    now: Timestamp,
+    link: LinkId,
+    datagram: &Datagram6<'_>,
+) -> Result<(), DropReason> {
+    let (limits, relay) = (links.relay_limits(), IpAddr::V6(*datagram.src.ip()));
+    let hop = datagram.bytes.get(2..18).and_then(|b| <[u8; 16]>::try_from(b).ok());
+    let is_relayed = datagram.bytes.first() == Some(&RELAY_FORW);
+    let by_hop = || hop.is_some_and(|addr| links.believes(Ipv6Addr::from(addr).into()));
+    if is_relayed && !links.believes(relay) && !by_hop() {
+        return police.admit(now, Party::Stray(link), &[], limits.port);
+    }
+    let client = police::client6(datagram.bytes);
+    police.admit(now, Party::Client(link), &client, limits.client)?;
+    match is_relayed {
+        true => police.admit(now, Party::Relay(relay), &[], limits.relay),
+        false => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crate::base::{LinkId, Mac, NetworkId, Timestamp};
+use crate::config::policy::Limits;
 use crate::net::udp6::Udp6Socket;
 use crate::net::{FrameSocket, Link, Mode, Outbox, Poller, Takes, Token, UdpSocket};
 use crate::wire::frame6::multicast_mac;
@@ -50,6 +51,8 @@ pub struct Served {
     pub role: Role,
     /// Whether ports are behind it.
     pub is_bridge: bool,
+    /// Those of its network.
+    pub limits: Limits,
     /// Open where the role asks for them; `None` also where opening failed, see [`Links::problems`].
     pub dhcp: Option<FrameSocket>,
     /// For ARP.
@@ -85,6 +88,7 @@ impl Served {
             mac: link.mac,
             role,
             is_bridge: link.is_bridge,
+            limits: Limits::OFF,
             dhcp: None,
             arp: None,
             nd: None,

@@ -40,6 +40,9 @@ impl Engine {
         wanted: Option<Ipv4Addr>,
         fx: &mut Effects,
     ) -> Result<Choice, DropReason> {
+        if !self.port_has_room(ctx) {
+            return Err(DropReason::PortFull);
+        }
         if let Some(addr) = self.its_own(ctx) {
             return Ok(Choice::Take(Chosen { addr, proven: true }));
         }
@@ -52,6 +55,14 @@ impl Engine {
             return Ok(choice);
         }
         self.next_free(ctx).map(Choice::Take)
+    }
+
+    /// Whether the client's port may have the binding of this client: who is bound stays so, and
+    /// what is reserved was the operator's to count.
+    pub(super) fn port_has_room(&self, ctx: &Ctx<'_>) -> bool {
+        self.room_on_port(ctx.network, ctx.access_port()) != Some(0)
+            || ctx.reservation.is_some()
+            || self.bindings_of(ctx).any(|l| l.state == State::Leased)
     }
 
     /// Whether a client may have `addr` now, or why not.

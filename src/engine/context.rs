@@ -175,6 +175,12 @@ impl<'a> Ctx<'a> {
         if dst.is_broadcast() || dst.is_multicast() { Ipv4Addr::UNSPECIFIED } else { dst }
     }
 
+    /// The access port of a bridge that it came by: one guest is behind it.
+    pub fn access_port(&self) -> Option<LinkId> {
+        let (link, port) = (self.arrival.link, self.arrival.port);
+        port.filter(|port| self.path == Path::Link && !self.arrival.trunk && *port != link)
+    }
+
     /// Whose share of offers it counts against.
     pub fn share(&self) -> Option<LinkId> {
         let counted = self.path == Path::Link && !self.arrival.trunk;

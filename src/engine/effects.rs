@@ -359,6 +359,14 @@ drop_reasons! {
     NotTheHolder = "not-the-holder",
     /// One hardware address with more bindings than a machine has.
     TooManyLeases = "too-many-leases",
+    /// An access port with more packets than its limit.
+    PortRate = "port-rate",
+    /// A client of a trunk, a relay or a plain interface with more packets than its limit.
+    ClientRate = "client-rate",
+    /// A relay with more packets than its limit, or more of what is relayed by strangers.
+    RelayRate = "relay-rate",
+    /// An access port with as many live bindings as it may have.
+    PortFull = "port-full",
     /// More DECLINEs of one client than are believed.
     TooManyDeclines = "too-many-declines",
     /// A BOOTP request where BOOTP is not served.

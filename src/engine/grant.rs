@@ -70,6 +70,9 @@ impl Engine {
         if !self.store_ok {
             return Err(DropReason::StoreFailed);
         }
+        if !self.port_has_room(ctx) {
+            return Err(DropReason::PortFull);
+        }
         let before = self.table.get(ctx.id(), addr.into()).filter(|l| is_of(l, ctx)).cloned();
         let reserved = ctx.reservation.is_some_and(|r| r.addr == addr);
         if before.is_none() && !self.make_room_for(ctx.id(), &ctx.hw, fx) && !reserved {

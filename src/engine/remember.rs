@@ -1,7 +1,8 @@
 //! How much is remembered of clients that are gone, and how much one machine may hold: without a
 //! bound, whoever makes up identifiers would fill memory and disk.
 
-use crate::base::{HwAddr, NetworkId, Sort, Timestamp};
+use crate::base::{HwAddr, LinkId, NetworkId, Sort, Timestamp};
+use crate::config::policy::Network;
 use crate::lease::{Lease, State};
 
 use super::Engine;
@@ -47,6 +48,14 @@ impl Engine {
         let known = *hw != HwAddr::default();
         let held = |l: &&Lease| l.state.is_held();
         !known || self.table.of_hw(network, hw).filter(held).count() < OF_HW_MAX
+    }
+
+    /// How many live bindings more the guest behind an access port of a bridge may have; `None`
+    /// where nothing is counted: on trunks, through relays, on an interface that is no bridge.
+    pub(super) fn room_on_port(&self, network: &Network, at: Option<LinkId>) -> Option<u32> {
+        let max = network.limits.leases_per_port;
+        let port = at.filter(|_| max > 0)?;
+        Some(max.saturating_sub(self.table.on_port(network.id, port)))
     }
 
     /// Makes room for one more binding of a machine by forgetting what it had before; whether

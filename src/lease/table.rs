@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hash};
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
-use crate::base::{ClientKey, HwAddr, NetworkId, Resource, Sort, Timestamp};
+use crate::base::{ClientKey, HwAddr, LinkId, NetworkId, Resource, Sort, Timestamp};
 
 use super::{Change, Lease, QuarantineReason, Seq, State};
 
@@ -25,6 +25,8 @@ pub struct LeaseTable {
     /// Ended bindings, by when they ended.
     remembered: BTreeSet<(NetworkId, Timestamp, u32)>,
     counts: HashMap<(NetworkId, Sort), Counts>,
+    /// Live bindings by the port of their client.
+    of_port: HashMap<(NetworkId, LinkId), u32>,
     undo: VecDeque<Undo>,
     pending: HashMap<(NetworkId, Resource), u32>,
 }
@@ -138,6 +140,11 @@ impl LeaseTable {
     /// How many bindings of a sort a network has in each state.
     pub fn counts(&self, network: NetworkId, sort: Sort) -> Counts {
         self.counts.get(&(network, sort)).copied().unwrap_or_default()
+    }
+
+    /// How many live bindings the clients behind a port have, of every sort.
+    pub fn on_port(&self, network: NetworkId, port: LinkId) -> u32 {
+        self.of_port.get(&(network, port)).copied().unwrap_or(0)
     }
 
     /// How many bindings there are, remembered ones included.
@@ -254,6 +261,14 @@ impl LeaseTable {
             self.remembered.remove(&(network, lease.until, slot));
         }
         self.counts.entry((network, resource.sort())).or_default().add(lease.state, u64::MAX);
+        if let Some(key) = port_key(&lease)
+            && let Some(count) = self.of_port.get_mut(&key)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.of_port.remove(&key);
+            }
+        }
         self.vacant.push(slot);
         Some(lease)
     }
@@ -271,6 +286,9 @@ impl LeaseTable {
         }
         let sort = lease.resource.sort();
         self.counts.entry((lease.network, sort)).or_default().add(lease.state, 1);
+        if let Some(key) = port_key(&lease) {
+            *self.of_port.entry(key).or_default() += 1;
+        }
         let hashes = [
             self.hash((lease.network, lease.resource)),
             self.hash((lease.network, &lease.client)),
@@ -297,6 +315,12 @@ impl LeaseTable {
     fn hash(&self, key: impl Hash) -> u64 {
         self.hasher.hash_one(key)
     }
+}
+
+/// Which port a live binding counts for.
+fn port_key(lease: &Lease) -> Option<(NetworkId, LinkId)> {
+    let live = lease.state == State::Leased;
+    lease.port.filter(|_| live).map(|port| (lease.network, port))
 }
 
 impl Counts {

@@ -9,15 +9,12 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use netlink_sys::Socket;
 
 use crate::base::{LinkId, Mac, Prefix4};
 
+use super::fdb::Fdb;
 use super::netlink::{self, Fact, FdbEntry, Table};
-
-/// Forwarding entries kept at most, of all watched bridges: forged source addresses end here.
-const FDB_MAX: usize = 1 << 17;
 
 /// An interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +108,7 @@ pub struct LinkMonitor {
     buffer: Vec<u8>,
     links: BTreeMap<LinkId, Link>,
     watched: BTreeSet<LinkId>,
-    fdb: HashMap<(LinkId, Mac), LinkId>,
+    fdb: Fdb,
     /// The table is not what the kernel has: list it.
     stale: bool,
     resyncs: u64,
@@ -125,7 +122,7 @@ impl LinkMonitor {
             buffer: vec![0; netlink::DATAGRAM_BYTES],
             links: BTreeMap::new(),
             watched: BTreeSet::new(),
-            fdb: HashMap::new(),
+            fdb: Fdb::default(),
             stale: true,
             resyncs: 0,
         })
@@ -174,7 +171,7 @@ impl LinkMonitor {
     /// Forgets the forwarding table of `bridge`.
     pub fn unwatch(&mut self, bridge: LinkId) {
         if self.watched.remove(&bridge) {
-            self.fdb.retain(|(of, _), _| *of != bridge);
+            self.fdb.forget(bridge);
         }
     }
 
@@ -183,7 +180,7 @@ impl LinkMonitor {
     /// The kernel says so before it hands up the frame that it learned from: after a frame was
     /// received, [`LinkMonitor::poll`] brings in its port.
     pub fn port_of(&self, bridge: LinkId, mac: Mac) -> Option<LinkId> {
-        self.fdb.get(&(bridge, mac)).copied()
+        self.fdb.get(bridge, mac)
     }
 
     /// How often changes came faster than they were read.
@@ -271,16 +268,13 @@ impl LinkMonitor {
                 }
             }
             Fact::Fdb(FdbEntry { bridge, mac, port }) => {
-                let has_room = self.fdb.len() < FDB_MAX || self.fdb.contains_key(&(bridge, mac));
-                if self.watched.contains(&bridge) && has_room {
-                    self.fdb.insert((bridge, mac), port);
+                if self.watched.contains(&bridge) {
+                    self.fdb.insert(bridge, mac, port);
                 }
             }
             Fact::NoFdb(FdbEntry { bridge, mac, port }) => {
                 // A bridge with VLANs has an entry for each: only the last one told counts.
-                if self.fdb.get(&(bridge, mac)) == Some(&port) {
-                    self.fdb.remove(&(bridge, mac));
-                }
+                self.fdb.remove(bridge, mac, port);
             }
         }
     }

@@ -11,6 +11,7 @@
 //! Needs Linux 5.0 (`SO_BINDTOIFINDEX`). Nothing here allocates for a packet: a [`RecvBatch`] is filled again and again, and what is to
 //! be sent is collected in an [`Outbox`] and leaves with one system call.
 
+mod fdb;
 pub mod filter;
 pub mod link;
 mod netlink;

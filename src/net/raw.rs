@@ -73,6 +73,11 @@ pub struct Frame<'a> {
 }
 
 impl Frame<'_> {
+    /// Its Ethernet source.
+    pub fn source(&self) -> Option<Mac> {
+        self.bytes.get(6..12)?.try_into().ok().map(Mac)
+    }
+
     /// Whether its EtherType is that of IPv6.
     pub fn is_ipv6(&self) -> bool {
         self.bytes.get(12..14) == Some(&[0x86, 0xdd])

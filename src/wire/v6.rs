@@ -334,7 +334,8 @@ pub struct Options6<'a> {
 }
 
 impl<'a> Options6<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Options6<'a> {
+    /// The options of a message or an option that was not read yet.
+    pub fn new(bytes: &'a [u8]) -> Options6<'a> {
         Options6 { rest: bytes }
     }
 

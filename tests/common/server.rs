@@ -15,13 +15,15 @@ use super::world::{Host, World};
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_foreshadow");
 
 /// A configuration body for the bridge of [`World::with_bridge`]: one hundred addresses, leases
-/// short enough to be renewed, and no verifier, so that a test sees only what it asks for.
+/// short enough to be renewed, no verifier, so that a test sees only what it asks for, and no limits,
+/// for crowds that come through one port.
 pub(crate) const LAN: &str = r#"
 [[network]]
 name = "lan"
 interfaces = ["br0"]
 authoritative = true
 verify = false
+limits = false
 lease = { min = "10s", default = "2m", max = "1d", t1 = "3s", t2 = "6s" }
 [[network.subnet]]
 prefix = "10.77.1.0/24"

@@ -81,6 +81,7 @@ pub(super) fn build(
         quarantine: raw.quarantine,
         declines_max: raw.declines_max,
         offers_max: raw.offers_max,
+        limits: raw.limits,
         settings: outer.network,
         subnets,
         reservations,

@@ -56,9 +56,23 @@ impl Engine {
     }
 
     /// Chooses for one IA; `taken` was chosen for the IAs before it in the same message.
-    pub(super) fn assign(&mut self, ctx: &Ctx6<'_>, ia: &Ia<'_>, taken: &[Resource]) -> Assigned {
+    pub(super) fn assign(
+        &mut self,
+        ctx: &Ctx6<'_>,
+        ia: &Ia<'_>,
+        taken: &[Resource],
+        fx: &mut Effects,
+    ) -> Assigned {
         let key = self.key6(ctx, ia);
         let claimed = self.claimed(ctx, ia, &key, taken);
+        let counted = |r: &&Resource| !self.is_free_of_count(ctx, **r);
+        let wanted = claimed.iter().filter(counted).count().max(usize::from(claimed.is_empty()));
+        let chosen = taken.iter().filter(counted).count();
+        if self.is_port_full(ctx, chosen + wanted) {
+            let full = EventKind::Dropped(DropReason::PortFull, ctx.hw);
+            self.say(ctx.now, Some(ctx.id()), full, fx);
+            return Assigned { key, resources: Vec::new(), proven: true };
+        }
         if !claimed.is_empty() {
             return Assigned { key, resources: claimed, proven: true };
         }
@@ -76,6 +90,20 @@ impl Engine {
         let next = self.next6(ctx, ia, &key);
         let proven = next.is_none_or(|(_, proven)| proven);
         Assigned { key, resources: next.map(|(next, _)| next).into_iter().collect(), proven }
+    }
+
+    /// Whether so many bindings more are too many for the client's port.
+    pub(super) fn is_port_full(&self, ctx: &Ctx6<'_>, more: usize) -> bool {
+        let room = self.room_on_port(ctx.network, ctx.access_port());
+        more > 0 && room.is_some_and(|room| more > room as usize)
+    }
+
+    /// Whether a resource counts for no port anew: it is bound, or reserved, which was the
+    /// operator's to count.
+    pub(super) fn is_free_of_count(&self, ctx: &Ctx6<'_>, resource: Resource) -> bool {
+        let mut reserved = reserved(ctx, IaKind::Na).chain(reserved(ctx, IaKind::Pd));
+        reserved.any(|r| r == resource)
+            || self.table.get(ctx.id(), resource).is_some_and(|l| l.state == State::Leased)
     }
 
     /// What an IA has a claim to: reserved, bound, offered, or its last one.

@@ -176,6 +176,12 @@ impl<'a> Ctx6<'a> {
         self.hw.filter(known).is_none_or(|hw| !known(&lease.hw) || lease.hw == hw) && !other
     }
 
+    /// The access port of a bridge that it came by: one guest is behind it.
+    pub fn access_port(&self) -> Option<LinkId> {
+        let (link, port) = (self.arrival.link, self.arrival.port);
+        port.filter(|port| !self.is_relayed() && !self.arrival.trunk && *port != link)
+    }
+
     /// Whose share of offers it counts against.
     pub fn share(&self) -> Option<LinkId> {
         let counted = !self.is_relayed() && !self.arrival.trunk;

@@ -181,6 +181,10 @@ impl Engine {
                 Resource::V6(addr) => ctx.answers_for(*addr),
                 _ => is_proven,
             })
+            .take(
+                self.room_on_port(ctx.network, ctx.access_port())
+                    .map_or(usize::MAX, |n| n as usize),
+            )
             .collect()
     }
 

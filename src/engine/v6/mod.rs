@@ -127,7 +127,9 @@ impl Engine {
         let mut taken = Vec::new();
         let mut answers = Answers6::new(ctx.duid, &self.duid);
         for ia in ias(ctx) {
-            let Some(assigned) = self.assign_within(ctx, &ia, &taken, &answers) else { continue };
+            let Some(assigned) = self.assign_within(ctx, &ia, &taken, &answers, fx) else {
+                continue;
+            };
             taken.extend(assigned.resources.iter().copied());
             answers.push(match (rapid, assigned.resources.is_empty()) {
                 (_, true) => IaAnswer::refused(&ia, none_left(ia.kind)),
@@ -157,7 +159,9 @@ impl Engine {
                 answers.push(IaAnswer::refused(&ia, StatusCode::NotOnLink));
                 continue;
             }
-            let Some(assigned) = self.assign_within(ctx, &ia, &taken, &answers) else { continue };
+            let Some(assigned) = self.assign_within(ctx, &ia, &taken, &answers, fx) else {
+                continue;
+            };
             taken.extend(assigned.resources.iter().copied());
             answers.push(match assigned.resources.is_empty() {
                 true => IaAnswer::refused(&ia, none_left(ia.kind)),
@@ -182,9 +186,10 @@ impl Engine {
         ia: &Ia<'_>,
         taken: &[Resource],
         answers: &Answers6,
+        fx: &mut Effects,
     ) -> Option<Assigned> {
         let room = Some(answers.room_for(ia.kind)).filter(|room| *room > 0)?;
-        let mut assigned = self.assign(ctx, ia, taken);
+        let mut assigned = self.assign(ctx, ia, taken, fx);
         assigned.resources.truncate(room);
         Some(assigned)
     }
