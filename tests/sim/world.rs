@@ -1,0 +1,408 @@
+//! One simulated world: the server, its disk, the wires, and everybody on them, all driven by one
+//! queue of events and one source of chance.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use foreshadow::base::{LinkId, Mac, NetworkId, Prefix4, Resource, Timestamp};
+use foreshadow::config::{self, Policy};
+use foreshadow::engine::effects::{LinkUp, Neighbour, Probe, Source};
+use foreshadow::engine::{Arrival, Destination, Input};
+use foreshadow::lease::Lease;
+use foreshadow::store::mem::{Failure, MemDisk};
+use foreshadow::wire::Message;
+
+use super::client4::{Client4, Said};
+use super::random::Random;
+use super::server::{Outgoing, Server};
+use super::tally::Tally;
+use super::witness::{Live, Moment, Witness};
+
+const BRIDGE: LinkId = LinkId(1);
+/// Bridge ports are numbered from here by client.
+const PORTS: u32 = 100;
+const CLIENTS: usize = 24;
+const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+
+enum Event {
+    /// A packet reaches the server: from which client, its bytes, sent to everybody.
+    ToServer4(usize, Vec<u8>, bool),
+    /// A packet reaches a client.
+    ToClient4(usize, Vec<u8>),
+    /// A client's alarm.
+    Wake4(usize, u64),
+    /// Somebody answers a probe.
+    Neighbour(Neighbour),
+    /// The disk is done.
+    Disk,
+    /// Something is about to go wrong.
+    Trouble,
+}
+
+pub(crate) struct World {
+    pub(crate) random: Random,
+    now: u64,
+    /// What the server's clock is ahead of `now`.
+    ahead: u64,
+    ticks: Arc<AtomicU64>,
+    events: BTreeMap<(u64, u64), Event>,
+    numbered: u64,
+    policies: Vec<Arc<Policy>>,
+    current: usize,
+    disk: MemDisk,
+    server: Server,
+    clients: Vec<Client4>,
+    witness: Witness,
+    pub(crate) tally: Tally,
+    /// Says everything that happens: `SIM_VERBOSE`.
+    verbose: bool,
+    /// A checksum of all that left.
+    pub(crate) digest: u64,
+}
+
+impl std::fmt::Debug for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Event::ToServer4(i, bytes, _) => write!(f, "client {i} to server: {}", spelt(bytes)),
+            Event::ToClient4(i, bytes) => write!(f, "server to client {i}: {}", spelt(bytes)),
+            Event::Wake4(i, _) => write!(f, "alarm of {i}"),
+            Event::Neighbour(seen) => write!(f, "{} has {}", seen.mac, seen.addr),
+            Event::Disk => write!(f, "disk"),
+            Event::Trouble => write!(f, "trouble"),
+        }
+    }
+}
+
+/// What matters of a packet, for people.
+fn spelt(bytes: &[u8]) -> String {
+    let Ok(msg) = Message::parse(bytes) else { return "noise".to_owned() };
+    let (kind, mac, ciaddr, yiaddr) = (msg.kind(), msg.hw(), msg.ciaddr(), msg.yiaddr());
+    let (wanted, xid, secs) = (msg.requested_ip(), msg.xid(), msg.lease_time());
+    format!("{kind:?} {mac:?} xid {xid:x} ci {ciaddr} yi {yiaddr} wants {wanted:?} {secs:?}")
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, policies: &[Arc<Policy>]) -> World {
+        let mut random = Random::new(seed);
+        let disk = MemDisk::new(random.next());
+        let ticks = Arc::new(AtomicU64::new(0));
+        let (store, contents) = disk.open();
+        let server =
+            Server::start(policies[0].clone(), Box::new(store), contents, Arc::clone(&ticks));
+        let clients = (0..CLIENTS).map(|i| client(i, &mut random)).collect();
+        let mut world = World {
+            random,
+            now: 0,
+            ahead: 1_700_000_000_000,
+            ticks,
+            events: BTreeMap::new(),
+            numbered: 0,
+            policies: policies.to_vec(),
+            current: 0,
+            disk,
+            server,
+            clients,
+            witness: Witness::default(),
+            tally: Tally::default(),
+            verbose: std::env::var("SIM_VERBOSE").is_ok(),
+            digest: 0,
+        };
+        world.link_up();
+        for i in 0..CLIENTS {
+            world.set_alarm(i);
+        }
+        world.at(1000, Event::Trouble);
+        world
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { now: self.now, server: self.server_now(), turn: self.server.turn }
+    }
+
+    fn server_now(&self) -> Timestamp {
+        Timestamp(self.now + self.ahead)
+    }
+
+    fn at(&mut self, delay: u64, event: Event) {
+        self.numbered += 1;
+        self.events.insert((self.now + delay, self.numbered), event);
+    }
+
+    fn set_alarm(&mut self, i: usize) {
+        let alarm = self.clients[i].alarm;
+        self.at(alarm.saturating_sub(self.now), Event::Wake4(i, alarm));
+    }
+
+    fn pass_to(&mut self, at: u64) {
+        self.now = self.now.max(at);
+        self.ticks.store(self.now, Ordering::Relaxed);
+    }
+
+    /// The next thing happens.
+    pub(crate) fn step(&mut self) {
+        let head = self.events.first_key_value().map_or(u64::MAX, |((at, _), _)| *at);
+        let wake = self.server.engine.next_wakeup().unwrap_or(Timestamp::NEVER);
+        let wake = wake.0.saturating_sub(self.ahead).max(self.now);
+        let tend = self.now + self.server.patience().max(1);
+        if tend < head && tend < wake {
+            self.pass_to(tend);
+            self.disk_works();
+        } else if wake <= head {
+            self.pass_to(wake);
+            if self.verbose {
+                println!("{:>10} tick", self.now);
+            }
+            self.server.input(self.server_now(), Input::Tick);
+        } else if let Some(((at, _), event)) = self.events.pop_first() {
+            self.pass_to(at);
+            self.happen(event);
+        }
+        self.look();
+        self.check_bounds();
+    }
+
+    fn happen(&mut self, event: Event) {
+        if self.verbose {
+            println!("{:>10} {event:?}", self.now);
+        }
+        match event {
+            Event::ToServer4(i, bytes, broadcast) => self.to_server4(i, &bytes, broadcast),
+            Event::ToClient4(i, bytes) => {
+                let said = self.clients[i].hear(self.now, &bytes, &mut self.random);
+                self.client_says(i, said);
+            }
+            Event::Wake4(i, alarm) if self.clients[i].alarm == alarm => {
+                let said = self.clients[i].wake(self.now, &mut self.random);
+                self.client_says(i, said);
+            }
+            Event::Wake4(..) => {}
+            Event::Neighbour(seen) => {
+                self.server.input(self.server_now(), Input::Neighbour(BRIDGE, seen));
+            }
+            Event::Disk => self.disk_works(),
+            Event::Trouble => self.trouble(),
+        }
+    }
+
+    fn client_says(&mut self, i: usize, said: Vec<Said>) {
+        for said in said {
+            for copy in self.copies() {
+                self.at(copy, Event::ToServer4(i, said.bytes.clone(), said.broadcast));
+            }
+        }
+        self.set_alarm(i);
+    }
+
+    /// What the wire makes of one packet: the delay of each copy that arrives.
+    fn copies(&mut self) -> Vec<u64> {
+        let delay = self.random.below(3);
+        match self.random.below(100) {
+            0..4 => {
+                self.tally.fault("packet lost");
+                Vec::new()
+            }
+            4..7 => {
+                self.tally.fault("packet duplicated");
+                vec![delay, self.random.below(4000)]
+            }
+            7..11 => {
+                self.tally.fault("packet late, others overtake it");
+                vec![self.random.below(3000)]
+            }
+            _ => vec![delay],
+        }
+    }
+
+    fn to_server4(&mut self, i: usize, bytes: &[u8], broadcast: bool) {
+        let live = Machines(&self.clients, self.now);
+        self.witness.arrives4(self.moment(), bytes, true, &live);
+        let client = &self.clients[i];
+        let addr = client.addr.filter(|addr| client.has(self.now, *addr));
+        let src = addr.filter(|_| !broadcast).unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let arrival = Arrival {
+            link: BRIDGE,
+            port: is_access(i).then_some(LinkId(PORTS + i as u32)),
+            trusted: false,
+            trunk: !is_access(i),
+            src_mac: Some(client.mac),
+            src: SocketAddrV4::new(src, 68),
+            dst: if broadcast { Ipv4Addr::BROADCAST } else { OWN },
+            dst_port: 67,
+        };
+        self.server.input(self.server_now(), Input::Packet4(arrival, bytes));
+    }
+
+    /// Takes up everything that the server has done.
+    fn look(&mut self) {
+        for out in std::mem::take(&mut self.server.sent) {
+            self.leaves(out);
+        }
+        for probe in std::mem::take(&mut self.server.probes) {
+            self.answer(&probe);
+        }
+        if self.server.wants_disk() {
+            self.server.begin();
+            let delay = match self.random.below(100) {
+                0 => {
+                    self.tally.fault("sync slow");
+                    self.random.within(500, 20_000)
+                }
+                _ => self.random.below(8),
+            };
+            self.at(delay, Event::Disk);
+        }
+    }
+
+    fn disk_works(&mut self) {
+        if self.server.group_size() > 1 {
+            self.tally.seen("batches committed as a group");
+        }
+        let before = self.server.failed;
+        self.server.work();
+        self.server.hear(self.server_now());
+        if self.server.failed > before {
+            self.tally.seen("commits failed");
+        }
+    }
+
+    fn leaves(&mut self, out: Outgoing) {
+        if self.verbose {
+            println!("{:>10} leaves {}", self.now, spelt(&out.bytes));
+        }
+        let contents = self.disk.open().1;
+        let durable = |resource: Resource| -> Option<Lease> {
+            contents.leases.iter().find(|lease| lease.resource == resource).cloned()
+        };
+        let (server, turn) = out.decided;
+        let decided = Moment { now: server.0 - self.ahead, server, turn };
+        let (at, live) = (self.moment(), Machines(&self.clients, self.now));
+        self.witness.leaves4(at, decided, &out.bytes, &durable, true, &live);
+        for byte in &out.bytes {
+            self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        let msg = Message::parse(&out.bytes).expect("we write what we can read");
+        let mac = msg.hw().mac().expect("Ethernet");
+        if let Destination::Frame { mac: to, .. } = out.to {
+            assert!(to == mac || to == Mac::BROADCAST, "an answer to {mac} is sent to {to}");
+        }
+        let Some(i) = self.clients.iter().position(|client| client.mac == mac) else { return };
+        for copy in self.copies() {
+            self.at(copy, Event::ToClient4(i, out.bytes.clone()));
+        }
+    }
+
+    /// Who has the address answers for it, in time.
+    fn answer(&mut self, probe: &Probe) {
+        let IpAddr::V4(target) = probe.target else { return };
+        let asked = |mac: Mac| probe.to.is_none_or(|to| to == mac);
+        let has = |client: &&Client4| client.has(self.now, target) && asked(client.mac);
+        let holders: Vec<Mac> = self.clients.iter().filter(has).map(|c| c.mac).collect();
+        for mac in holders {
+            let source = Source::Behind(mac);
+            let seen = Neighbour { addr: probe.target, mac, frame_source: mac, source };
+            let delay = self.random.below(50);
+            self.at(delay, Event::Neighbour(seen));
+        }
+    }
+
+    fn trouble(&mut self) {
+        match self.random.below(8) {
+            0 => {
+                self.tally.fault("write refused");
+                self.disk.fail_commit(1, Failure::Refused);
+            }
+            1 => {
+                self.tally.fault("sync failed");
+                self.disk.fail_commit(1, Failure::Unsynced);
+                if self.random.chance(500) {
+                    self.disk.fail_rebuild(1);
+                }
+            }
+            2 => {
+                self.tally.fault("power cut");
+                self.crash();
+            }
+            3 => {
+                self.tally.fault("reload");
+                self.current = (self.current + 1) % self.policies.len();
+                let policy = self.policies[self.current].clone();
+                self.server.set_policy(self.server_now(), policy);
+            }
+            _ => {}
+        }
+        let next = self.random.within(100, 30_000);
+        self.at(next, Event::Trouble);
+    }
+
+    fn crash(&mut self) {
+        self.disk.crash();
+        self.events.retain(|_, event| !matches!(event, Event::Disk));
+        let (store, contents) = self.disk.open();
+        self.witness.survives(self.moment(), &contents);
+        let policy = self.policies[self.current].clone();
+        self.server = Server::start(policy, Box::new(store), contents, Arc::clone(&self.ticks));
+        self.link_up();
+    }
+
+    fn link_up(&mut self) {
+        let up = LinkUp {
+            link: BRIDGE,
+            name: "br0".into(),
+            network: NetworkId::of("lab"),
+            mac: Mac([2, 0xff, 0, 0, 0, 1]),
+            addrs: vec![(OWN, Prefix4::new(Ipv4Addr::new(10, 0, 0, 0), 24).expect("a prefix"))],
+            addrs6: Vec::new(),
+        };
+        self.server.input(self.server_now(), Input::LinkUp(up));
+    }
+
+    fn check_bounds(&self) {
+        assert!(self.server.waiting() < 10_000, "promises pile up");
+        assert!(self.server.engine.offers().iter().count() <= 64, "offers pile up");
+    }
+}
+
+/// All clients, at a moment.
+struct Machines<'a>(&'a [Client4], u64);
+
+impl Live for Machines<'_> {
+    fn has(&self, mac: Mac, resource: Resource) -> bool {
+        let Resource::V4(addr) = resource else { return false };
+        self.0.iter().any(|client| client.mac == mac && client.has(self.1, addr))
+    }
+}
+
+/// Some have a port of their own, some are behind a trunk.
+fn is_access(i: usize) -> bool {
+    !i.is_multiple_of(4)
+}
+
+fn client(i: usize, random: &mut Random) -> Client4 {
+    let mac = Mac([2, 0, 0, 0, 0, i as u8]);
+    let id = match i % 3 {
+        0 => None,
+        1 => Some([&[1][..], &mac.0].concat()),
+        _ if i < 9 => Some(b"\0image".to_vec()),
+        _ => Some(vec![0, i as u8]),
+    };
+    Client4::new(mac, id, random.below(20_000))
+}
+
+/// The configurations that are put in force in turn.
+pub(crate) fn policies() -> Vec<Arc<Policy>> {
+    let parse = |text: &&str| Arc::new(config::check(text, "sim").expect("sound").policy);
+    POLICIES.iter().map(parse).collect()
+}
+
+const POLICIES: [&str; 2] = [
+    "[[network]]\nname='lab'\ninterfaces=['br0']\nauthoritative=true\nquarantine='30s'\n\
+     offers_max=64\nverify={ready=2,probes_per_s=50}\nlease={min='5s',default='60s'}\n\
+     [[network.subnet]]\nprefix='10.0.0.0/24'\npools=['10.0.0.2-10.0.0.19']\n\
+     [[network.reservation]]\nmac='02:00:00:00:00:01'\naddress='10.0.0.5'\n",
+    "[[network]]\nname='lab'\ninterfaces=['br0']\nrapid_commit=true\n\
+     quarantine='30s'\noffers_max=64\nverify=false\nlease={min='5s',default='20s'}\n\
+     [[network.subnet]]\nprefix='10.0.0.0/24'\npools=['10.0.0.6-10.0.0.22']\n\
+     [[network.reservation]]\nmac='02:00:00:00:00:02'\naddress='10.0.0.6'\n",
+];
