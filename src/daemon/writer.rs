@@ -81,7 +81,9 @@ impl Writer {
         let now = (self.stopwatch)();
         match &self.state {
             State::Rebuilding { retry, .. } => retry.saturating_duration_since(now),
-            State::Sound => MAINTAIN_EVERY.saturating_sub(now.saturating_duration_since(self.maintained)),
+            State::Sound => {
+                MAINTAIN_EVERY.saturating_sub(now.saturating_duration_since(self.maintained))
+            }
             State::Stalled | State::Failed => MAINTAIN_EVERY,
         }
     }

@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
 
 mod client4;
+mod disk;
 mod random;
 mod server;
 mod tally;
+mod watched;
 mod witness;
 mod world;
 
@@ -34,7 +36,10 @@ fn play(seed: u64, steps: u64) -> (Tally, u64) {
     for step in 0..steps {
         let outcome = catch_unwind(AssertUnwindSafe(|| world.step()));
         if let Err(fault) = outcome {
-            eprintln!("seed {seed}, step {step}: replay with: make sim SEED={seed} STEPS={}", step + 1);
+            eprintln!(
+                "seed {seed}, step {step}: replay with: make sim SEED={seed} STEPS={}",
+                step + 1
+            );
             resume_unwind(fault);
         }
     }
@@ -60,7 +65,10 @@ fn the_invariants_hold_at_every_step() {
     });
     tallies.iter().for_each(|tally| all.add(tally));
     let rate = (seeds * steps) as f64 / began.elapsed().as_secs_f64();
-    println!("seeds {first} to {}, {steps} steps each, {rate:.0} steps/s\n{all}", first + seeds - 1);
+    println!(
+        "seeds {first} to {}, {steps} steps each, {rate:.0} steps/s\n{all}",
+        first + seeds - 1
+    );
 }
 
 #[test]

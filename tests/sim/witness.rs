@@ -209,7 +209,9 @@ impl Witness {
         let until_server = Timestamp(decided.server.0 + u64::from(secs) * 1000);
         let until = decided.now + u64::from(secs) * 1000;
         let kept = stored.as_ref().is_some_and(|lease| {
-            lease.state == State::Leased && lease.hw.mac() == Some(mac) && lease.until >= until_server
+            lease.state == State::Leased
+                && lease.hw.mac() == Some(mac)
+                && lease.until >= until_server
         });
         let told = Told { client: mac, name, until, until_server };
         self.nobody_else(at, addr.into(), &told, trusts_clock);

@@ -11,13 +11,17 @@ use foreshadow::config::{self, Policy};
 use foreshadow::engine::effects::{LinkUp, Neighbour, Probe, Source};
 use foreshadow::engine::{Arrival, Destination, Input};
 use foreshadow::lease::Lease;
-use foreshadow::store::mem::{Failure, MemDisk};
+use foreshadow::base::Span;
+use foreshadow::store::disk::Op;
+use foreshadow::store::{Contents, DiskStore, StoreOptions};
 use foreshadow::wire::Message;
 
 use super::client4::{Client4, Said};
+use super::disk::{SimDisk, Trouble};
 use super::random::Random;
 use super::server::{Outgoing, Server};
 use super::tally::Tally;
+use super::watched::{Durable, Watched};
 use super::witness::{Live, Moment, Witness};
 
 const BRIDGE: LinkId = LinkId(1);
@@ -51,7 +55,8 @@ pub(crate) struct World {
     numbered: u64,
     policies: Vec<Arc<Policy>>,
     current: usize,
-    disk: MemDisk,
+    disk: SimDisk,
+    durable: Durable,
     server: Server,
     clients: Vec<Client4>,
     witness: Witness,
@@ -86,11 +91,12 @@ fn spelt(bytes: &[u8]) -> String {
 impl World {
     pub(crate) fn new(seed: u64, policies: &[Arc<Policy>]) -> World {
         let mut random = Random::new(seed);
-        let disk = MemDisk::new(random.next());
+        let disk = SimDisk::new(random.next());
         let ticks = Arc::new(AtomicU64::new(0));
-        let (store, contents) = disk.open();
-        let server =
-            Server::start(policies[0].clone(), Box::new(store), contents, Arc::clone(&ticks));
+        let (store, contents) = open(&disk).expect("a new disk is sound");
+        let durable = store.durable.clone();
+        let store = Box::new(store);
+        let server = Server::start(policies[0].clone(), store, contents, Arc::clone(&ticks));
         let clients = (0..CLIENTS).map(|i| client(i, &mut random)).collect();
         let mut world = World {
             random,
@@ -102,6 +108,7 @@ impl World {
             policies: policies.to_vec(),
             current: 0,
             disk,
+            durable,
             server,
             clients,
             witness: Witness::default(),
@@ -261,6 +268,11 @@ impl World {
         }
         let before = self.server.failed;
         self.server.work();
+        let hits = self.disk.hits();
+        hits.into_iter().for_each(|hit| self.tally.fault(hit));
+        if self.disk.is_off() {
+            return self.crash();
+        }
         self.server.hear(self.server_now());
         if self.server.failed > before {
             self.tally.seen("commits failed");
@@ -271,9 +283,10 @@ impl World {
         if self.verbose {
             println!("{:>10} leaves {}", self.now, spelt(&out.bytes));
         }
-        let contents = self.disk.open().1;
+        let durable = self.durable.clone();
+        let network = NetworkId::of("lab");
         let durable = |resource: Resource| -> Option<Lease> {
-            contents.leases.iter().find(|lease| lease.resource == resource).cloned()
+            durable.with(|facts| facts.get(&(network, resource)).cloned())
         };
         let (server, turn) = out.decided;
         let decided = Moment { now: server.0 - self.ahead, server, turn };
@@ -308,41 +321,56 @@ impl World {
     }
 
     fn trouble(&mut self) {
-        match self.random.below(8) {
-            0 => {
-                self.tally.fault("write refused");
-                self.disk.fail_commit(1, Failure::Refused);
+        match self.random.below(18) {
+            0..6 => {
+                use Op::{Checkpoint, Create, Remove, Rename, Resize, Sync, SyncDir, Write};
+                let ops = [Write, Write, Sync, Sync, Create, SyncDir, Rename, Remove, Checkpoint];
+                self.disk.cause(Trouble::Eio(self.random.pick(&ops)));
+                let _ = Resize;
             }
-            1 => {
-                self.tally.fault("sync failed");
-                self.disk.fail_commit(1, Failure::Unsynced);
-                if self.random.chance(500) {
-                    self.disk.fail_rebuild(1);
-                }
+            6 => self.disk.cause(Trouble::Torn),
+            7 => self.disk.cause(Trouble::Full),
+            8 => self.disk.cause(Trouble::ReadOnly),
+            9 | 10 => {
+                let n = self.random.within(1, 60);
+                self.disk.cause(Trouble::PowerIn(n));
             }
-            2 => {
+            11 => {
                 self.tally.fault("power cut");
                 self.crash();
             }
-            3 => {
+            12 | 13 => {
                 self.tally.fault("reload");
                 self.current = (self.current + 1) % self.policies.len();
                 let policy = self.policies[self.current].clone();
                 self.server.set_policy(self.server_now(), policy);
             }
-            _ => {}
+            14 => self.what_if(),
+            _ => self.disk.recover(),
         }
         let next = self.random.within(100, 30_000);
         self.at(next, Event::Trouble);
     }
 
-    fn crash(&mut self) {
-        self.disk.crash();
-        self.events.retain(|_, event| !matches!(event, Event::Disk));
-        let (store, contents) = self.disk.open();
+    /// What would be left if the power went now?
+    fn what_if(&mut self) {
+        self.tally.seen("power cuts tried beside the run");
+        let left = self.disk.what_if();
+        let opened = DiskStore::open(&left, &OPTIONS, false);
+        let (_, contents, _) = opened.unwrap_or_else(|e| panic!("after a power cut: {e}"));
         self.witness.survives(self.moment(), &contents);
+    }
+
+    fn crash(&mut self) {
+        self.events.retain(|_, event| !matches!(event, Event::Disk));
+        self.disk.cut_power();
+        let (store, contents) =
+            open(&self.disk).unwrap_or_else(|e| panic!("after a power cut: {e}"));
+        self.witness.survives(self.moment(), &contents);
+        self.durable = store.durable.clone();
         let policy = self.policies[self.current].clone();
-        self.server = Server::start(policy, Box::new(store), contents, Arc::clone(&self.ticks));
+        let ticks = Arc::clone(&self.ticks);
+        self.server = Server::start(policy, Box::new(store), contents, ticks);
         self.link_up();
     }
 
@@ -362,6 +390,20 @@ impl World {
         assert!(self.server.waiting() < 10_000, "promises pile up");
         assert!(self.server.engine.offers().iter().count() <= 64, "offers pile up");
     }
+}
+
+/// Small journals, so that they take turns often; time does not make them.
+const OPTIONS: StoreOptions = StoreOptions {
+    journal_bytes: 48 << 10,
+    checkpoint_every: Span::from_secs(1_000_000),
+    cache_bytes: 1 << 20,
+};
+
+fn open(disk: &SimDisk) -> Result<(Watched, Contents), foreshadow::store::StoreError> {
+    let (hooked, dir) = disk.mount();
+    let (store, contents, _) = DiskStore::open_on(hooked, &dir, &OPTIONS, false)?;
+    let durable = Durable::of(&contents);
+    Ok((Watched { store, durable }, contents))
 }
 
 /// All clients, at a moment.
