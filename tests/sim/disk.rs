@@ -50,8 +50,20 @@ enum Undo {
     Renamed(PathBuf, Option<Vec<u8>>),
 }
 
+impl Undo {
+    fn name(&self) -> String {
+        match self {
+            Undo::Bytes { name, offset, .. } => format!("{} at {offset}", name.display()),
+            Undo::Created(name) => format!("{} made", name.display()),
+            Undo::Removed(name, _) => format!("{} removed", name.display()),
+            Undo::Renamed(name, _) => format!("{} replaced", name.display()),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct State {
+    verbose: bool,
     random: Random,
     store: PathBuf,
     trouble: Vec<Trouble>,
@@ -66,6 +78,7 @@ struct State {
 
 #[derive(Debug)]
 struct Sim {
+    verbose: bool,
     root: PathBuf,
     state: Mutex<State>,
 }
@@ -84,7 +97,9 @@ impl SimDisk {
         let root = base.join(format!("foreshadow-sim-{}-{number}", std::process::id()));
         let _ = std::fs::remove_dir_all(&root);
         std::fs::create_dir_all(root.join("stash")).expect("memory has room");
+        let verbose = std::env::var("SIM_VERBOSE").is_ok();
         let state = State {
+            verbose,
             random: Random::new(seed),
             store: root.join("life-0"),
             trouble: Vec::new(),
@@ -95,7 +110,7 @@ impl SimDisk {
             lives: 0,
             hits: Vec::new(),
         };
-        SimDisk(Arc::new(Sim { root, state: Mutex::new(state) }))
+        SimDisk(Arc::new(Sim { verbose, root, state: Mutex::new(state) }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -179,6 +194,10 @@ impl State {
             1 => false,
             _ => random.chance(500),
         };
+        if self.verbose {
+            println!("           power cut of sort {mode}, undoable: {:?}", self.undo.len());
+            self.undo.iter().for_each(|undo| println!("           {}", undo.name()));
+        }
         // Of the directory, everything up to some moment; of data, anything.
         let names = self.undo.iter().filter(|u| !matches!(u, Undo::Bytes { .. })).count();
         let undone = (0..names).filter(|_| lost(())).count();
@@ -255,7 +274,10 @@ impl State {
 
     /// Remembers what a power cut may undo of this operation, which is about to be done.
     fn remember(&mut self, op: Op, path: &Path, stash: &Path) {
-        let Some(name) = self.name(path) else { return };
+        let Some(name) = self.name(path).filter(|name| *name != Path::new("") || op == Op::SyncDir)
+        else {
+            return;
+        };
         match op {
             Op::Create if !path.exists() => self.undo.push(Undo::Created(name)),
             Op::Rename if name == Path::new("CURRENT") => {
@@ -309,6 +331,9 @@ impl Hook for Sim {
             // Linux marks the lost pages clean.
             (Some(_), Op::Sync) => state.doom(path),
             _ => {}
+        }
+        if self.verbose {
+            println!("           {op:?} {} {fault:?}", path.display());
         }
         fault.or((matches!(op, Op::Sync | Op::SyncDir)).then_some(Fault::Skip))
     }

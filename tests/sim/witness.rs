@@ -12,6 +12,9 @@ use foreshadow::wire::{Kind, Message, MessageType};
 /// How long an answer may take: a disk that hangs makes it late, and no longer than that here.
 const ANSWER_WITHIN: u64 = 600_000;
 
+/// No lease of the policies is shorter.
+const SHORTEST: u64 = 5_000;
+
 /// Somebody was told that an address is theirs.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
@@ -93,6 +96,9 @@ impl Witness {
         if let Some(what) = what {
             self.gives_up(at, mac, what);
         }
+        if kind == MessageType::Request as u8 && genuine {
+            self.may_shorten(at, mac, addr.into());
+        }
         let name = msg.client_id().unwrap_or_default();
         self.namesakes(mac, &name, live);
         let fresh = Asked { at: now, kind, addr, rapid, open: 0 };
@@ -119,6 +125,15 @@ impl Witness {
     fn is_dropped(&self, decided: Moment, mac: Mac, resource: Resource) -> bool {
         let mut later = self.dropped.iter().rev().take_while(|(at, ..)| at.turn >= decided.turn);
         later.any(|(_, who, what)| *who == mac && what.covers(resource))
+    }
+
+    /// A lease that is renewed may get a shorter time, which holds even if the client never hears
+    /// of it.
+    fn may_shorten(&mut self, at: Moment, mac: Mac, resource: Resource) {
+        if let Some(told) = self.told.get_mut(&resource).filter(|told| told.client == mac) {
+            told.until = told.until.min(at.now + SHORTEST);
+            told.until_server = told.until_server.min(Timestamp(at.server.0 + SHORTEST));
+        }
     }
 
     /// Another machine of the same name has spoken: who is silent by then is taken for the same
