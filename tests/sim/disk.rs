@@ -43,7 +43,13 @@ pub(crate) enum Trouble {
 #[derive(Clone, Debug)]
 enum Undo {
     /// What was in a file before, and whether a sync of it failed: then no later one counts.
-    Bytes { name: PathBuf, offset: u64, old: Vec<u8>, length: u64, doomed: bool },
+    Bytes {
+        name: PathBuf,
+        offset: u64,
+        old: Vec<u8>,
+        length: u64,
+        doomed: bool,
+    },
     Created(PathBuf),
     Removed(PathBuf, PathBuf),
     /// Something took this name; what had it before.

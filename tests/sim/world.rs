@@ -2,19 +2,20 @@
 //! queue of events and one source of chance.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use foreshadow::base::Span;
 use foreshadow::base::{LinkId, Mac, NetworkId, Prefix4, Resource, Timestamp};
 use foreshadow::config::{self, Policy};
 use foreshadow::engine::effects::{LinkUp, Neighbour, Probe, Source};
-use foreshadow::engine::{Arrival, Destination, Input};
-use foreshadow::lease::Lease;
-use foreshadow::base::Span;
+use foreshadow::engine::{Arrival, Destination, Engine, Input};
+use foreshadow::lease::{Lease, State};
 use foreshadow::store::disk::Op;
 use foreshadow::store::{Contents, DiskStore, StoreOptions};
-use foreshadow::wire::Message;
+use foreshadow::wire::v4_build::RequestV4;
+use foreshadow::wire::{Kind, Message, MessageType, options as opt};
 
 use super::client4::{Client4, Said};
 use super::disk::{SimDisk, Trouble};
@@ -28,6 +29,9 @@ const BRIDGE: LinkId = LinkId(1);
 /// Bridge ports are numbered from here by client.
 const PORTS: u32 = 100;
 const CLIENTS: usize = 24;
+/// Longer than any offer, quarantine or lease.
+const CALM: u64 = 130_000;
+const OWN6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
 enum Event {
@@ -43,6 +47,8 @@ enum Event {
     Disk,
     /// Something is about to go wrong.
     Trouble,
+    /// Somebody who means no good sends something.
+    Hostile,
 }
 
 pub(crate) struct World {
@@ -76,6 +82,7 @@ impl std::fmt::Debug for Event {
             Event::Neighbour(seen) => write!(f, "{} has {}", seen.mac, seen.addr),
             Event::Disk => write!(f, "disk"),
             Event::Trouble => write!(f, "trouble"),
+            Event::Hostile => write!(f, "hostile"),
         }
     }
 }
@@ -121,6 +128,7 @@ impl World {
             world.set_alarm(i);
         }
         world.at(1000, Event::Trouble);
+        world.at(1500, Event::Hostile);
         world
     }
 
@@ -185,11 +193,10 @@ impl World {
                 self.client_says(i, said);
             }
             Event::Wake4(..) => {}
-            Event::Neighbour(seen) => {
-                self.server.input(self.server_now(), Input::Neighbour(BRIDGE, seen));
-            }
+            Event::Neighbour(seen) => self.heard(seen),
             Event::Disk => self.disk_works(),
             Event::Trouble => self.trouble(),
+            Event::Hostile => self.hostile(),
         }
     }
 
@@ -225,6 +232,7 @@ impl World {
     fn to_server4(&mut self, i: usize, bytes: &[u8], broadcast: bool) {
         let live = Machines(&self.clients, self.now);
         self.witness.arrives4(self.moment(), bytes, true, &live);
+        self.meet4(bytes);
         let client = &self.clients[i];
         let addr = client.addr.filter(|addr| client.has(self.now, *addr));
         let src = addr.filter(|_| !broadcast).unwrap_or(Ipv4Addr::UNSPECIFIED);
@@ -239,6 +247,83 @@ impl World {
             dst_port: 67,
         };
         self.server.input(self.server_now(), Input::Packet4(arrival, bytes));
+    }
+
+    /// A packet of a guest's own making: noise, a message that makes no sense, or one that speaks
+    /// for somebody else.
+    fn hostile(&mut self) {
+        let own = Mac([2, 0, 0, 0, 1, self.random.below(4) as u8]);
+        let victim = Mac([2, 0, 0, 0, 0, self.random.below(CLIENTS as u64) as u8]);
+        let forged = self.random.chance(500);
+        self.tally.fault(if forged { "packet forged" } else { "packet hostile" });
+        let kind = self.random.pick(&MessageType::ALL);
+        let addr = Ipv4Addr::new(10, 0, 0, self.random.below(26) as u8);
+        let named = if forged { victim } else { own };
+        let mut packet = RequestV4::new(kind, named).xid(self.random.next() as u32);
+        if self.random.chance(500) {
+            packet = packet.ciaddr(addr);
+        }
+        if self.random.chance(500) {
+            packet = packet.addr(opt::REQUESTED_IP, addr);
+        }
+        if self.random.chance(300) {
+            packet = packet.addr(opt::SERVER_ID, OWN);
+        }
+        let mut bytes = packet.build();
+        if !forged && self.random.chance(300) {
+            let from = self.random.within(44, bytes.len() as u64) as usize;
+            bytes[from..].iter_mut().for_each(|byte| *byte = self.random.next() as u8);
+        }
+        // It can choose everything but the port that it is behind, and the bridge drops frames
+        // in another's name.
+        let port = LinkId(PORTS + 50 + u32::from(own.0[5]));
+        self.meet4(&bytes);
+        self.witness.arrives4(self.moment(), &bytes, false, &Machines(&self.clients, self.now));
+        let arrival = Arrival {
+            link: BRIDGE,
+            port: Some(port),
+            trusted: false,
+            trunk: false,
+            src_mac: Some(own),
+            src: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
+            dst: Ipv4Addr::BROADCAST,
+            dst_port: 67,
+        };
+        self.server.input(self.server_now(), Input::Packet4(arrival, &bytes));
+        let next = self.random.within(10, 2000);
+        self.at(next, Event::Hostile);
+    }
+
+    /// Notes in which state of what it names the server meets a message.
+    fn meet4(&mut self, bytes: &[u8]) {
+        let Ok(msg) = Message::parse(bytes) else { return };
+        let ciaddr = Some(msg.ciaddr()).filter(|addr| !addr.is_unspecified());
+        let message = match (msg.kind(), msg.server_id().is_some(), ciaddr.is_some()) {
+            (Kind::Dhcp(MessageType::Discover), ..) => "DISCOVER",
+            (Kind::Dhcp(MessageType::Request), true, _) => "SELECT",
+            (Kind::Dhcp(MessageType::Request), false, true) => "RENEW4",
+            (Kind::Dhcp(MessageType::Request), false, false) => "REBOOT",
+            (Kind::Dhcp(MessageType::Decline), ..) => "DECLINE4",
+            (Kind::Dhcp(MessageType::Release), ..) => "RELEASE4",
+            (Kind::Dhcp(MessageType::Inform), ..) => "INFORM",
+            _ => "other",
+        };
+        let Some(addr) = msg.requested_ip().or(ciaddr) else {
+            return self.tally.met("nothing named", message);
+        };
+        let (hw, lab) = (msg.hw(), NetworkId::of("lab"));
+        let engine = &self.server.engine;
+        let state = match engine.leases().get(lab, addr.into()) {
+            Some(l) if engine.leases().is_pending(lab, addr.into()) && l.hw == hw => "pending",
+            Some(l) if l.state == State::Leased && l.hw == hw => "leased",
+            Some(l) if l.state == State::Leased => "another's",
+            Some(l) if l.state == State::Expired => "expired",
+            Some(l) if l.state == State::Released => "released",
+            Some(_) => "quarantined",
+            None if engine.offers().get(lab, addr.into()).is_some() => "offered",
+            None => "free",
+        };
+        self.tally.met(state, message);
     }
 
     /// Takes up everything that the server has done.
@@ -346,10 +431,55 @@ impl World {
                 self.server.set_policy(self.server_now(), policy);
             }
             14 => self.what_if(),
+            15 => self.calm(),
             _ => self.disk.recover(),
         }
         let next = self.random.within(100, 30_000);
         self.at(next, Event::Trouble);
+    }
+
+    /// Everybody is quiet and the disk is sound until all offers have lapsed: what nobody holds must
+    /// be free again, in the pools as on the disk.
+    fn calm(&mut self) {
+        self.tally.seen("calms, in which all that is free was found free");
+        self.disk.recover();
+        let until = self.now + CALM;
+        while self.now < until {
+            let quiet = |event: &Event| matches!(event, Event::Disk | Event::Neighbour(_));
+            let next = self.events.iter().find(|(_, event)| quiet(event)).map(|(key, _)| *key);
+            let wake = self.server.engine.next_wakeup().unwrap_or(Timestamp::NEVER);
+            let wake = wake.0.saturating_sub(self.ahead).max(self.now);
+            let tend = self.now + self.server.patience().max(1);
+            let at = next.map_or(u64::MAX, |key| key.0).max(self.now);
+            self.pass_to(at.min(wake).min(tend).min(until));
+            match next.filter(|_| at <= wake && at <= tend) {
+                Some(key) => match self.events.remove(&key) {
+                    Some(Event::Neighbour(seen)) => self.heard(seen),
+                    _ => self.disk_works(),
+                },
+                None if wake <= tend => self.server.input(self.server_now(), Input::Tick),
+                None => self.disk_works(),
+            }
+            self.look();
+        }
+        self.check_nothing_leaked();
+    }
+
+    fn heard(&mut self, seen: Neighbour) {
+        self.server.input(self.server_now(), Input::Neighbour(BRIDGE, seen));
+    }
+
+    fn check_nothing_leaked(&self) {
+        assert!(self.server.store_ok(), "the disk is sound and the store is not");
+        assert_eq!(self.server.engine.offers().iter().count(), 0, "offers that do not lapse");
+        let leases: Vec<Lease> = self.durable.with(|facts| facts.values().cloned().collect());
+        let now = self.server_now();
+        let over = leases.iter().find(|l| l.state.is_held() && l.until.0 + 10_000 < now.0);
+        assert!(over.is_none(), "it is over and does not come back: {over:?}");
+        let mut fresh =
+            Engine::new(self.policies[self.current].clone(), leases, foreshadow::lease::Seq(1));
+        fresh.handle(now, Input::LinkUp(bridge()), &mut foreshadow::engine::Effects::default());
+        assert_eq!(free(&self.server.engine), free(&fresh), "lost from a pool");
     }
 
     /// What would be left if the power went now?
@@ -375,15 +505,7 @@ impl World {
     }
 
     fn link_up(&mut self) {
-        let up = LinkUp {
-            link: BRIDGE,
-            name: "br0".into(),
-            network: NetworkId::of("lab"),
-            mac: Mac([2, 0xff, 0, 0, 0, 1]),
-            addrs: vec![(OWN, Prefix4::new(Ipv4Addr::new(10, 0, 0, 0), 24).expect("a prefix"))],
-            addrs6: Vec::new(),
-        };
-        self.server.input(self.server_now(), Input::LinkUp(up));
+        self.server.input(self.server_now(), Input::LinkUp(bridge()));
     }
 
     fn check_bounds(&self) {
@@ -404,6 +526,25 @@ fn open(disk: &SimDisk) -> Result<(Watched, Contents), foreshadow::store::StoreE
     let (store, contents, _) = DiskStore::open_on(hooked, &dir, &OPTIONS, false)?;
     let durable = Durable::of(&contents);
     Ok((Watched { store, durable }, contents))
+}
+
+/// The interface that the server listens on.
+fn bridge() -> LinkUp {
+    LinkUp {
+        link: BRIDGE,
+        name: "br0".into(),
+        network: NetworkId::of("lab"),
+        mac: Mac([2, 0xff, 0, 0, 0, 1]),
+        addrs: vec![(OWN, Prefix4::new(Ipv4Addr::new(10, 0, 0, 0), 24).expect("a prefix"))],
+        addrs6: vec![OWN6],
+    }
+}
+
+/// What is free in each pool.
+fn free(engine: &Engine) -> Vec<u128> {
+    let net = &engine.networks()[0];
+    let addrs = net.pools.iter().chain(&net.pools6).map(|pool| pool.free.available());
+    addrs.chain(net.delegations.iter().map(|pool| pool.free.available())).collect()
 }
 
 /// All clients, at a moment.
