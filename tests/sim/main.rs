@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
 
 mod client4;
+mod client6;
 mod disk;
 mod random;
 mod server;
 mod tally;
 mod watched;
 mod witness;
+mod witness6;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

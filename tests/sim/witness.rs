@@ -20,21 +20,28 @@ const SHORTEST: u64 = 5_000;
 pub(crate) struct Told {
     pub(crate) client: Mac,
     /// What it calls itself: all clones do alike.
-    name: Vec<u8>,
+    pub(crate) name: Vec<u8>,
     /// By everybody's time.
     pub(crate) until: u64,
     /// By the server's.
-    until_server: Timestamp,
+    pub(crate) until_server: Timestamp,
 }
 
+/// A question, and how often it was asked and not answered.
 #[derive(Debug)]
-struct Asked {
+pub(crate) struct Asked {
     at: u64,
     kind: u8,
     addr: Ipv4Addr,
     rapid: bool,
     /// Copies that arrived, less answers that left.
     open: u32,
+}
+
+impl Asked {
+    pub(crate) fn v6(at: u64) -> Asked {
+        Asked { at, kind: 0, addr: Ipv4Addr::UNSPECIFIED, rapid: false, open: 0 }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -51,12 +58,14 @@ pub(crate) enum Drops {
     One(Resource),
     V4,
     V4But(Resource),
+    V6,
 }
 
 impl Drops {
     fn covers(self, resource: Resource) -> bool {
         match self {
             Drops::One(one) => one == resource,
+            Drops::V6 => !matches!(resource, Resource::V4(_)),
             Drops::V4 => matches!(resource, Resource::V4(_)),
             Drops::V4But(kept) => matches!(resource, Resource::V4(_)) && resource != kept,
         }
@@ -101,14 +110,33 @@ impl Witness {
         }
         let name = msg.client_id().unwrap_or_default();
         self.namesakes(mac, &name, live);
-        let fresh = Asked { at: now, kind, addr, rapid, open: 0 };
-        let asked = self.asked.entry((mac, msg.xid(), kind)).or_insert(fresh);
+        self.asks(at, (mac, msg.xid(), kind), Asked { at: now, kind, addr, rapid, open: 0 });
+    }
+
+    pub(crate) fn asks(&mut self, at: Moment, key: (Mac, u32, u8), fresh: Asked) {
+        let (now, addr, rapid) = (at.now, fresh.addr, fresh.rapid);
+        let asked = self.asked.entry(key).or_insert(fresh);
         (asked.at, asked.addr) = (now, addr);
         asked.rapid |= rapid;
         asked.open += 1;
         if now >= self.pruned + ANSWER_WITHIN {
             self.pruned = now;
             self.asked.retain(|_, asked| asked.at + ANSWER_WITHIN > now);
+        }
+    }
+
+    /// One of these kinds was asked and has no answer yet.
+    pub(crate) fn answers(
+        &mut self,
+        (mac, xid): (Mac, u32),
+        mut by: impl Iterator<Item = u8>,
+        what: &str,
+    ) {
+        let open = |kind: &u8| self.asked.get(&(mac, xid, *kind)).is_some_and(|a| a.open > 0);
+        let kind = by.find(open);
+        let kind = kind.unwrap_or_else(|| panic!("{what} to {mac}, who did not ask for it"));
+        if let Some(asked) = self.asked.get_mut(&(mac, xid, kind)) {
+            asked.open -= 1;
         }
     }
 
@@ -122,14 +150,14 @@ impl Witness {
     }
 
     /// Whether it was dropped since that was decided.
-    fn is_dropped(&self, decided: Moment, mac: Mac, resource: Resource) -> bool {
+    pub(crate) fn is_dropped(&self, decided: Moment, mac: Mac, resource: Resource) -> bool {
         let mut later = self.dropped.iter().rev().take_while(|(at, ..)| at.turn >= decided.turn);
         later.any(|(_, who, what)| *who == mac && what.covers(resource))
     }
 
     /// A lease that is renewed may get a shorter time, which holds even if the client never hears
     /// of it.
-    fn may_shorten(&mut self, at: Moment, mac: Mac, resource: Resource) {
+    pub(crate) fn may_shorten(&mut self, at: Moment, mac: Mac, resource: Resource) {
         if let Some(told) = self.told.get_mut(&resource).filter(|told| told.client == mac) {
             told.until = told.until.min(at.now + SHORTEST);
             told.until_server = told.until_server.min(Timestamp(at.server.0 + SHORTEST));
@@ -138,7 +166,7 @@ impl Witness {
 
     /// Another machine of the same name has spoken: who is silent by then is taken for the same
     /// one with other hardware, and what it had moves on.
-    fn namesakes(&mut self, mac: Mac, name: &[u8], live: &dyn Live) {
+    pub(crate) fn namesakes(&mut self, mac: Mac, name: &[u8], live: &dyn Live) {
         if !name.is_empty() {
             self.told.retain(|resource, told| {
                 told.name != name || told.client == mac || live.has(told.client, *resource)

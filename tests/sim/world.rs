@@ -2,22 +2,23 @@
 //! queue of events and one source of chance.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use foreshadow::base::Span;
 use foreshadow::base::{LinkId, Mac, NetworkId, Prefix4, Resource, Timestamp};
 use foreshadow::config::{self, Policy};
-use foreshadow::engine::effects::{LinkUp, Neighbour, Probe, Source};
+use foreshadow::engine::effects::{Arrival6, LinkUp, Neighbour, Probe, Source};
 use foreshadow::engine::{Arrival, Destination, Engine, Input};
 use foreshadow::lease::{Lease, State};
 use foreshadow::store::disk::Op;
 use foreshadow::store::{Contents, DiskStore, StoreOptions};
 use foreshadow::wire::v4_build::RequestV4;
-use foreshadow::wire::{Kind, Message, MessageType, options as opt};
+use foreshadow::wire::{Kind, Kind6, Message, Message6, MessageType, MessageType6, options as opt};
 
 use super::client4::{Client4, Said};
+use super::client6::{self, Client6, named};
 use super::disk::{SimDisk, Trouble};
 use super::random::Random;
 use super::server::{Outgoing, Server};
@@ -29,6 +30,8 @@ const BRIDGE: LinkId = LinkId(1);
 /// Bridge ports are numbered from here by client.
 const PORTS: u32 = 100;
 const CLIENTS: usize = 24;
+const CLIENTS6: usize = 16;
+const DUID: &[u8] = b"\0\x04our-own-duid-1234";
 /// Longer than any offer, quarantine or lease.
 const CALM: u64 = 130_000;
 const OWN6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
@@ -39,6 +42,10 @@ enum Event {
     ToServer4(usize, Vec<u8>, bool),
     /// A packet reaches a client.
     ToClient4(usize, Vec<u8>),
+    /// The same for DHCPv6.
+    ToServer6(usize, Vec<u8>),
+    ToClient6(usize, Vec<u8>),
+    Wake6(usize, u64),
     /// A client's alarm.
     Wake4(usize, u64),
     /// Somebody answers a probe.
@@ -65,6 +72,7 @@ pub(crate) struct World {
     durable: Durable,
     server: Server,
     clients: Vec<Client4>,
+    clients6: Vec<Client6>,
     witness: Witness,
     pub(crate) tally: Tally,
     /// Says everything that happens: `SIM_VERBOSE`.
@@ -79,6 +87,9 @@ impl std::fmt::Debug for Event {
             Event::ToServer4(i, bytes, _) => write!(f, "client {i} to server: {}", spelt(bytes)),
             Event::ToClient4(i, bytes) => write!(f, "server to client {i}: {}", spelt(bytes)),
             Event::Wake4(i, _) => write!(f, "alarm of {i}"),
+            Event::ToServer6(i, bytes) => write!(f, "client6 {i} to server: {}", spelt6(bytes)),
+            Event::ToClient6(i, bytes) => write!(f, "server to client6 {i}: {}", spelt6(bytes)),
+            Event::Wake6(i, _) => write!(f, "alarm of client6 {i}"),
             Event::Neighbour(seen) => write!(f, "{} has {}", seen.mac, seen.addr),
             Event::Disk => write!(f, "disk"),
             Event::Trouble => write!(f, "trouble"),
@@ -95,6 +106,11 @@ fn spelt(bytes: &[u8]) -> String {
     format!("{kind:?} {mac:?} xid {xid:x} ci {ciaddr} yi {yiaddr} wants {wanted:?} {secs:?}")
 }
 
+fn spelt6(bytes: &[u8]) -> String {
+    let Ok(msg) = Message6::parse(bytes) else { return "noise".to_owned() };
+    format!("{:?} xid {:x} {:?}", msg.kind(), msg.xid(), named(&msg))
+}
+
 impl World {
     pub(crate) fn new(seed: u64, policies: &[Arc<Policy>]) -> World {
         let mut random = Random::new(seed);
@@ -105,6 +121,7 @@ impl World {
         let store = Box::new(store);
         let server = Server::start(policies[0].clone(), store, contents, Arc::clone(&ticks));
         let clients = (0..CLIENTS).map(|i| client(i, &mut random)).collect();
+        let clients6 = (0..CLIENTS6).map(|i| client6(i, &mut random)).collect();
         let mut world = World {
             random,
             now: 0,
@@ -118,6 +135,7 @@ impl World {
             durable,
             server,
             clients,
+            clients6,
             witness: Witness::default(),
             tally: Tally::default(),
             verbose: std::env::var("SIM_VERBOSE").is_ok(),
@@ -126,6 +144,9 @@ impl World {
         world.link_up();
         for i in 0..CLIENTS {
             world.set_alarm(i);
+        }
+        for i in 0..CLIENTS6 {
+            world.client6_says(i, None);
         }
         world.at(1000, Event::Trouble);
         world.at(1500, Event::Hostile);
@@ -193,6 +214,16 @@ impl World {
                 self.client_says(i, said);
             }
             Event::Wake4(..) => {}
+            Event::ToServer6(i, bytes) => self.to_server6(i, &bytes),
+            Event::ToClient6(i, bytes) => {
+                let said = self.clients6[i].hear(self.now, &bytes, &mut self.random);
+                self.client6_says(i, said);
+            }
+            Event::Wake6(i, alarm) if self.clients6[i].alarm == alarm => {
+                let said = self.clients6[i].wake(self.now, &mut self.random);
+                self.client6_says(i, said);
+            }
+            Event::Wake6(..) => {}
             Event::Neighbour(seen) => self.heard(seen),
             Event::Disk => self.disk_works(),
             Event::Trouble => self.trouble(),
@@ -230,7 +261,7 @@ impl World {
     }
 
     fn to_server4(&mut self, i: usize, bytes: &[u8], broadcast: bool) {
-        let live = Machines(&self.clients, self.now);
+        let live = Machines(&self.clients, &self.clients6, self.now);
         self.witness.arrives4(self.moment(), bytes, true, &live);
         self.meet4(bytes);
         let client = &self.clients[i];
@@ -247,6 +278,68 @@ impl World {
             dst_port: 67,
         };
         self.server.input(self.server_now(), Input::Packet4(arrival, bytes));
+    }
+
+    fn client6_says(&mut self, i: usize, said: Option<Vec<u8>>) {
+        for bytes in said {
+            for copy in self.copies() {
+                self.at(copy, Event::ToServer6(i, bytes.clone()));
+            }
+        }
+        let alarm = self.clients6[i].alarm;
+        self.at(alarm.saturating_sub(self.now), Event::Wake6(i, alarm));
+    }
+
+    fn to_server6(&mut self, i: usize, bytes: &[u8]) {
+        let mac = self.clients6[i].mac;
+        let live = Machines(&self.clients, &self.clients6, self.now);
+        let at = Moment { now: self.now, server: self.server_now(), turn: self.server.turn };
+        self.witness.arrives6(at, mac, bytes, &live);
+        self.meet6(bytes, mac);
+        let arrival = Arrival6 {
+            link: BRIDGE,
+            port: is_access(i).then_some(LinkId(PORTS + i as u32)),
+            trunk: !is_access(i),
+            src_mac: Some(mac),
+            src: SocketAddrV6::new(mac.link_local(), 546, 0, 0),
+            dst: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2),
+        };
+        self.server.input(self.server_now(), Input::Packet6(arrival, bytes));
+    }
+
+    fn meet6(&mut self, bytes: &[u8], mac: Mac) {
+        let Ok(msg) = Message6::parse(bytes) else { return };
+        let message = match msg.kind() {
+            Kind6::Known(MessageType6::Solicit) => "SOLICIT",
+            Kind6::Known(MessageType6::Request) => "REQUEST",
+            Kind6::Known(MessageType6::Confirm) => "CONFIRM",
+            Kind6::Known(MessageType6::Renew) => "RENEW",
+            Kind6::Known(MessageType6::Rebind) => "REBIND",
+            Kind6::Known(MessageType6::Release) => "RELEASE",
+            Kind6::Known(MessageType6::Decline) => "DECLINE",
+            _ => "INFORMATION",
+        };
+        let state = match named(&msg).first() {
+            Some((resource, _)) => self.state_of(*resource, mac),
+            None => "nothing named",
+        };
+        self.tally.met(state, message);
+    }
+
+    /// How the server knows what a message of `mac` names.
+    fn state_of(&self, resource: Resource, mac: Mac) -> &'static str {
+        let (lab, engine) = (NetworkId::of("lab"), &self.server.engine);
+        let table = engine.leases();
+        match table.get(lab, resource) {
+            Some(l) if table.is_pending(lab, resource) && l.hw.mac() == Some(mac) => "pending",
+            Some(l) if l.state == State::Leased && l.hw.mac() == Some(mac) => "leased",
+            Some(l) if l.state == State::Leased => "another's",
+            Some(l) if l.state == State::Expired => "expired",
+            Some(l) if l.state == State::Released => "released",
+            Some(_) => "quarantined",
+            None if engine.offers().get(lab, resource).is_some() => "offered",
+            None => "free",
+        }
     }
 
     /// A packet of a guest's own making: noise, a message that makes no sense, or one that speaks
@@ -278,7 +371,12 @@ impl World {
         // in another's name.
         let port = LinkId(PORTS + 50 + u32::from(own.0[5]));
         self.meet4(&bytes);
-        self.witness.arrives4(self.moment(), &bytes, false, &Machines(&self.clients, self.now));
+        self.witness.arrives4(
+            self.moment(),
+            &bytes,
+            false,
+            &Machines(&self.clients, &self.clients6, self.now),
+        );
         let arrival = Arrival {
             link: BRIDGE,
             port: Some(port),
@@ -311,18 +409,7 @@ impl World {
         let Some(addr) = msg.requested_ip().or(ciaddr) else {
             return self.tally.met("nothing named", message);
         };
-        let (hw, lab) = (msg.hw(), NetworkId::of("lab"));
-        let engine = &self.server.engine;
-        let state = match engine.leases().get(lab, addr.into()) {
-            Some(l) if engine.leases().is_pending(lab, addr.into()) && l.hw == hw => "pending",
-            Some(l) if l.state == State::Leased && l.hw == hw => "leased",
-            Some(l) if l.state == State::Leased => "another's",
-            Some(l) if l.state == State::Expired => "expired",
-            Some(l) if l.state == State::Released => "released",
-            Some(_) => "quarantined",
-            None if engine.offers().get(lab, addr.into()).is_some() => "offered",
-            None => "free",
-        };
+        let state = self.state_of(addr.into(), msg.hw().mac().unwrap_or(Mac::ZERO));
         self.tally.met(state, message);
     }
 
@@ -375,11 +462,19 @@ impl World {
         };
         let (server, turn) = out.decided;
         let decided = Moment { now: server.0 - self.ahead, server, turn };
-        let (at, live) = (self.moment(), Machines(&self.clients, self.now));
-        self.witness.leaves4(at, decided, &out.bytes, &durable, true, &live);
+        let (at, live) = (self.moment(), Machines(&self.clients, &self.clients6, self.now));
         for byte in &out.bytes {
             self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
+        if let Destination::Frame6 { mac, .. } = out.to {
+            self.witness.leaves6(at, decided, mac, &out.bytes, &durable, &live);
+            let Some(i) = self.clients6.iter().position(|client| client.mac == mac) else { return };
+            for copy in self.copies() {
+                self.at(copy, Event::ToClient6(i, out.bytes.clone()));
+            }
+            return;
+        }
+        self.witness.leaves4(at, decided, &out.bytes, &durable, true, &live);
         let msg = Message::parse(&out.bytes).expect("we write what we can read");
         let mac = msg.hw().mac().expect("Ethernet");
         if let Destination::Frame { mac: to, .. } = out.to {
@@ -393,10 +488,20 @@ impl World {
 
     /// Who has the address answers for it, in time.
     fn answer(&mut self, probe: &Probe) {
-        let IpAddr::V4(target) = probe.target else { return };
         let asked = |mac: Mac| probe.to.is_none_or(|to| to == mac);
-        let has = |client: &&Client4| client.has(self.now, target) && asked(client.mac);
-        let holders: Vec<Mac> = self.clients.iter().filter(has).map(|c| c.mac).collect();
+        let holders: Vec<Mac> = match probe.target {
+            IpAddr::V4(target) => {
+                let has = self.clients.iter().filter(|c| c.has(self.now, target));
+                has.map(|c| c.mac).filter(|mac| asked(*mac)).collect()
+            }
+            IpAddr::V6(target) => {
+                let has = self.clients6.iter().filter(|c| {
+                    let is_on = c.state != client6::State::Off;
+                    c.has(self.now, target.into()) || (is_on && c.mac.link_local() == target)
+                });
+                has.map(|c| c.mac).filter(|mac| asked(*mac)).collect()
+            }
+        };
         for mac in holders {
             let source = Source::Behind(mac);
             let seen = Neighbour { addr: probe.target, mac, frame_source: mac, source };
@@ -478,6 +583,7 @@ impl World {
         assert!(over.is_none(), "it is over and does not come back: {over:?}");
         let mut fresh =
             Engine::new(self.policies[self.current].clone(), leases, foreshadow::lease::Seq(1));
+        fresh.set_identity(DUID, [7; 16]);
         fresh.handle(now, Input::LinkUp(bridge()), &mut foreshadow::engine::Effects::default());
         assert_eq!(free(&self.server.engine), free(&fresh), "lost from a pool");
     }
@@ -505,6 +611,7 @@ impl World {
     }
 
     fn link_up(&mut self) {
+        self.server.engine.set_identity(DUID, [7; 16]);
         self.server.input(self.server_now(), Input::LinkUp(bridge()));
     }
 
@@ -548,12 +655,15 @@ fn free(engine: &Engine) -> Vec<u128> {
 }
 
 /// All clients, at a moment.
-struct Machines<'a>(&'a [Client4], u64);
+struct Machines<'a>(&'a [Client4], &'a [Client6], u64);
 
 impl Live for Machines<'_> {
     fn has(&self, mac: Mac, resource: Resource) -> bool {
-        let Resource::V4(addr) = resource else { return false };
-        self.0.iter().any(|client| client.mac == mac && client.has(self.1, addr))
+        match resource {
+            Resource::V4(addr) => self.0.iter().any(|c| c.mac == mac && c.has(self.2, addr)),
+            // Whoever is on answers for its link-local address.
+            _ => self.1.iter().any(|c| c.mac == mac && c.state != client6::State::Off),
+        }
     }
 }
 
@@ -573,6 +683,15 @@ fn client(i: usize, random: &mut Random) -> Client4 {
     Client4::new(mac, id, random.below(20_000))
 }
 
+fn client6(i: usize, random: &mut Random) -> Client6 {
+    let mac = Mac([2, 0, 0, 0, 6, i as u8]);
+    let duid = match i % 4 {
+        3 if i < 12 => b"\0\x02image".to_vec(),
+        _ => [&[0, 3, 0, 1][..], &mac.0].concat(),
+    };
+    Client6::new(mac, duid, i.is_multiple_of(2), random.below(20_000))
+}
+
 /// The configurations that are put in force in turn.
 pub(crate) fn policies() -> Vec<Arc<Policy>> {
     let parse = |text: &&str| Arc::new(config::check(text, "sim").expect("sound").policy);
@@ -583,9 +702,13 @@ const POLICIES: [&str; 2] = [
     "[[network]]\nname='lab'\ninterfaces=['br0']\nauthoritative=true\nquarantine='30s'\n\
      offers_max=64\nverify={ready=2,probes_per_s=50}\nlease={min='5s',default='60s'}\n\
      [[network.subnet]]\nprefix='10.0.0.0/24'\npools=['10.0.0.2-10.0.0.19']\n\
+     [[network.subnet]]\nprefix='2001:db8:1::/64'\npools=['2001:db8:1::2-2001:db8:1::f']\n\
+     delegations=[{prefix='2001:db8:aa00::/56',length=60,min_length=58,max_length=61}]\n\
      [[network.reservation]]\nmac='02:00:00:00:00:01'\naddress='10.0.0.5'\n",
     "[[network]]\nname='lab'\ninterfaces=['br0']\nrapid_commit=true\n\
      quarantine='30s'\noffers_max=64\nverify=false\nlease={min='5s',default='20s'}\n\
      [[network.subnet]]\nprefix='10.0.0.0/24'\npools=['10.0.0.6-10.0.0.22']\n\
+     [[network.subnet]]\nprefix='2001:db8:1::/64'\npools=['2001:db8:1::4-2001:db8:1::14']\n\
+     delegations=[{prefix='2001:db8:aa00::/56',length=59,min_length=57}]\n\
      [[network.reservation]]\nmac='02:00:00:00:00:02'\naddress='10.0.0.6'\n",
 ];
