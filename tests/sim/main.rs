@@ -6,9 +6,12 @@
 mod client4;
 mod client6;
 mod disk;
+mod guests;
+mod policies;
 mod random;
 mod server;
 mod tally;
+mod troubles;
 mod watched;
 mod witness;
 mod witness6;
@@ -33,7 +36,7 @@ fn number(name: &str, default: u64) -> u64 {
 
 /// Plays one world; whoever reads of a fault in it learns how to see it again.
 fn play(seed: u64, steps: u64) -> (Tally, u64) {
-    let policies = world::policies();
+    let policies = policies::policies();
     let mut world = World::new(seed, &policies);
     for step in 0..steps {
         let outcome = catch_unwind(AssertUnwindSafe(|| world.step()));
@@ -71,6 +74,66 @@ fn the_invariants_hold_at_every_step() {
         "seeds {first} to {}, {steps} steps each, {rate:.0} steps/s\n{all}",
         first + seeds - 1
     );
+    if seeds * steps >= STEPS {
+        let missing = all.missing(FAULTS, pairs());
+        assert!(missing.is_empty(), "never happened: {missing:?}");
+    }
+}
+
+/// Faults that a normal run must have injected.
+const FAULTS: &[&str] = &[
+    "DHCPv6 packet hostile",
+    "EIO in create",
+    "EIO in remove",
+    "EIO in rename",
+    "EIO in sync",
+    "EIO in sync of a directory",
+    "EIO in the checkpoint",
+    "EIO in write",
+    "clock jumps back",
+    "clock jumps forward",
+    "disk full",
+    "disk read-only",
+    "packet duplicated",
+    "packet forged",
+    "packet hostile",
+    "packet late, others overtake it",
+    "packet lost",
+    "power cut",
+    "power cut in the middle of an operation of the store",
+    "reload",
+    "sync slow",
+    "write torn",
+];
+
+/// Messages that name an address, and the states in which the server must have met each.
+const MESSAGES: &[&str] = &[
+    "DISCOVER",
+    "SELECT",
+    "REBOOT",
+    "RENEW4",
+    "DECLINE4",
+    "RELEASE4",
+    "INFORM",
+    "SOLICIT",
+    "REQUEST",
+    "CONFIRM",
+    "RENEW",
+    "REBIND",
+    "RELEASE",
+    "DECLINE",
+    "INFORMATION",
+];
+const STATES: &[&str] =
+    &["free", "offered", "leased", "another's", "expired", "released", "quarantined"];
+
+/// Pairs that must have been met, those included that only who repeats itself brings about.
+fn pairs() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let all = STATES.iter().flat_map(|state| MESSAGES.iter().map(move |m| (*state, *m)));
+    // What a client that asks for no address has is not what an INFORMATION-REQUEST may name.
+    let waits = ["DISCOVER", "SELECT", "RENEW4", "SOLICIT", "REQUEST", "RENEW"];
+    all.filter(|pair| *pair != ("leased", "INFORMATION"))
+        .chain(waits.map(|message| ("pending", message)))
 }
 
 #[test]

@@ -20,8 +20,6 @@ use foreshadow::store::{Contents, Store};
 pub(crate) struct Outgoing {
     pub(crate) to: Destination,
     pub(crate) bytes: Vec<u8>,
-    /// It waited for the disk.
-    pub(crate) promised: bool,
     /// When it was decided, and in which turn.
     pub(crate) decided: (Timestamp, u64),
 }
@@ -98,7 +96,7 @@ impl Server {
         let decided = (now, self.turn);
         for reply in self.fx.send_now.drain(..) {
             let bytes = self.fx.bytes[reply.payload.clone()].to_vec();
-            self.sent.push(Outgoing { to: reply.to, bytes, promised: false, decided });
+            self.sent.push(Outgoing { to: reply.to, bytes, decided });
         }
         self.probes.append(&mut self.fx.probes);
         let seq = self.engine.end_batch();
@@ -139,7 +137,7 @@ impl Server {
             assert_eq!(count, held.replies.len());
             for reply in &held.replies {
                 let bytes = held.bytes[reply.payload.clone()].to_vec();
-                self.sent.push(Outgoing { to: reply.to, bytes, promised: true, decided });
+                self.sent.push(Outgoing { to: reply.to, bytes, decided });
             }
             self.parked.recycle(held);
         }

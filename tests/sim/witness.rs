@@ -278,6 +278,11 @@ impl Witness {
         assert!(over, "{resource} is acknowledged to {}, and {old:?} has it", new.client);
     }
 
+    /// What is over by now ended while time was known to be right.
+    pub(crate) fn forget_over(&mut self, at: Moment) {
+        self.told.retain(|_, told| told.until > at.now);
+    }
+
     /// Everything that was promised and is not over must be in `contents`.
     pub(crate) fn survives(&self, at: Moment, contents: &Contents) {
         let stored: HashMap<Resource, &Lease> =

@@ -6,38 +6,37 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use foreshadow::base::Span;
 use foreshadow::base::{LinkId, Mac, NetworkId, Prefix4, Resource, Timestamp};
-use foreshadow::config::{self, Policy};
+use foreshadow::config::Policy;
 use foreshadow::engine::effects::{Arrival6, LinkUp, Neighbour, Probe, Source};
-use foreshadow::engine::{Arrival, Destination, Engine, Input};
-use foreshadow::lease::{Lease, State};
-use foreshadow::store::disk::Op;
-use foreshadow::store::{Contents, DiskStore, StoreOptions};
-use foreshadow::wire::v4_build::RequestV4;
-use foreshadow::wire::{Kind, Kind6, Message, Message6, MessageType, MessageType6, options as opt};
+use foreshadow::engine::{Arrival, Destination, Input};
+use foreshadow::lease::Lease;
+use foreshadow::wire::{Message, Message6};
 
 use super::client4::{Client4, Said};
 use super::client6::{self, Client6, named};
-use super::disk::{SimDisk, Trouble};
+use super::disk::SimDisk;
 use super::random::Random;
 use super::server::{Outgoing, Server};
 use super::tally::Tally;
-use super::watched::{Durable, Watched};
+use super::troubles::open;
+use super::watched::Durable;
 use super::witness::{Live, Moment, Witness};
 
-const BRIDGE: LinkId = LinkId(1);
+pub(crate) const BRIDGE: LinkId = LinkId(1);
 /// Bridge ports are numbered from here by client.
-const PORTS: u32 = 100;
-const CLIENTS: usize = 24;
-const CLIENTS6: usize = 16;
-const DUID: &[u8] = b"\0\x04our-own-duid-1234";
+pub(crate) const PORTS: u32 = 100;
+pub(crate) const CLIENTS: usize = 24;
+pub(crate) const CLIENTS6: usize = 16;
+pub(crate) const DUID: &[u8] = b"\0\x04our-own-duid-1234";
 /// Longer than any offer, quarantine or lease.
-const CALM: u64 = 130_000;
-const OWN6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
-const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+pub(crate) const CALM: u64 = 130_000;
+pub(crate) const OWN6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
+/// How long a clock is doubted that may be wrong.
+pub(crate) const GRACE: u64 = 600_000;
+pub(crate) const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
-enum Event {
+pub(crate) enum Event {
     /// A packet reaches the server: from which client, its bytes, sent to everybody.
     ToServer4(usize, Vec<u8>, bool),
     /// A packet reaches a client.
@@ -54,29 +53,35 @@ enum Event {
     Disk,
     /// Something is about to go wrong.
     Trouble,
+    /// The server is told that its time is right.
+    Trusted,
     /// Somebody who means no good sends something.
     Hostile,
 }
 
 pub(crate) struct World {
     pub(crate) random: Random,
-    now: u64,
+    pub(crate) now: u64,
+    /// How much has happened at this moment.
+    still: u32,
     /// What the server's clock is ahead of `now`.
-    ahead: u64,
-    ticks: Arc<AtomicU64>,
-    events: BTreeMap<(u64, u64), Event>,
-    numbered: u64,
-    policies: Vec<Arc<Policy>>,
-    current: usize,
-    disk: SimDisk,
-    durable: Durable,
-    server: Server,
-    clients: Vec<Client4>,
-    clients6: Vec<Client6>,
-    witness: Witness,
+    pub(crate) ahead: u64,
+    /// Whether it is known to be right.
+    pub(crate) trusted: bool,
+    pub(crate) ticks: Arc<AtomicU64>,
+    pub(crate) events: BTreeMap<(u64, u64), Event>,
+    pub(crate) numbered: u64,
+    pub(crate) policies: Vec<Arc<Policy>>,
+    pub(crate) current: usize,
+    pub(crate) disk: SimDisk,
+    pub(crate) durable: Durable,
+    pub(crate) server: Server,
+    pub(crate) clients: Vec<Client4>,
+    pub(crate) clients6: Vec<Client6>,
+    pub(crate) witness: Witness,
     pub(crate) tally: Tally,
     /// Says everything that happens: `SIM_VERBOSE`.
-    verbose: bool,
+    pub(crate) verbose: bool,
     /// A checksum of all that left.
     pub(crate) digest: u64,
 }
@@ -93,20 +98,21 @@ impl std::fmt::Debug for Event {
             Event::Neighbour(seen) => write!(f, "{} has {}", seen.mac, seen.addr),
             Event::Disk => write!(f, "disk"),
             Event::Trouble => write!(f, "trouble"),
+            Event::Trusted => write!(f, "clock trusted"),
             Event::Hostile => write!(f, "hostile"),
         }
     }
 }
 
 /// What matters of a packet, for people.
-fn spelt(bytes: &[u8]) -> String {
+pub(crate) fn spelt(bytes: &[u8]) -> String {
     let Ok(msg) = Message::parse(bytes) else { return "noise".to_owned() };
     let (kind, mac, ciaddr, yiaddr) = (msg.kind(), msg.hw(), msg.ciaddr(), msg.yiaddr());
     let (wanted, xid, secs) = (msg.requested_ip(), msg.xid(), msg.lease_time());
     format!("{kind:?} {mac:?} xid {xid:x} ci {ciaddr} yi {yiaddr} wants {wanted:?} {secs:?}")
 }
 
-fn spelt6(bytes: &[u8]) -> String {
+pub(crate) fn spelt6(bytes: &[u8]) -> String {
     let Ok(msg) = Message6::parse(bytes) else { return "noise".to_owned() };
     format!("{:?} xid {:x} {:?}", msg.kind(), msg.xid(), named(&msg))
 }
@@ -125,7 +131,9 @@ impl World {
         let mut world = World {
             random,
             now: 0,
+            still: 0,
             ahead: 1_700_000_000_000,
+            trusted: true,
             ticks,
             events: BTreeMap::new(),
             numbered: 0,
@@ -153,25 +161,27 @@ impl World {
         world
     }
 
-    fn moment(&self) -> Moment {
+    pub(crate) fn moment(&self) -> Moment {
         Moment { now: self.now, server: self.server_now(), turn: self.server.turn }
     }
 
-    fn server_now(&self) -> Timestamp {
+    pub(crate) fn server_now(&self) -> Timestamp {
         Timestamp(self.now + self.ahead)
     }
 
-    fn at(&mut self, delay: u64, event: Event) {
+    pub(crate) fn at(&mut self, delay: u64, event: Event) {
         self.numbered += 1;
         self.events.insert((self.now + delay, self.numbered), event);
     }
 
-    fn set_alarm(&mut self, i: usize) {
+    pub(crate) fn set_alarm(&mut self, i: usize) {
         let alarm = self.clients[i].alarm;
         self.at(alarm.saturating_sub(self.now), Event::Wake4(i, alarm));
     }
 
-    fn pass_to(&mut self, at: u64) {
+    pub(crate) fn pass_to(&mut self, at: u64) {
+        self.still = if at > self.now { 0 } else { self.still + 1 };
+        assert!(self.still < 5_000, "time stands still: something is due and does not happen");
         self.now = self.now.max(at);
         self.ticks.store(self.now, Ordering::Relaxed);
     }
@@ -199,7 +209,7 @@ impl World {
         self.check_bounds();
     }
 
-    fn happen(&mut self, event: Event) {
+    pub(crate) fn happen(&mut self, event: Event) {
         if self.verbose {
             println!("{:>10} {event:?}", self.now);
         }
@@ -227,11 +237,16 @@ impl World {
             Event::Neighbour(seen) => self.heard(seen),
             Event::Disk => self.disk_works(),
             Event::Trouble => self.trouble(),
-            Event::Hostile => self.hostile(),
+            Event::Trusted => {
+                self.trusted = true;
+                self.server.input(self.server_now(), Input::ClockTrusted(true));
+            }
+            Event::Hostile if self.random.chance(500) => self.hostile(),
+            Event::Hostile => self.hostile6(),
         }
     }
 
-    fn client_says(&mut self, i: usize, said: Vec<Said>) {
+    pub(crate) fn client_says(&mut self, i: usize, said: Vec<Said>) {
         for said in said {
             for copy in self.copies() {
                 self.at(copy, Event::ToServer4(i, said.bytes.clone(), said.broadcast));
@@ -241,7 +256,7 @@ impl World {
     }
 
     /// What the wire makes of one packet: the delay of each copy that arrives.
-    fn copies(&mut self) -> Vec<u64> {
+    pub(crate) fn copies(&mut self) -> Vec<u64> {
         let delay = self.random.below(3);
         match self.random.below(100) {
             0..4 => {
@@ -260,7 +275,7 @@ impl World {
         }
     }
 
-    fn to_server4(&mut self, i: usize, bytes: &[u8], broadcast: bool) {
+    pub(crate) fn to_server4(&mut self, i: usize, bytes: &[u8], broadcast: bool) {
         let live = Machines(&self.clients, &self.clients6, self.now);
         self.witness.arrives4(self.moment(), bytes, true, &live);
         self.meet4(bytes);
@@ -280,8 +295,8 @@ impl World {
         self.server.input(self.server_now(), Input::Packet4(arrival, bytes));
     }
 
-    fn client6_says(&mut self, i: usize, said: Option<Vec<u8>>) {
-        for bytes in said {
+    pub(crate) fn client6_says(&mut self, i: usize, said: Option<Vec<u8>>) {
+        if let Some(bytes) = said {
             for copy in self.copies() {
                 self.at(copy, Event::ToServer6(i, bytes.clone()));
             }
@@ -290,16 +305,20 @@ impl World {
         self.at(alarm.saturating_sub(self.now), Event::Wake6(i, alarm));
     }
 
-    fn to_server6(&mut self, i: usize, bytes: &[u8]) {
-        let mac = self.clients6[i].mac;
+    pub(crate) fn to_server6(&mut self, i: usize, bytes: &[u8]) {
+        let port = is_access(i).then_some(LinkId(PORTS + i as u32));
+        self.from6(self.clients6[i].mac, port, bytes);
+    }
+
+    pub(crate) fn from6(&mut self, mac: Mac, port: Option<LinkId>, bytes: &[u8]) {
         let live = Machines(&self.clients, &self.clients6, self.now);
         let at = Moment { now: self.now, server: self.server_now(), turn: self.server.turn };
         self.witness.arrives6(at, mac, bytes, &live);
         self.meet6(bytes, mac);
         let arrival = Arrival6 {
             link: BRIDGE,
-            port: is_access(i).then_some(LinkId(PORTS + i as u32)),
-            trunk: !is_access(i),
+            port,
+            trunk: port.is_none(),
             src_mac: Some(mac),
             src: SocketAddrV6::new(mac.link_local(), 546, 0, 0),
             dst: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2),
@@ -307,114 +326,8 @@ impl World {
         self.server.input(self.server_now(), Input::Packet6(arrival, bytes));
     }
 
-    fn meet6(&mut self, bytes: &[u8], mac: Mac) {
-        let Ok(msg) = Message6::parse(bytes) else { return };
-        let message = match msg.kind() {
-            Kind6::Known(MessageType6::Solicit) => "SOLICIT",
-            Kind6::Known(MessageType6::Request) => "REQUEST",
-            Kind6::Known(MessageType6::Confirm) => "CONFIRM",
-            Kind6::Known(MessageType6::Renew) => "RENEW",
-            Kind6::Known(MessageType6::Rebind) => "REBIND",
-            Kind6::Known(MessageType6::Release) => "RELEASE",
-            Kind6::Known(MessageType6::Decline) => "DECLINE",
-            _ => "INFORMATION",
-        };
-        let state = match named(&msg).first() {
-            Some((resource, _)) => self.state_of(*resource, mac),
-            None => "nothing named",
-        };
-        self.tally.met(state, message);
-    }
-
-    /// How the server knows what a message of `mac` names.
-    fn state_of(&self, resource: Resource, mac: Mac) -> &'static str {
-        let (lab, engine) = (NetworkId::of("lab"), &self.server.engine);
-        let table = engine.leases();
-        match table.get(lab, resource) {
-            Some(l) if table.is_pending(lab, resource) && l.hw.mac() == Some(mac) => "pending",
-            Some(l) if l.state == State::Leased && l.hw.mac() == Some(mac) => "leased",
-            Some(l) if l.state == State::Leased => "another's",
-            Some(l) if l.state == State::Expired => "expired",
-            Some(l) if l.state == State::Released => "released",
-            Some(_) => "quarantined",
-            None if engine.offers().get(lab, resource).is_some() => "offered",
-            None => "free",
-        }
-    }
-
-    /// A packet of a guest's own making: noise, a message that makes no sense, or one that speaks
-    /// for somebody else.
-    fn hostile(&mut self) {
-        let own = Mac([2, 0, 0, 0, 1, self.random.below(4) as u8]);
-        let victim = Mac([2, 0, 0, 0, 0, self.random.below(CLIENTS as u64) as u8]);
-        let forged = self.random.chance(500);
-        self.tally.fault(if forged { "packet forged" } else { "packet hostile" });
-        let kind = self.random.pick(&MessageType::ALL);
-        let addr = Ipv4Addr::new(10, 0, 0, self.random.below(26) as u8);
-        let named = if forged { victim } else { own };
-        let mut packet = RequestV4::new(kind, named).xid(self.random.next() as u32);
-        if self.random.chance(500) {
-            packet = packet.ciaddr(addr);
-        }
-        if self.random.chance(500) {
-            packet = packet.addr(opt::REQUESTED_IP, addr);
-        }
-        if self.random.chance(300) {
-            packet = packet.addr(opt::SERVER_ID, OWN);
-        }
-        let mut bytes = packet.build();
-        if !forged && self.random.chance(300) {
-            let from = self.random.within(44, bytes.len() as u64) as usize;
-            bytes[from..].iter_mut().for_each(|byte| *byte = self.random.next() as u8);
-        }
-        // It can choose everything but the port that it is behind, and the bridge drops frames
-        // in another's name.
-        let port = LinkId(PORTS + 50 + u32::from(own.0[5]));
-        self.meet4(&bytes);
-        self.witness.arrives4(
-            self.moment(),
-            &bytes,
-            false,
-            &Machines(&self.clients, &self.clients6, self.now),
-        );
-        let arrival = Arrival {
-            link: BRIDGE,
-            port: Some(port),
-            trusted: false,
-            trunk: false,
-            src_mac: Some(own),
-            src: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
-            dst: Ipv4Addr::BROADCAST,
-            dst_port: 67,
-        };
-        self.server.input(self.server_now(), Input::Packet4(arrival, &bytes));
-        let next = self.random.within(10, 2000);
-        self.at(next, Event::Hostile);
-    }
-
-    /// Notes in which state of what it names the server meets a message.
-    fn meet4(&mut self, bytes: &[u8]) {
-        let Ok(msg) = Message::parse(bytes) else { return };
-        let ciaddr = Some(msg.ciaddr()).filter(|addr| !addr.is_unspecified());
-        let message = match (msg.kind(), msg.server_id().is_some(), ciaddr.is_some()) {
-            (Kind::Dhcp(MessageType::Discover), ..) => "DISCOVER",
-            (Kind::Dhcp(MessageType::Request), true, _) => "SELECT",
-            (Kind::Dhcp(MessageType::Request), false, true) => "RENEW4",
-            (Kind::Dhcp(MessageType::Request), false, false) => "REBOOT",
-            (Kind::Dhcp(MessageType::Decline), ..) => "DECLINE4",
-            (Kind::Dhcp(MessageType::Release), ..) => "RELEASE4",
-            (Kind::Dhcp(MessageType::Inform), ..) => "INFORM",
-            _ => "other",
-        };
-        let Some(addr) = msg.requested_ip().or(ciaddr) else {
-            return self.tally.met("nothing named", message);
-        };
-        let state = self.state_of(addr.into(), msg.hw().mac().unwrap_or(Mac::ZERO));
-        self.tally.met(state, message);
-    }
-
     /// Takes up everything that the server has done.
-    fn look(&mut self) {
+    pub(crate) fn look(&mut self) {
         for out in std::mem::take(&mut self.server.sent) {
             self.leaves(out);
         }
@@ -434,7 +347,7 @@ impl World {
         }
     }
 
-    fn disk_works(&mut self) {
+    pub(crate) fn disk_works(&mut self) {
         if self.server.group_size() > 1 {
             self.tally.seen("batches committed as a group");
         }
@@ -451,7 +364,7 @@ impl World {
         }
     }
 
-    fn leaves(&mut self, out: Outgoing) {
+    pub(crate) fn leaves(&mut self, out: Outgoing) {
         if self.verbose {
             println!("{:>10} leaves {}", self.now, spelt(&out.bytes));
         }
@@ -474,7 +387,7 @@ impl World {
             }
             return;
         }
-        self.witness.leaves4(at, decided, &out.bytes, &durable, true, &live);
+        self.witness.leaves4(at, decided, &out.bytes, &durable, self.trusted, &live);
         let msg = Message::parse(&out.bytes).expect("we write what we can read");
         let mac = msg.hw().mac().expect("Ethernet");
         if let Destination::Frame { mac: to, .. } = out.to {
@@ -487,7 +400,7 @@ impl World {
     }
 
     /// Who has the address answers for it, in time.
-    fn answer(&mut self, probe: &Probe) {
+    pub(crate) fn answer(&mut self, probe: &Probe) {
         let asked = |mac: Mac| probe.to.is_none_or(|to| to == mac);
         let holders: Vec<Mac> = match probe.target {
             IpAddr::V4(target) => {
@@ -510,133 +423,20 @@ impl World {
         }
     }
 
-    fn trouble(&mut self) {
-        match self.random.below(18) {
-            0..6 => {
-                use Op::{Checkpoint, Create, Remove, Rename, Resize, Sync, SyncDir, Write};
-                let ops = [Write, Write, Sync, Sync, Create, SyncDir, Rename, Remove, Checkpoint];
-                self.disk.cause(Trouble::Eio(self.random.pick(&ops)));
-                let _ = Resize;
-            }
-            6 => self.disk.cause(Trouble::Torn),
-            7 => self.disk.cause(Trouble::Full),
-            8 => self.disk.cause(Trouble::ReadOnly),
-            9 | 10 => {
-                let n = self.random.within(1, 60);
-                self.disk.cause(Trouble::PowerIn(n));
-            }
-            11 => {
-                self.tally.fault("power cut");
-                self.crash();
-            }
-            12 | 13 => {
-                self.tally.fault("reload");
-                self.current = (self.current + 1) % self.policies.len();
-                let policy = self.policies[self.current].clone();
-                self.server.set_policy(self.server_now(), policy);
-            }
-            14 => self.what_if(),
-            15 => self.calm(),
-            _ => self.disk.recover(),
-        }
-        let next = self.random.within(100, 30_000);
-        self.at(next, Event::Trouble);
-    }
-
-    /// Everybody is quiet and the disk is sound until all offers have lapsed: what nobody holds must
-    /// be free again, in the pools as on the disk.
-    fn calm(&mut self) {
-        self.tally.seen("calms, in which all that is free was found free");
-        self.disk.recover();
-        let until = self.now + CALM;
-        while self.now < until {
-            let quiet = |event: &Event| matches!(event, Event::Disk | Event::Neighbour(_));
-            let next = self.events.iter().find(|(_, event)| quiet(event)).map(|(key, _)| *key);
-            let wake = self.server.engine.next_wakeup().unwrap_or(Timestamp::NEVER);
-            let wake = wake.0.saturating_sub(self.ahead).max(self.now);
-            let tend = self.now + self.server.patience().max(1);
-            let at = next.map_or(u64::MAX, |key| key.0).max(self.now);
-            self.pass_to(at.min(wake).min(tend).min(until));
-            match next.filter(|_| at <= wake && at <= tend) {
-                Some(key) => match self.events.remove(&key) {
-                    Some(Event::Neighbour(seen)) => self.heard(seen),
-                    _ => self.disk_works(),
-                },
-                None if wake <= tend => self.server.input(self.server_now(), Input::Tick),
-                None => self.disk_works(),
-            }
-            self.look();
-        }
-        self.check_nothing_leaked();
-    }
-
-    fn heard(&mut self, seen: Neighbour) {
-        self.server.input(self.server_now(), Input::Neighbour(BRIDGE, seen));
-    }
-
-    fn check_nothing_leaked(&self) {
-        assert!(self.server.store_ok(), "the disk is sound and the store is not");
-        assert_eq!(self.server.engine.offers().iter().count(), 0, "offers that do not lapse");
-        let leases: Vec<Lease> = self.durable.with(|facts| facts.values().cloned().collect());
-        let now = self.server_now();
-        let over = leases.iter().find(|l| l.state.is_held() && l.until.0 + 10_000 < now.0);
-        assert!(over.is_none(), "it is over and does not come back: {over:?}");
-        let mut fresh =
-            Engine::new(self.policies[self.current].clone(), leases, foreshadow::lease::Seq(1));
-        fresh.set_identity(DUID, [7; 16]);
-        fresh.handle(now, Input::LinkUp(bridge()), &mut foreshadow::engine::Effects::default());
-        assert_eq!(free(&self.server.engine), free(&fresh), "lost from a pool");
-    }
-
-    /// What would be left if the power went now?
-    fn what_if(&mut self) {
-        self.tally.seen("power cuts tried beside the run");
-        let left = self.disk.what_if();
-        let opened = DiskStore::open(&left, &OPTIONS, false);
-        let (_, contents, _) = opened.unwrap_or_else(|e| panic!("after a power cut: {e}"));
-        self.witness.survives(self.moment(), &contents);
-    }
-
-    fn crash(&mut self) {
-        self.events.retain(|_, event| !matches!(event, Event::Disk));
-        self.disk.cut_power();
-        let (store, contents) =
-            open(&self.disk).unwrap_or_else(|e| panic!("after a power cut: {e}"));
-        self.witness.survives(self.moment(), &contents);
-        self.durable = store.durable.clone();
-        let policy = self.policies[self.current].clone();
-        let ticks = Arc::clone(&self.ticks);
-        self.server = Server::start(policy, Box::new(store), contents, ticks);
-        self.link_up();
-    }
-
-    fn link_up(&mut self) {
+    pub(crate) fn link_up(&mut self) {
         self.server.engine.set_identity(DUID, [7; 16]);
         self.server.input(self.server_now(), Input::LinkUp(bridge()));
+        self.server.input(self.server_now(), Input::ClockTrusted(self.trusted));
     }
 
-    fn check_bounds(&self) {
+    pub(crate) fn check_bounds(&self) {
         assert!(self.server.waiting() < 10_000, "promises pile up");
         assert!(self.server.engine.offers().iter().count() <= 64, "offers pile up");
     }
 }
 
-/// Small journals, so that they take turns often; time does not make them.
-const OPTIONS: StoreOptions = StoreOptions {
-    journal_bytes: 48 << 10,
-    checkpoint_every: Span::from_secs(1_000_000),
-    cache_bytes: 1 << 20,
-};
-
-fn open(disk: &SimDisk) -> Result<(Watched, Contents), foreshadow::store::StoreError> {
-    let (hooked, dir) = disk.mount();
-    let (store, contents, _) = DiskStore::open_on(hooked, &dir, &OPTIONS, false)?;
-    let durable = Durable::of(&contents);
-    Ok((Watched { store, durable }, contents))
-}
-
 /// The interface that the server listens on.
-fn bridge() -> LinkUp {
+pub(crate) fn bridge() -> LinkUp {
     LinkUp {
         link: BRIDGE,
         name: "br0".into(),
@@ -647,15 +447,8 @@ fn bridge() -> LinkUp {
     }
 }
 
-/// What is free in each pool.
-fn free(engine: &Engine) -> Vec<u128> {
-    let net = &engine.networks()[0];
-    let addrs = net.pools.iter().chain(&net.pools6).map(|pool| pool.free.available());
-    addrs.chain(net.delegations.iter().map(|pool| pool.free.available())).collect()
-}
-
 /// All clients, at a moment.
-struct Machines<'a>(&'a [Client4], &'a [Client6], u64);
+pub(crate) struct Machines<'a>(pub(crate) &'a [Client4], pub(crate) &'a [Client6], pub(crate) u64);
 
 impl Live for Machines<'_> {
     fn has(&self, mac: Mac, resource: Resource) -> bool {
@@ -668,11 +461,11 @@ impl Live for Machines<'_> {
 }
 
 /// Some have a port of their own, some are behind a trunk.
-fn is_access(i: usize) -> bool {
+pub(crate) fn is_access(i: usize) -> bool {
     !i.is_multiple_of(4)
 }
 
-fn client(i: usize, random: &mut Random) -> Client4 {
+pub(crate) fn client(i: usize, random: &mut Random) -> Client4 {
     let mac = Mac([2, 0, 0, 0, 0, i as u8]);
     let id = match i % 3 {
         0 => None,
@@ -683,32 +476,18 @@ fn client(i: usize, random: &mut Random) -> Client4 {
     Client4::new(mac, id, random.below(20_000))
 }
 
-fn client6(i: usize, random: &mut Random) -> Client6 {
-    let mac = Mac([2, 0, 0, 0, 6, i as u8]);
-    let duid = match i % 4 {
+pub(crate) fn mac6(i: usize) -> Mac {
+    Mac([2, 0, 0, 0, 6, i as u8])
+}
+
+/// Some are made from one image and share theirs.
+pub(crate) fn duid(i: usize) -> Vec<u8> {
+    match i % 4 {
         3 if i < 12 => b"\0\x02image".to_vec(),
-        _ => [&[0, 3, 0, 1][..], &mac.0].concat(),
-    };
-    Client6::new(mac, duid, i.is_multiple_of(2), random.below(20_000))
+        _ => [&[0, 3, 0, 1][..], &mac6(i).0].concat(),
+    }
 }
 
-/// The configurations that are put in force in turn.
-pub(crate) fn policies() -> Vec<Arc<Policy>> {
-    let parse = |text: &&str| Arc::new(config::check(text, "sim").expect("sound").policy);
-    POLICIES.iter().map(parse).collect()
+pub(crate) fn client6(i: usize, random: &mut Random) -> Client6 {
+    Client6::new(mac6(i), duid(i), i.is_multiple_of(2), random.below(20_000))
 }
-
-const POLICIES: [&str; 2] = [
-    "[[network]]\nname='lab'\ninterfaces=['br0']\nauthoritative=true\nquarantine='30s'\n\
-     offers_max=64\nverify={ready=2,probes_per_s=50}\nlease={min='5s',default='60s'}\n\
-     [[network.subnet]]\nprefix='10.0.0.0/24'\npools=['10.0.0.2-10.0.0.19']\n\
-     [[network.subnet]]\nprefix='2001:db8:1::/64'\npools=['2001:db8:1::2-2001:db8:1::f']\n\
-     delegations=[{prefix='2001:db8:aa00::/56',length=60,min_length=58,max_length=61}]\n\
-     [[network.reservation]]\nmac='02:00:00:00:00:01'\naddress='10.0.0.5'\n",
-    "[[network]]\nname='lab'\ninterfaces=['br0']\nrapid_commit=true\n\
-     quarantine='30s'\noffers_max=64\nverify=false\nlease={min='5s',default='20s'}\n\
-     [[network.subnet]]\nprefix='10.0.0.0/24'\npools=['10.0.0.6-10.0.0.22']\n\
-     [[network.subnet]]\nprefix='2001:db8:1::/64'\npools=['2001:db8:1::4-2001:db8:1::14']\n\
-     delegations=[{prefix='2001:db8:aa00::/56',length=59,min_length=57}]\n\
-     [[network.reservation]]\nmac='02:00:00:00:00:02'\naddress='10.0.0.6'\n",
-];
