@@ -440,11 +440,10 @@ fn mix(now: &[u8], synced: &[u8], lost: &mut dyn FnMut() -> bool) -> Vec<u8> {
         let from = at * PAGE;
         let old = synced.get(from..).unwrap_or_default();
         let old = &old[..old.len().min(page.len())];
-        if page[..old.len()] != *old || old.len() < page.len() {
-            if lost() {
-                page.fill(0);
-                page[..old.len()].copy_from_slice(old);
-            }
+        let differs = page[..old.len()] != *old || old.len() < page.len();
+        if differs && lost() {
+            page.fill(0);
+            page[..old.len()].copy_from_slice(old);
         }
     }
     mixed

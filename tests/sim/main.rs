@@ -2,6 +2,7 @@
 //!
 //! `SIM_SEED` plays one seed, `SIM_STEPS` says how many steps; see `make sim`.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // What was met, and how to replay it.
 
 mod client4;
 mod client6;

@@ -214,7 +214,7 @@ impl World {
             println!("{:>10} {event:?}", self.now);
         }
         match event {
-            Event::ToServer4(i, bytes, broadcast) => self.to_server4(i, &bytes, broadcast),
+            Event::ToServer4(i, bytes, broadcast) => self.deliver4(i, &bytes, broadcast),
             Event::ToClient4(i, bytes) => {
                 let said = self.clients[i].hear(self.now, &bytes, &mut self.random);
                 self.client_says(i, said);
@@ -224,7 +224,7 @@ impl World {
                 self.client_says(i, said);
             }
             Event::Wake4(..) => {}
-            Event::ToServer6(i, bytes) => self.to_server6(i, &bytes),
+            Event::ToServer6(i, bytes) => self.deliver6(i, &bytes),
             Event::ToClient6(i, bytes) => {
                 let said = self.clients6[i].hear(self.now, &bytes, &mut self.random);
                 self.client6_says(i, said);
@@ -275,7 +275,7 @@ impl World {
         }
     }
 
-    pub(crate) fn to_server4(&mut self, i: usize, bytes: &[u8], broadcast: bool) {
+    pub(crate) fn deliver4(&mut self, i: usize, bytes: &[u8], broadcast: bool) {
         let live = Machines(&self.clients, &self.clients6, self.now);
         self.witness.arrives4(self.moment(), bytes, true, &live);
         self.meet4(bytes);
@@ -305,7 +305,7 @@ impl World {
         self.at(alarm.saturating_sub(self.now), Event::Wake6(i, alarm));
     }
 
-    pub(crate) fn to_server6(&mut self, i: usize, bytes: &[u8]) {
+    pub(crate) fn deliver6(&mut self, i: usize, bytes: &[u8]) {
         let port = is_access(i).then_some(LinkId(PORTS + i as u32));
         self.from6(self.clients6[i].mac, port, bytes);
     }
