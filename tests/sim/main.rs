@@ -131,9 +131,9 @@ const STATES: &[&str] =
 /// Pairs that must have been met, those included that only who repeats itself brings about.
 fn pairs() -> impl Iterator<Item = (&'static str, &'static str)> {
     let all = STATES.iter().flat_map(|state| MESSAGES.iter().map(move |m| (*state, *m)));
-    // What a client that asks for no address has is not what an INFORMATION-REQUEST may name.
+    // Who asks for parameters only has no offer, and names nothing of its own by DHCPv6.
     let waits = ["DISCOVER", "SELECT", "RENEW4", "SOLICIT", "REQUEST", "RENEW"];
-    all.filter(|pair| *pair != ("leased", "INFORMATION"))
+    all.filter(|pair| ![("leased", "INFORMATION"), ("offered", "INFORM")].contains(pair))
         .chain(waits.map(|message| ("pending", message)))
 }
 
