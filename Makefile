@@ -10,7 +10,12 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 ARGS ?=
 
-.PHONY: run test lint bench fuzz build install
+# Where the simulation begins, how many worlds it plays, and how far each.
+SEED ?= 1
+SEEDS ?= 1
+STEPS ?= 1000000
+
+.PHONY: run test lint bench fuzz sim mutants build install
 
 run:
 	scripts/ensure-packages run
@@ -40,6 +45,15 @@ fuzz:
 	set -e; for target in $$(cargo fuzz list); do \
 	    cargo fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS); \
 	done
+
+# The simulated server: `make sim SEED=7 STEPS=1234` replays, SEEDS=1000 goes on for long.
+sim:
+	SIM_SEED=$(SEED) SIM_SEEDS=$(SEEDS) SIM_STEPS=$(STEPS) \
+	    cargo test --locked --test sim the_invariants -- --nocapture
+
+# Whether the simulation finds each fault of tests/sim/mutations.txt.
+mutants:
+	scripts/mutants
 
 build:
 	scripts/ensure-packages build

@@ -14,6 +14,7 @@ use foreshadow::daemon::clock::Clock;
 use foreshadow::daemon::counters::Counters;
 use foreshadow::daemon::driver::{Driver, DriverHandle, Setup};
 use foreshadow::daemon::links::{Links, PortInfo};
+use foreshadow::daemon::police::Party;
 use foreshadow::daemon::telling::Told;
 use foreshadow::engine::Engine;
 use foreshadow::engine::effects::{DropReason, EventKind};
@@ -264,10 +265,13 @@ isolated_tests! {
             hear(&client(n + 10));
             let mut fresh = false;
             let place = links.port_of(br0, client(n + 10).src_mac, &mut fresh);
-            assert_eq!(place, PortInfo { port: Some(port), trusted, trunk: true });
+            let at = PortInfo { port: Some(port), trusted, trunk: true, ..PortInfo::default() };
+            assert_eq!(place, at);
             assert!(fresh, "it was not known before");
             // Once a batch is enough.
-            assert_eq!(links.port_of(br0, client(99).src_mac, &mut fresh), PortInfo::default());
+            let nowhere =
+                PortInfo { access: Some(Party::Unknown(br0)), ..PortInfo::default() };
+            assert_eq!(links.port_of(br0, client(99).src_mac, &mut fresh), nowhere);
         }
         ip("link set p1 down");
         ip("link set p1 name q1");

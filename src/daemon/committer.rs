@@ -6,9 +6,7 @@
 //! Memory is bounded by [`CHANGES_MAX`] changes in the queue: a disk that hangs for longer than
 //! that takes makes the driver leave packets in the kernel's buffers (see [`Committer::has_room`]).
 //!
-//! After a failed commit the thread drops every batch until it is given all contents, because
-//! these batches build on one that is lost. It writes the contents into new files, again and
-//! again with growing pauses, until that succeeds.
+//! What it does with a group, and after a failure, is the [`Writer`]'s.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -19,44 +17,16 @@ use std::time::{Duration, Instant};
 
 use crate::lease::{Change, Seq};
 use crate::net::Waker;
-use crate::store::{BackupDone, Contents, Store, StoreError, StoreStats};
+use crate::store::{BackupDone, Contents, Store, StoreStats};
 
 use super::counters::Counters;
+use super::writer::Writer;
+pub use super::writer::{Need, Report};
 
 /// Changes in the queue, beyond those being committed, before the driver stops taking packets.
 pub const CHANGES_MAX: usize = 1 << 16;
-/// The store's background work comes at least this often.
-const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
-/// Between commits it comes no more often than this.
-const MAINTAIN_IDLE: Duration = Duration::from_millis(100);
-/// Pause after the first failed rebuild; doubled up to [`BACKOFF_MAX`].
-const BACKOFF_MIN: Duration = Duration::from_millis(100);
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// Buffers kept for the next batches.
 const SPARE_MAX: usize = 4;
-
-/// What the committer tells the driver.
-#[derive(Debug)]
-pub enum Report {
-    /// All batches up to this one are durable.
-    Committed(Seq),
-    /// This batch and every later one are lost. Call [`Committer::restart`] with what to write.
-    Failed(Seq, Need, StoreError),
-    /// Commits go on, but the checkpoint does not: all contents are wanted.
-    Stalled(Need, StoreError),
-    /// The store is whole again.
-    Ready,
-    /// It could not be rebuilt yet.
-    StillBroken(StoreError),
-}
-
-/// Names one wish for contents, so that an answer to an older one is known as such.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Need {
-    epoch: u64,
-    /// The store has to be written anew; else it only has to go on.
-    pub contents: bool,
-}
 
 /// The driver's side.
 #[derive(Debug)]
@@ -110,14 +80,11 @@ impl Committer {
         });
         let (sender, reports) = mpsc::channel();
         let worker = Worker {
-            store,
+            writer: Writer::new(store, Box::new(Instant::now)),
             shared: Arc::clone(&shared),
             reports: sender,
             waker,
             counters,
-            epoch: 0,
-            state: State::Sound,
-            maintained: Instant::now(),
         };
         let thread =
             std::thread::Builder::new().name("committer".into()).spawn(move || worker.run())?;
@@ -220,28 +187,11 @@ impl std::fmt::Debug for Shared {
 
 /// The thread's side.
 struct Worker {
-    store: Box<dyn Store>,
+    writer: Writer,
     shared: Arc<Shared>,
     reports: Sender<Report>,
     waker: Waker,
     counters: Arc<Counters>,
-    epoch: u64,
-    state: State,
-    maintained: Instant,
-}
-
-enum State {
-    Sound,
-    /// Commits work, the checkpoint does not; contents were asked for.
-    Stalled,
-    /// Batches are dropped until contents come.
-    Failed,
-    /// Contents came and could not be written yet.
-    Rebuilding {
-        contents: Box<Contents>,
-        retry: Instant,
-        pause: Duration,
-    },
 }
 
 impl Worker {
@@ -250,24 +200,41 @@ impl Worker {
             let (item, stop) = self.next();
             match item {
                 Some(Item::Group { first, last, changes }) => self.group(first, last, changes),
-                Some(Item::Restart(need, contents)) => self.restart(need, contents),
-                Some(Item::Backup(to, done)) => self.store.backup(&to, done),
+                Some(Item::Restart(need, contents)) => self.writer.restart(need, contents),
+                Some(Item::Backup(to, done)) => self.writer.backup(&to, done),
                 None if stop => return,
                 None => {}
             }
-            self.retry_rebuild();
-            self.maintain();
-            *self.shared.stats.lock().unwrap_or_else(PoisonError::into_inner) = self.store.stats();
+            self.tell();
+            self.writer.work(self.shared.lock().items.is_empty());
+            self.tell();
+            *self.shared.stats.lock().unwrap_or_else(PoisonError::into_inner) = self.writer.stats();
+        }
+    }
+
+    fn group(&mut self, first: Seq, last: Seq, mut changes: Vec<Change>) {
+        let began = Instant::now();
+        if self.writer.group(first, last, &changes) {
+            self.counters.committed(changes.len(), began.elapsed());
+        }
+        changes.clear();
+        let mut queue = self.shared.lock();
+        if queue.spare.len() < SPARE_MAX {
+            queue.spare.push(changes);
+        }
+    }
+
+    fn tell(&mut self) {
+        for report in self.writer.reports() {
+            // A driver that is gone waits for nothing.
+            let _ = self.reports.send(report);
+            self.waker.wake();
         }
     }
 
     /// Waits for the next item, or until there is something else to do.
     fn next(&self) -> (Option<Item>, bool) {
-        let wait = match &self.state {
-            State::Rebuilding { retry, .. } => retry.saturating_duration_since(Instant::now()),
-            State::Sound => MAINTAIN_EVERY.saturating_sub(self.maintained.elapsed()),
-            State::Stalled | State::Failed => MAINTAIN_EVERY,
-        };
+        let wait = self.writer.patience();
         let queue = self.shared.lock();
         let idle = |queue: &mut Queue| queue.items.is_empty() && !queue.stop;
         let waited = self.shared.filled.wait_timeout_while(queue, wait, idle);
@@ -279,109 +246,6 @@ impl Worker {
         }
         (item, queue.stop)
     }
-
-    fn group(&mut self, first: Seq, last: Seq, mut changes: Vec<Change>) {
-        if matches!(self.state, State::Sound | State::Stalled) {
-            let began = Instant::now();
-            match self.store.commit(last, &changes) {
-                Ok(()) => {
-                    self.counters.committed(changes.len(), began.elapsed());
-                    self.report(Report::Committed(last));
-                }
-                Err(e) => {
-                    // Two errors refuse this batch and leave the store as it was.
-                    let refused =
-                        matches!(e, StoreError::Record(_) | StoreError::OutOfOrder { .. });
-                    let need = self.need(!refused);
-                    self.state = State::Failed;
-                    self.report(Report::Failed(first, need, e));
-                }
-            }
-        }
-        changes.clear();
-        let mut queue = self.shared.lock();
-        if queue.spare.len() < SPARE_MAX {
-            queue.spare.push(changes);
-        }
-    }
-
-    fn restart(&mut self, need: Need, contents: Box<Contents>) {
-        if need.epoch != self.epoch {
-            return;
-        }
-        match (&self.state, need.contents) {
-            (State::Stalled, _) => self.rebuild_stalled(&contents),
-            (_, true) => {
-                let (retry, pause) = (Instant::now(), BACKOFF_MIN);
-                self.state = State::Rebuilding { contents, retry, pause };
-            }
-            (_, false) => {
-                self.state = State::Sound;
-                self.report(Report::Ready);
-            }
-        }
-    }
-
-    /// Batches go on while the checkpoint does not, so contents are soon old: these are tried
-    /// once, and others are asked for when the background work fails again.
-    fn rebuild_stalled(&mut self, contents: &Contents) {
-        self.state = State::Sound;
-        match self.store.rebuild(contents) {
-            Ok(()) => {
-                self.report(Report::Committed(contents.seq));
-                self.report(Report::Ready);
-            }
-            Err(e) => {
-                self.maintained = Instant::now() + BACKOFF_MAX;
-                self.report(Report::StillBroken(e));
-            }
-        }
-    }
-
-    fn retry_rebuild(&mut self) {
-        let State::Rebuilding { contents, retry, pause } = &mut self.state else { return };
-        if *retry > Instant::now() {
-            return;
-        }
-        match self.store.rebuild(contents) {
-            Ok(()) => {
-                let seq = contents.seq;
-                self.state = State::Sound;
-                self.report(Report::Committed(seq));
-                self.report(Report::Ready);
-            }
-            Err(e) => {
-                *retry = Instant::now() + *pause;
-                *pause = (*pause * 2).min(BACKOFF_MAX);
-                self.report(Report::StillBroken(e));
-            }
-        }
-    }
-
-    fn maintain(&mut self) {
-        let due = if self.shared.lock().items.is_empty() { MAINTAIN_IDLE } else { MAINTAIN_EVERY };
-        if !matches!(self.state, State::Sound) || self.maintained.elapsed() < due {
-            return;
-        }
-        let outcome = self.store.maintain();
-        self.maintained = Instant::now();
-        if let Err(e) = outcome {
-            let need = self.need(true);
-            self.state = State::Stalled;
-            self.report(Report::Stalled(need, e));
-        }
-    }
-
-    fn need(&mut self, contents: bool) -> Need {
-        self.epoch += 1;
-        Need { epoch: self.epoch, contents }
-    }
-
-    fn report(&self, report: Report) {
-        // A driver that is gone waits for nothing.
-        let _ = self.reports.send(report);
-        self.waker.wake();
-    }
 }
 
 #[cfg(test)]
@@ -390,6 +254,7 @@ mod tests {
 
     use crate::base::NetworkId;
     use crate::net::Poller;
+    use crate::store::StoreError;
     use crate::store::mem::{Failure, MemDisk, MemStore};
 
     use super::*;

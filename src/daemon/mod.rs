@@ -1,8 +1,9 @@
 //! The running server: what drives the engine, and what surrounds it on a host.
 //!
 //! [`serve`] puts it together. [`driver`] is the thread that answers packets, no more of anybody than
-//! [`police`] lets through; [`links`] follows the
-//! interfaces for it ([`forwarding`] asks what the kernel does on them), [`outgoing`] sends, [`committer`] is the thread that writes, [`parked`] what
+//! [`police`] lets through; [`links`] follows the interfaces for it ([`forwarding`] asks what the
+//! kernel does on them), [`outgoing`] sends, [`committer`] is the thread that writes (by its
+//! [`writer`]), [`parked`] what
 //! waits for it, and [`work`] how the control plane asks, answered at the [`desk`]. [`clock`] is the
 //! only place that reads clocks. Around them: [`log`] tells people, [`hosts`] a DNS server,
 //! [`routes`] the kernel (its [`route_table`]), [`notify`] systemd; [`reload`] puts a changed
@@ -33,3 +34,4 @@ pub mod serve;
 pub mod served;
 pub mod telling;
 pub mod work;
+pub mod writer;

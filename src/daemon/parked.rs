@@ -53,6 +53,16 @@ impl Parked {
         self.newest
     }
 
+    /// How many batches wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none does.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Takes the promises of the batch that was just closed out of `fx`. `seq` is its number if
     /// it has changes; else it may rest on changes of earlier batches, and waits for these.
     pub fn park(

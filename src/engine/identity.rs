@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Resource};
+use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
 use crate::config::policy::{HostId, Identity, Network, Reservation};
 use crate::lease::{Lease, State};
 use crate::wire::{Message, RelayInfo};
@@ -12,6 +12,7 @@ use super::Engine;
 use super::context::{Ctx, Proof};
 use super::network::Net;
 use super::settings::Chain;
+use super::wait::WAIT;
 
 /// The outcome of asking who a client is.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub enum Identified {
 /// A client with an identifier that another may have too.
 #[derive(Debug)]
 pub(super) struct Suspect<'a> {
+    /// When.
+    pub now: Timestamp,
     /// Where.
     pub network: NetworkId,
     /// Its key by its identifier alone.
@@ -78,6 +81,7 @@ impl Engine {
 
     fn identify_clone_safe(&self, ctx: &Ctx<'_>, id: &[u8]) -> Identified {
         self.clone_or_changed(Suspect {
+            now: ctx.now,
             network: ctx.id(),
             key: ClientKey::client_id(id),
             own: ClientKey::clone_of(id, &ctx.hw),
@@ -91,7 +95,7 @@ impl Engine {
     /// Cloned images share their identifier: the same one from other hardware is a changed NIC
     /// if the old hardware is silent and of the same account, and a clone if it lives.
     pub(super) fn clone_or_changed(&self, suspect: Suspect<'_>) -> Identified {
-        let Suspect { network, key, own, hw, account, proofs, can_probe } = suspect;
+        let Suspect { now, network, key, own, hw, account, proofs, can_probe } = suspect;
         let is_clone = self.offers.of_client(network, &own).is_some()
             || self.table.of_client(network, &own).next().is_some();
         if is_clone {
@@ -123,6 +127,10 @@ impl Engine {
         if answers.len() < addrs.len() {
             let addrs = addrs.into_iter().filter(|addr| proof(addr).is_none()).collect();
             return Identified::Ask { addrs, holder: mac, key };
+        }
+        // Silent to the question, but not to us: it renewed while the question was out.
+        if now < holder.updated + WAIT {
+            return clone();
         }
         let own_answer = answers.iter().any(Option::is_some);
         match own_answer || holder.details.account.as_ref() == account {

@@ -285,6 +285,8 @@ impl Engine {
             // Its pool is gone or closed to it: the lease runs out, no sooner and no later.
             Err(NakReason::NotAllowed)
                 if lease.state == State::Leased
+                    // Less than a second cannot be said, and is no lease.
+                    && lease.until.since(ctx.now).0 >= 1000
                     && !self.is_reserved_for_other(ctx, addr)
                     && !self.is_own(addr.into()) =>
             {

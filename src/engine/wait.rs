@@ -18,7 +18,7 @@ const WAITING_MAX: usize = 1024;
 /// Most questions at once for packets from one access port: each is a frame to everybody.
 const PORT_MAX: usize = 64;
 /// How long an answer may take.
-const WAIT: Span = Span::from_ms(100);
+pub(super) const WAIT: Span = Span::from_ms(100);
 
 /// Packets kept until the wire has spoken.
 #[derive(Debug, Default)]

@@ -39,12 +39,23 @@ pub enum Fault {
     Refuse(io::Error),
     /// A write stops after this many bytes; anything else is refused.
     Tear(usize),
+    /// A sync that is none: it is called done. Anything else happens.
+    Skip,
 }
 
 /// Sees every operation before it happens, and may make it fail.
 pub trait Hook: Send + Sync {
     /// `None` lets it happen.
     fn before(&self, op: Op, path: &Path) -> Option<Fault>;
+
+    /// These bytes are about to go into a file, if [`Hook::before`] let them.
+    fn writing(&self, _path: &Path, _length: usize, _offset: u64) {}
+
+    /// Whether work beside the commits is done at once by whoever hands it over, in place of a
+    /// thread: what happens is then the same each time.
+    fn is_single_threaded(&self) -> bool {
+        false
+    }
 }
 
 /// The file system, as the store uses it.
@@ -59,10 +70,21 @@ impl Disk {
         Disk { hook: Some(hook) }
     }
 
+    /// Whether a hook wants no threads.
+    pub(super) fn is_single_threaded(&self) -> bool {
+        self.hook.as_ref().is_some_and(|hook| hook.is_single_threaded())
+    }
+
     /// Asks the hook only: for work that another library does.
     pub(super) fn check(&self, op: Op, path: &Path) -> Result<(), StoreError> {
+        self.is_to_be_done(op, path).map(drop)
+    }
+
+    /// Asks the hook; `false` if the work is to be left out.
+    fn is_to_be_done(&self, op: Op, path: &Path) -> Result<bool, StoreError> {
         match self.hook.as_ref().and_then(|hook| hook.before(op, path)) {
-            None => Ok(()),
+            None => Ok(true),
+            Some(Fault::Skip) => Ok(false),
             Some(Fault::Refuse(source)) => Err(failed(verb(op), path)(source)),
             Some(Fault::Tear(_)) => Err(failed(verb(op), path)(torn())),
         }
@@ -94,8 +116,13 @@ impl Disk {
         offset: u64,
     ) -> Result<(), StoreError> {
         let fault = self.hook.as_ref().and_then(|hook| hook.before(Op::Write, path));
+        if let (Some(hook), None | Some(Fault::Tear(_))) = (&self.hook, &fault) {
+            hook.writing(path, bytes.len(), offset);
+        }
         match fault {
-            None => file.write_all_at(bytes, offset).map_err(failed("write", path)),
+            None | Some(Fault::Skip) => {
+                file.write_all_at(bytes, offset).map_err(failed("write", path))
+            }
             Some(Fault::Refuse(source)) => Err(failed("write", path)(source)),
             Some(Fault::Tear(length)) => {
                 let part = bytes.get(..length).unwrap_or(bytes);
@@ -107,8 +134,10 @@ impl Disk {
 
     /// `fdatasync`: the data, and the length that is needed to read it.
     pub(super) fn sync(&self, file: &File, path: &Path) -> Result<(), StoreError> {
-        self.check(Op::Sync, path)?;
-        file.sync_data().map_err(failed("sync", path))
+        match self.is_to_be_done(Op::Sync, path)? {
+            true => file.sync_data().map_err(failed("sync", path)),
+            false => Ok(()),
+        }
     }
 
     /// The same for a file that somebody else has open.
@@ -119,7 +148,9 @@ impl Disk {
 
     /// Makes creations, renames and removals in a directory durable.
     pub(super) fn sync_dir(&self, path: &Path) -> Result<(), StoreError> {
-        self.check(Op::SyncDir, path)?;
+        if !self.is_to_be_done(Op::SyncDir, path)? {
+            return Ok(());
+        }
         let dir = File::open(path).map_err(failed("open", path))?;
         dir.sync_all().map_err(failed("sync", path))
     }

@@ -34,6 +34,8 @@ pub(super) struct Worker {
     /// A merge has not come back.
     busy: bool,
     thread: Option<JoinHandle<()>>,
+    /// In place of the thread, and where it would report.
+    inline: Option<(State, Sender<Merged>)>,
 }
 
 impl Worker {
@@ -47,14 +49,24 @@ impl Worker {
         let (jobs, todo) = channel();
         let (report, merged) = channel();
         let path = layout.dir.clone();
-        let mut state =
-            State { layout: Arc::clone(&layout), current, checkpoint, cache, rewrite_above: 0 };
+        let mut state = State {
+            layout: Arc::clone(&layout),
+            current,
+            checkpoint,
+            cache,
+            rewrite_above: 0,
+            failed: false,
+        };
+        if layout.disk.is_single_threaded() {
+            let inline = Some((state, report));
+            return Ok(Worker { layout, jobs: None, merged, busy: false, thread: None, inline });
+        }
         let thread = std::thread::Builder::new()
             .name("checkpoint".into())
             .spawn(move || state.run(&todo, &report))
             .map_err(|source| StoreError::Io { what: "start a thread for", path, source })?;
         let (jobs, thread) = (Some(jobs), Some(thread));
-        Ok(Worker { layout, jobs, merged, busy: false, thread })
+        Ok(Worker { layout, jobs, merged, busy: false, thread, inline: None })
     }
 
     /// Whether a merge is under way.
@@ -100,8 +112,10 @@ impl Worker {
         })
     }
 
-    fn send(&self, job: Job) {
-        if let Some(jobs) = &self.jobs {
+    fn send(&mut self, job: Job) {
+        if let Some((state, report)) = &mut self.inline {
+            state.take(job, report);
+        } else if let Some(jobs) = &self.jobs {
             // The thread ends only when this sender does.
             let _ = jobs.send(job);
         }
@@ -125,24 +139,27 @@ struct State {
     cache: u64,
     /// After a rewrite failed: the size at which to try again.
     rewrite_above: u64,
+    /// A merge failed.
+    failed: bool,
 }
 
 impl State {
     fn run(&mut self, todo: &Receiver<Job>, report: &Sender<Merged>) {
-        let mut failed = false;
         for job in todo {
-            match job {
-                Job::Merge(..) | Job::Backup(..) if failed => refuse(job, self, report),
-                Job::Merge(changes, seq) => {
-                    let result = self
-                        .checkpoint
-                        .merge(&changes, seq)
-                        .and_then(|()| self.rewrite_if_needed());
-                    failed = result.is_err();
-                    self.report(result, report);
-                }
-                Job::Backup(to, done) => done(self.backup(to)),
+            self.take(job, report);
+        }
+    }
+
+    fn take(&mut self, job: Job, report: &Sender<Merged>) {
+        match job {
+            Job::Merge(..) | Job::Backup(..) if self.failed => refuse(job, self, report),
+            Job::Merge(changes, seq) => {
+                let merged = self.checkpoint.merge(&changes, seq);
+                let result = merged.and_then(|()| self.rewrite_if_needed());
+                self.failed = result.is_err();
+                self.report(result, report);
             }
+            Job::Backup(to, done) => done(self.backup(to)),
         }
     }
 

@@ -93,6 +93,7 @@ impl Engine {
             return Identified::Known(key);
         };
         self.clone_or_changed(Suspect {
+            now: ctx.now,
             network: ctx.id(),
             key,
             own: match ia.kind {

@@ -1,0 +1,155 @@
+//! Packets of guests who mean no good, and in which state the server meets a message.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+
+use foreshadow::base::{LinkId, Mac, NetworkId, Resource};
+use foreshadow::engine::{Arrival, Input};
+use foreshadow::lease::State;
+use foreshadow::wire::v4_build::RequestV4;
+use foreshadow::wire::v6_build::{RequestV6, ia_addr, ia_prefix};
+use foreshadow::wire::{
+    IaKind, Kind, Kind6, Message, Message6, MessageType, MessageType6, options as opt,
+};
+
+use super::client6::named;
+use super::world::{BRIDGE, CLIENTS, CLIENTS6, DUID, Event, Machines, OWN, PORTS, World, duid};
+
+impl World {
+    /// A packet of a guest's own making: noise, a message that makes no sense, or one that speaks
+    /// for somebody else.
+    pub(crate) fn hostile(&mut self) {
+        let own = Mac([2, 0, 0, 0, 1, self.random.below(4) as u8]);
+        let victim = Mac([2, 0, 0, 0, 0, self.random.below(CLIENTS as u64) as u8]);
+        let forged = self.random.chance(500);
+        self.tally.fault(if forged { "packet forged" } else { "packet hostile" });
+        let kind = self.random.pick(&MessageType::ALL);
+        let addr = Ipv4Addr::new(10, 0, 0, self.random.below(26) as u8);
+        let named = if forged { victim } else { own };
+        let mut packet = RequestV4::new(kind, named).xid(self.random.next() as u32);
+        if self.random.chance(500) {
+            packet = packet.ciaddr(addr);
+        }
+        if self.random.chance(500) {
+            packet = packet.addr(opt::REQUESTED_IP, addr);
+        }
+        if self.random.chance(300) {
+            packet = packet.addr(opt::SERVER_ID, OWN);
+        }
+        let mut bytes = packet.build();
+        if !forged && self.random.chance(300) {
+            let from = self.random.within(44, bytes.len() as u64) as usize;
+            bytes[from..].iter_mut().for_each(|byte| *byte = self.random.next() as u8);
+        }
+        // It can choose everything but the port that it is behind, and the bridge drops frames
+        // in another's name.
+        let port = LinkId(PORTS + 50 + u32::from(own.0[5]));
+        self.meet4(&bytes);
+        self.witness.arrives4(
+            self.moment(),
+            &bytes,
+            false,
+            &Machines(&self.clients, &self.clients6, self.now),
+        );
+        let arrival = Arrival {
+            link: BRIDGE,
+            port: Some(port),
+            trusted: false,
+            trunk: false,
+            src_mac: Some(own),
+            src: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
+            dst: Ipv4Addr::BROADCAST,
+            dst_port: 67,
+        };
+        self.server.input(self.server_now(), Input::Packet4(arrival, &bytes));
+        let next = self.random.within(10, 2000);
+        self.at(next, Event::Hostile);
+    }
+
+    /// Notes in which state of what it names the server meets a message.
+    pub(crate) fn meet4(&mut self, bytes: &[u8]) {
+        let Ok(msg) = Message::parse(bytes) else { return };
+        let ciaddr = Some(msg.ciaddr()).filter(|addr| !addr.is_unspecified());
+        let message = match (msg.kind(), msg.server_id().is_some(), ciaddr.is_some()) {
+            (Kind::Dhcp(MessageType::Discover), ..) => "DISCOVER",
+            (Kind::Dhcp(MessageType::Request), true, _) => "SELECT",
+            (Kind::Dhcp(MessageType::Request), false, true) => "RENEW4",
+            (Kind::Dhcp(MessageType::Request), false, false) => "REBOOT",
+            (Kind::Dhcp(MessageType::Decline), ..) => "DECLINE4",
+            (Kind::Dhcp(MessageType::Release), ..) => "RELEASE4",
+            (Kind::Dhcp(MessageType::Inform), ..) => "INFORM",
+            _ => "other",
+        };
+        let Some(addr) = msg.requested_ip().or(ciaddr) else {
+            return self.tally.met("nothing named", message);
+        };
+        let state = self.state_of(addr.into(), msg.hw().mac().unwrap_or(Mac::ZERO));
+        self.tally.met(state, message);
+    }
+
+    /// The same by DHCPv6: under its own name or another's, of what it may not have.
+    pub(crate) fn hostile6(&mut self) {
+        self.tally.fault("DHCPv6 packet hostile");
+        let own = Mac([2, 0, 0, 0, 1, self.random.below(4) as u8]);
+        let victim = self.random.below(CLIENTS6 as u64) as usize;
+        let duid = match self.random.below(2) {
+            0 => [&[0, 3, 0, 1][..], &own.0].concat(),
+            _ => duid(victim),
+        };
+        let kind = self.random.pick(&MessageType6::ALL);
+        let mut packet = RequestV6::new(kind, self.random.next() as u32 & 0xff_ffff);
+        packet = packet.client_id(&duid);
+        if self.random.chance(500) {
+            packet = packet.server_id(DUID);
+        }
+        let low = self.random.below(24) as u16;
+        let addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, low);
+        packet = packet.ia(IaKind::Na, 1, &[ia_addr(addr, 0, 0, &[])]);
+        if self.random.chance(300) {
+            let prefix = Ipv6Addr::new(0x2001, 0xdb8, 0xaa00, (low % 16) << 4, 0, 0, 0, 0);
+            packet = packet.ia(IaKind::Pd, 2, &[ia_prefix(prefix, 60, 0, 0, &[])]);
+        }
+        let mut bytes = packet.build();
+        if self.random.chance(200) {
+            let from = self.random.within(4, bytes.len() as u64) as usize;
+            bytes[from..].iter_mut().for_each(|byte| *byte = self.random.next() as u8);
+        }
+        self.from6(own, Some(LinkId(PORTS + 50 + u32::from(own.0[5]))), &bytes);
+        let next = self.random.within(10, 2000);
+        self.at(next, Event::Hostile);
+    }
+
+    pub(crate) fn meet6(&mut self, bytes: &[u8], mac: Mac) {
+        let Ok(msg) = Message6::parse(bytes) else { return };
+        let message = match msg.kind() {
+            Kind6::Known(MessageType6::Solicit) => "SOLICIT",
+            Kind6::Known(MessageType6::Request) => "REQUEST",
+            Kind6::Known(MessageType6::Confirm) => "CONFIRM",
+            Kind6::Known(MessageType6::Renew) => "RENEW",
+            Kind6::Known(MessageType6::Rebind) => "REBIND",
+            Kind6::Known(MessageType6::Release) => "RELEASE",
+            Kind6::Known(MessageType6::Decline) => "DECLINE",
+            _ => "INFORMATION",
+        };
+        let state = match named(&msg).first() {
+            Some((resource, _)) => self.state_of(*resource, mac),
+            None => "nothing named",
+        };
+        self.tally.met(state, message);
+    }
+
+    /// How the server knows what a message of `mac` names.
+    pub(crate) fn state_of(&self, resource: Resource, mac: Mac) -> &'static str {
+        let (lab, engine) = (NetworkId::of("lab"), &self.server.engine);
+        let table = engine.leases();
+        match table.get(lab, resource) {
+            Some(l) if table.is_pending(lab, resource) && l.hw.mac() == Some(mac) => "pending",
+            Some(l) if l.state == State::Leased && l.hw.mac() == Some(mac) => "leased",
+            Some(l) if l.state == State::Leased => "another's",
+            Some(l) if l.state == State::Expired => "expired",
+            Some(l) if l.state == State::Released => "released",
+            Some(_) => "quarantined",
+            None if engine.offers().get(lab, resource).is_some() => "offered",
+            None => "free",
+        }
+    }
+}
