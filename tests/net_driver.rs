@@ -305,7 +305,7 @@ isolated_tests! {
 
     fn a_storm_is_served_in_batches() {
         bridge("br0", "10.0.0.1/16", &[("p0", "g0")]);
-        let text = policy_text(&["br0"], "", "10.0.0.0/16", "10.0.4.0-10.0.99.255");
+        let text = policy_text(&["br0"], "trunk_ports = \"p0\"", "10.0.0.0/16", "10.0.4.0-10.0.99.255");
         let server = Server::start(&check(&text), Some(Box::new(MemDisk::new(1).open().0)));
         let mut guest = Station::on("g0");
         guest.ask(&client(1));
