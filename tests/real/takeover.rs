@@ -84,6 +84,14 @@ impl Orphan {
         let client = Client6::start(world, &host, Kind6::Dhcpcd, "client", habits);
         let addr = client.wait_bound("2001:db8:77:1::1");
         let prefix = prefix.then(|| client.wait_prefix());
+        // It writes its file after it has answered.
+        wait_until("the lease in the old server's file", PATIENCE, || {
+            let files = fs::read_dir(world.dir()).unwrap().map(|file| file.unwrap().path());
+            let mut leases = files.filter(|path| path.extension().is_some_and(|e| e == "leases"));
+            leases.any(|path| {
+                fs::read_to_string(path).unwrap_or_default().contains(&addr.to_string())
+            })
+        });
         old.kill9();
         Orphan { client, addr, prefix }
     }
