@@ -1,10 +1,10 @@
 //! What is to be sent, collected and sent in batches.
 
-use std::io::{self, IoSlice};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
-use super::sys::{self, BATCH};
+use super::sys;
 
 /// Packets back to back in one buffer that is used again and again.
 #[derive(Debug, Default)]
@@ -99,17 +99,10 @@ impl Outbox {
         skip: usize,
         route: Option<Route<'_>>,
     ) -> io::Result<usize> {
-        let mut packets = [IoSlice::new(&[]); BATCH];
-        let mut to = [SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)); BATCH];
-        let count = BATCH.min(self.len() - first);
-        for i in 0..count {
-            let packet = self.get(first + i).and_then(|p| p.get(skip..)).unwrap_or_default();
-            packets[i] = IoSlice::new(packet);
-            if let Some(route) = route {
-                to[i] = route(first + i, packet);
-            }
-        }
-        sys::sendmmsg(socket, &packets[..count], route.map(|_| &to[..count]))
+        let packet =
+            |i: usize| self.get(first + i).and_then(|p| p.get(skip..)).unwrap_or_default();
+        let to = route.map(|route| move |i: usize, packet: &[u8]| route(first + i, packet));
+        sys::sendmmsg(socket, self.len() - first, packet, to)
     }
 }
 

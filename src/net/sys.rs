@@ -1,8 +1,8 @@
 //! The system calls that no safe crate wraps. Every `unsafe` line of the project is in this file.
 #![allow(unsafe_code)]
 
-use std::io::{self, IoSlice};
-use std::mem::{size_of, size_of_val, zeroed};
+use std::io;
+use std::mem::{MaybeUninit, size_of, size_of_val, zeroed};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
@@ -83,39 +83,47 @@ impl RecvBatch {
     /// Fills the batch from `socket` without waiting; `Ok(0)` if nothing is there.
     pub(super) fn recv(&mut self, socket: &impl AsFd) -> io::Result<usize> {
         self.count = 0;
-        // SAFETY: iovec and mmsghdr are plain C structs for which all-zero is a valid value.
-        let (mut iovs, mut msgs): ([iovec; BATCH], [mmsghdr; BATCH]) = unsafe { zeroed() };
-        for i in 0..BATCH {
-            iovs[i] = iovec { iov_base: self.data[i].as_mut_ptr().cast(), iov_len: SLOT_BYTES };
-            let header = &mut msgs[i].msg_hdr;
-            header.msg_name = self.names[i].as_mut_ptr().cast();
+        let mut slots = [const { MaybeUninit::<iovec>::uninit() }; BATCH];
+        let mut headers = [const { MaybeUninit::<mmsghdr>::uninit() }; BATCH];
+        let buffers = self.data.iter_mut().zip(self.names.iter_mut().zip(self.control.iter_mut()));
+        for ((slot, header), (data, (name, control))) in
+            slots.iter_mut().zip(&mut headers).zip(buffers)
+        {
+            let slot =
+                slot.write(iovec { iov_base: data.as_mut_ptr().cast(), iov_len: SLOT_BYTES });
+            // SAFETY: mmsghdr is a plain C struct for which all-zero is a valid value.
+            let header = &mut header.write(unsafe { zeroed() }).msg_hdr;
+            header.msg_name = name.as_mut_ptr().cast();
             header.msg_namelen = NAME_BYTES as socklen_t;
-            header.msg_iov = &raw mut iovs[i];
+            header.msg_iov = &raw mut *slot;
             header.msg_iovlen = 1;
-            header.msg_control = self.control[i].as_mut_ptr().cast();
+            header.msg_control = control.as_mut_ptr().cast();
             header.msg_controllen = CONTROL_BYTES as _;
         }
         let fd = socket.as_fd().as_raw_fd();
         let count = retry(|| {
-            // SAFETY: each header points to a name, an iovec and a control buffer of the stated
-            // size; all outlive the call and nothing else refers to them during it.
+            // SAFETY: all BATCH headers were written; each points to a name, an iovec and a
+            // control buffer of the stated size; all outlive the call and nothing else refers
+            // to them during it.
             unsafe {
-                let no_timeout = std::ptr::null_mut();
-                libc::recvmmsg(fd, msgs.as_mut_ptr(), BATCH as _, libc::MSG_DONTWAIT, no_timeout)
+                let (headers, no_timeout) = (headers.as_mut_ptr().cast(), std::ptr::null_mut());
+                libc::recvmmsg(fd, headers, BATCH as _, libc::MSG_DONTWAIT, no_timeout)
             }
         });
         self.count = match count {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
             other => other? as usize,
         };
-        for (filled, msg) in self.filled.iter_mut().zip(&msgs[..self.count]) {
+        for (filled, header) in self.filled.iter_mut().zip(&headers[..self.count]) {
+            // SAFETY: it was written above.
+            let message = unsafe { header.assume_init_ref() };
             *filled = Filled {
-                len: msg.msg_len as usize,
-                name: msg.msg_hdr.msg_namelen as usize,
+                len: message.msg_len as usize,
+                name: message.msg_hdr.msg_namelen as usize,
                 // Another type with musl.
                 #[allow(clippy::unnecessary_cast)]
-                control: msg.msg_hdr.msg_controllen as usize,
-                flags: msg.msg_hdr.msg_flags,
+                control: message.msg_hdr.msg_controllen as usize,
+                flags: message.msg_hdr.msg_flags,
             };
         }
         Ok(self.count)
@@ -140,31 +148,42 @@ impl<'a> Received<'a> {
     }
 }
 
-/// Sends each of `packets` as one message, the first [`BATCH`] at most, without waiting; the
-/// number sent. `to` gives the destination of each where the socket is not bound to one.
-pub(super) fn sendmmsg(
+/// Sends packets as one message each, the first [`BATCH`] of `count` at most, without waiting; the
+/// number sent. `packet` gives each by its number, `to` its destination where the socket is not
+/// bound to one.
+pub(super) fn sendmmsg<'a>(
     socket: &impl AsFd,
-    packets: &[IoSlice<'_>],
-    to: Option<&[SocketAddr]>,
+    count: usize,
+    packet: impl Fn(usize) -> &'a [u8],
+    to: Option<impl Fn(usize, &[u8]) -> SocketAddr>,
 ) -> io::Result<usize> {
-    let count = packets.len().min(BATCH).min(to.map_or(BATCH, <[_]>::len));
-    // SAFETY: sockaddr_in6 and mmsghdr are plain C structs for which all-zero is a valid value.
-    let (mut names, mut msgs): ([sockaddr_in6; BATCH], [mmsghdr; BATCH]) = unsafe { zeroed() };
+    // Only what is sent is written: to clear all of it would cost as much as to send a packet.
+    let mut slices = [const { MaybeUninit::<iovec>::uninit() }; BATCH];
+    let mut names = [const { MaybeUninit::<sockaddr_in6>::uninit() }; BATCH];
+    let mut messages = [const { MaybeUninit::<mmsghdr>::uninit() }; BATCH];
+    let count = count.min(BATCH);
     for i in 0..count {
-        let header = &mut msgs[i].msg_hdr;
-        // IoSlice is guaranteed to have the layout of iovec; sendmmsg only reads through it.
-        header.msg_iov = (&raw const packets[i]).cast_mut().cast();
-        header.msg_iovlen = 1;
-        if let Some(to) = to {
-            header.msg_namelen = write_name(&mut names[i], to[i]);
-            header.msg_name = (&raw mut names[i]).cast();
+        let bytes = packet(i);
+        // The kernel only reads through it.
+        let slice = iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+        // SAFETY: mmsghdr is a plain C struct for which all-zero is a valid value.
+        let mut message: mmsghdr = unsafe { zeroed() };
+        message.msg_hdr.msg_iov = slices[i].write(slice);
+        message.msg_hdr.msg_iovlen = 1;
+        if let Some(to) = &to {
+            // SAFETY: the same holds for sockaddr_in6.
+            let name = names[i].write(unsafe { zeroed() });
+            message.msg_hdr.msg_namelen = write_name(name, to(i, bytes));
+            message.msg_hdr.msg_name = (&raw mut *name).cast();
         }
+        messages[i].write(message);
     }
-    let fd = socket.as_fd().as_raw_fd();
-    // SAFETY: the first `count` headers point to a name (or none) and one slice, which live until
-    // the call returns.
-    let sent =
-        retry(|| unsafe { libc::sendmmsg(fd, msgs.as_mut_ptr(), count as _, libc::MSG_DONTWAIT) })?;
+    let (fd, messages) = (socket.as_fd().as_raw_fd(), messages.as_mut_ptr().cast());
+    let sent = retry(|| {
+        // SAFETY: the first `count` headers were written; each points to a name (or none) and
+        // one slice, which live until the call returns.
+        unsafe { libc::sendmmsg(fd, messages, count as _, libc::MSG_DONTWAIT) }
+    })?;
     Ok(sent as usize)
 }
 
@@ -293,10 +312,11 @@ pub(super) fn epoll_wait(
     timeout_ms: c_int,
     ready: &mut Vec<u64>,
 ) -> io::Result<()> {
-    let mut events = [libc::epoll_event { events: 0, u64: 0 }; BATCH];
+    let mut events = [const { MaybeUninit::<libc::epoll_event>::uninit() }; BATCH];
     // SAFETY: the kernel writes at most BATCH events.
     let count = unsafe {
-        libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), BATCH as c_int, timeout_ms)
+        let events = events.as_mut_ptr().cast();
+        libc::epoll_wait(epoll.as_raw_fd(), events, BATCH as c_int, timeout_ms)
     };
     ready.clear();
     match check(count) {
@@ -304,7 +324,9 @@ pub(super) fn epoll_wait(
         Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
         Err(e) => Err(e),
         Ok(count) => {
-            ready.extend(events[..count as usize].iter().map(|event| event.u64));
+            // SAFETY: the kernel wrote the first `count`.
+            let token = |event: &MaybeUninit<libc::epoll_event>| unsafe { event.assume_init().u64 };
+            ready.extend(events[..count as usize].iter().map(token));
             Ok(())
         }
     }

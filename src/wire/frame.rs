@@ -5,11 +5,14 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use pnet::packet::ethernet::{EtherType, EtherTypes, EthernetPacket, MutableEthernetPacket};
 use pnet::packet::ip::IpNextHeaderProtocols;
 use pnet::packet::ipv4::{self, Ipv4Packet, MutableIpv4Packet};
-use pnet::packet::udp::{self, MutableUdpPacket, UdpPacket};
+use pnet::packet::Packet;
+use pnet::packet::udp::{MutableUdpPacket, UdpPacket};
 use pnet::util::MacAddr;
 use thiserror::Error;
 
 use crate::base::Mac;
+
+use super::checksum;
 
 /// Ethernet header, in bytes.
 pub const ETHERNET_LEN: usize = 14;
@@ -17,6 +20,8 @@ pub const ETHERNET_LEN: usize = 14;
 pub const IPV4_LEN: usize = 20;
 /// UDP header, in bytes.
 pub const UDP_LEN: usize = 8;
+/// Where the checksum lies in a UDP header.
+pub(super) const UDP_CHECKSUM: usize = 6;
 
 /// Bit of "more fragments" in the three flags of IPv4 (RFC 791 s3.1).
 const MORE_FRAGMENTS: u8 = 0b001;
@@ -149,7 +154,7 @@ fn read_ipv4(packet: &[u8], short: FrameError) -> Result<(Ipv4Packet<'_>, &[u8])
     let segment = packet
         .get(header..total)
         .ok_or(FrameError::BadTotalLength { total, held: packet.len() })?;
-    if ipv4::checksum(&ip) != ip.get_checksum() {
+    if packet.get(..header).is_some_and(|h| checksum::of_header(h) != ip.get_checksum()) {
         return Err(FrameError::BadIpChecksum);
     }
     if ip.get_flags() & MORE_FRAGMENTS != 0 || ip.get_fragment_offset() != 0 {
@@ -175,8 +180,7 @@ fn read_udp(
     let datagram = segment.get(..len).filter(|d| d.len() >= UDP_LEN).ok_or(bad_length(len))?;
     // RFC 768: zero means that the sender made no checksum.
     if checksum_ready && udp.get_checksum() != 0 {
-        let whole = UdpPacket::new(datagram).ok_or(bad_length(len))?;
-        if udp_checksum(&whole, src, dst) != udp.get_checksum() {
+        if udp_checksum(datagram, src, dst) != udp.get_checksum() {
             return Err(FrameError::BadUdpChecksum);
         }
     }
@@ -184,8 +188,8 @@ fn read_udp(
 }
 
 /// RFC 768: a checksum of zero is sent as all ones.
-fn udp_checksum(packet: &UdpPacket<'_>, src: Ipv4Addr, dst: Ipv4Addr) -> u16 {
-    match udp::ipv4_checksum(packet, &src, &dst) {
+fn udp_checksum(datagram: &[u8], src: Ipv4Addr, dst: Ipv4Addr) -> u16 {
+    match checksum::over_ipv4(datagram, UDP_CHECKSUM, src, dst, IpNextHeaderProtocols::Udp.0) {
         0 => u16::MAX,
         sum => sum,
     }
@@ -225,14 +229,14 @@ pub fn write_udp4(
         ip.set_next_level_protocol(IpNextHeaderProtocols::Udp);
         ip.set_source(*src.ip());
         ip.set_destination(*dst.ip());
-        let sum = ipv4::checksum(&ip.to_immutable());
+        let sum = checksum::of_header(ip.packet().get(..IPV4_LEN).unwrap_or_default());
         ip.set_checksum(sum);
     }
     if let Some(mut udp) = out.get_mut(udp_at..).and_then(MutableUdpPacket::new) {
         udp.set_source(src.port());
         udp.set_destination(dst.port());
         udp.set_length(total - IPV4_LEN as u16);
-        let sum = udp_checksum(&udp.to_immutable(), *src.ip(), *dst.ip());
+        let sum = udp_checksum(udp.packet(), *src.ip(), *dst.ip());
         udp.set_checksum(sum);
     }
 }

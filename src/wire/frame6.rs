@@ -6,9 +6,9 @@ use pnet::packet::ethernet::{EtherType, EtherTypes, EthernetPacket, MutableEther
 use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols};
 use pnet::packet::ipv6::{Ipv6Packet, MutableIpv6Packet};
 use pnet::packet::udp::{MutableUdpPacket, UdpPacket};
-use pnet::util::ipv6_checksum;
 
-use super::frame::{ETHERNET_LEN, FrameError, SERVICE_VLAN, UDP_LEN, mac, pnet_mac};
+use super::checksum;
+use super::frame::{ETHERNET_LEN, FrameError, SERVICE_VLAN, UDP_CHECKSUM, UDP_LEN, mac, pnet_mac};
 use crate::base::Mac;
 
 /// IPv6 header without extension headers, in bytes.
@@ -128,7 +128,7 @@ fn skip_extensions(
 /// The checksum over a UDP datagram and its pseudo-header; zero is sent as all ones (RFC 8200
 /// s8.1).
 fn udp_checksum(datagram: &[u8], src: Ipv6Addr, dst: Ipv6Addr) -> u16 {
-    match ipv6_checksum(datagram, 3, &[], &src, &dst, IpNextHeaderProtocols::Udp) {
+    match checksum::over_ipv6(datagram, UDP_CHECKSUM, src, dst, IpNextHeaderProtocols::Udp.0) {
         0 => u16::MAX,
         sum => sum,
     }

@@ -2,10 +2,9 @@
 
 use std::net::Ipv6Addr;
 
-use pnet::packet::ip::IpNextHeaderProtocols;
-use pnet::util::ipv6_checksum;
-
 use crate::base::Mac;
+
+use super::ndp::icmp6_checksum;
 
 /// Where reports go (RFC 3810 s5.2.14).
 const ALL_MLD_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16);
@@ -26,8 +25,8 @@ pub fn write_report(out: &mut Vec<u8>, eth_src: Mac, src: Ipv6Addr, groups: &[Ip
         report.extend([MODE_IS_EXCLUDE, 0, 0, 0]);
         report.extend(group.octets());
     }
-    let (dst, icmp) = (ALL_MLD_ROUTERS, IpNextHeaderProtocols::Icmpv6);
-    let checksum = ipv6_checksum(&report, 1, &[], &src, &dst, icmp).to_be_bytes();
+    let dst = ALL_MLD_ROUTERS;
+    let checksum = icmp6_checksum(&report, src, dst).to_be_bytes();
     out.extend([0x33, 0x33, 0, 0, 0, 0x16]);
     out.extend(eth_src.0);
     // Ethertype; version; payload length; next header 0 (hop-by-hop options), hop limit 1.

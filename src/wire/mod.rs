@@ -18,6 +18,7 @@
 //! a value or to an error that says what is wrong.
 
 pub mod arp;
+pub mod checksum;
 pub mod duid;
 pub mod fqdn;
 pub mod fqdn6;

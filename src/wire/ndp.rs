@@ -4,8 +4,8 @@
 use std::net::Ipv6Addr;
 
 use pnet::packet::ip::IpNextHeaderProtocols;
-use pnet::util::ipv6_checksum;
 
+use super::checksum;
 use super::frame::FrameError;
 use super::frame6::{Ends, Packet6, multicast_mac, read_ipv6, write_ipv6};
 use crate::base::Mac;
@@ -215,7 +215,7 @@ impl<'a> Iterator for NdpOptions<'a> {
 }
 
 pub(super) fn icmp6_checksum(message: &[u8], src: Ipv6Addr, dst: Ipv6Addr) -> u16 {
-    ipv6_checksum(message, 1, &[], &src, &dst, IpNextHeaderProtocols::Icmpv6)
+    checksum::over_ipv6(message, 2, src, dst, IpNextHeaderProtocols::Icmpv6.0)
 }
 
 /// The group in which every holder of `addr` listens (RFC 4291 s2.7.1).
