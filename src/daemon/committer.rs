@@ -52,6 +52,8 @@ struct Queue {
     changes: usize,
     spare: Vec<Vec<Change>>,
     stop: bool,
+    /// The thread waits for something: to wake it when it does not is a system call for nothing.
+    is_idle: bool,
 }
 
 enum Item {
@@ -103,8 +105,11 @@ impl Committer {
             let changes = std::mem::replace(changes, empty);
             queue.items.push_back(Item::Group { first: seq, last: seq, changes });
         }
+        let is_idle = queue.is_idle;
         drop(queue);
-        self.shared.filled.notify_one();
+        if is_idle {
+            self.shared.filled.notify_one();
+        }
     }
 
     /// Answers a [`Need`]: everything that is to be in the store, the batches queued so far
@@ -235,14 +240,19 @@ impl Worker {
     /// Waits for the next item, or until there is something else to do.
     fn next(&self) -> (Option<Item>, bool) {
         let wait = self.writer.patience();
-        let queue = self.shared.lock();
+        let mut queue = self.shared.lock();
+        queue.is_idle = true;
         let idle = |queue: &mut Queue| queue.items.is_empty() && !queue.stop;
         let waited = self.shared.filled.wait_timeout_while(queue, wait, idle);
         let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        queue.is_idle = false;
         let item = queue.items.pop_front();
         if let Some(Item::Group { changes, .. }) = &item {
+            let was_full = queue.changes >= CHANGES_MAX;
             queue.changes -= changes.len();
-            self.shared.taken.notify_one();
+            if was_full {
+                self.shared.taken.notify_one();
+            }
         }
         (item, queue.stop)
     }

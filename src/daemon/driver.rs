@@ -163,20 +163,22 @@ impl<M: Machine> Driver<M> {
         self.machine.handle(self.clock.now(), Input::Stopping, &mut self.fx);
         self.flush(None);
         if let Some(committer) = self.committer.take() {
-            let reports = committer.stop();
-            self.hear(reports);
+            committer.stop().into_iter().for_each(|report| self.hear(report));
         }
         self.telling.tell();
         Ok(())
     }
 
     fn turn(&mut self) -> io::Result<()> {
-        let timeout = self.timeout();
+        // What becomes due by this turn's packets is for the next turn, which will not wait then.
+        let due = self.machine.next_wakeup().unwrap_or(Timestamp::NEVER);
+        let timeout = self.timeout(due);
         self.ready.clear();
         let ready = self.poller.wait(Some(timeout))?;
         self.ready.extend(ready);
-        let reports: Vec<Report> = self.committer.iter().flat_map(Committer::reports).collect();
-        self.hear(reports);
+        while let Some(report) = self.committer.as_ref().and_then(|c| c.reports().next()) {
+            self.hear(report);
+        }
         self.run_jobs();
         if self.ready.contains(&served::token(LinkId(0), Kind::Netlink)) || self.links.is_behind() {
             self.update_links();
@@ -184,7 +186,7 @@ impl<M: Machine> Driver<M> {
         self.read_packets();
         let now = self.clock.now();
         self.began = Clock::mark();
-        if self.machine.next_wakeup().is_some_and(|at| at <= now) {
+        if due <= now {
             self.machine.handle(now, Input::Tick, &mut self.fx);
             self.flush(None);
         }
@@ -197,11 +199,9 @@ impl<M: Machine> Driver<M> {
         Ok(())
     }
 
-    fn timeout(&self) -> Span {
-        let now = self.clock.now();
-        let next = self.machine.next_wakeup().unwrap_or(Timestamp::NEVER);
+    fn timeout(&self, due: Timestamp) -> Span {
         let told = self.telling.due().unwrap_or(Timestamp::NEVER);
-        next.min(told).min(self.housekeeping_at).since(now)
+        due.min(told).min(self.housekeeping_at).since(self.clock.now())
     }
 
     fn update_links(&mut self) {
@@ -258,35 +258,33 @@ impl<M: Machine> Driver<M> {
         self.due = due;
     }
 
-    fn hear(&mut self, reports: Vec<Report>) {
-        for report in reports {
-            match report {
-                Report::Committed(seq) => self.committed(seq),
-                Report::Failed(seq, need, e) => {
-                    tracing::error!(error = %e, "commit failed; its leases are taken back");
-                    self.counters.commits_failed.add(1);
-                    self.store_ok = false;
-                    self.store_trouble = Some(e.to_string());
-                    self.take_back(seq);
-                    self.restart_store(need);
-                }
-                Report::Stalled(need, e) => {
-                    tracing::error!(error = %e, "checkpoint failed; writing the store anew");
-                    self.store_trouble = Some(e.to_string());
-                    self.restart_store(need);
-                }
-                Report::StillBroken(e) => {
-                    tracing::error!(error = %e, "the store cannot be written anew; trying again");
-                    self.store_trouble = Some(e.to_string());
-                }
-                Report::Ready => {
-                    tracing::info!("the store can write again");
-                    (self.store_ok, self.store_trouble) = (true, None);
-                    self.machine.handle(self.clock.now(), Input::StoreReady, &mut self.fx);
-                }
+    fn hear(&mut self, report: Report) {
+        match report {
+            Report::Committed(seq) => self.committed(seq),
+            Report::Failed(seq, need, e) => {
+                tracing::error!(error = %e, "commit failed; its leases are taken back");
+                self.counters.commits_failed.add(1);
+                self.store_ok = false;
+                self.store_trouble = Some(e.to_string());
+                self.take_back(seq);
+                self.restart_store(need);
             }
-            self.flush(None);
+            Report::Stalled(need, e) => {
+                tracing::error!(error = %e, "checkpoint failed; writing the store anew");
+                self.store_trouble = Some(e.to_string());
+                self.restart_store(need);
+            }
+            Report::StillBroken(e) => {
+                tracing::error!(error = %e, "the store cannot be written anew; trying again");
+                self.store_trouble = Some(e.to_string());
+            }
+            Report::Ready => {
+                tracing::info!("the store can write again");
+                (self.store_ok, self.store_trouble) = (true, None);
+                self.machine.handle(self.clock.now(), Input::StoreReady, &mut self.fx);
+            }
         }
+        self.flush(None);
     }
 
     fn committed(&mut self, seq: Seq) {

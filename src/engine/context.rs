@@ -121,9 +121,7 @@ impl<'a> Ctx<'a> {
 
     /// The pool in scope that gives out `addr`.
     pub fn pool_of(&self, addr: Ipv4Addr) -> Option<&'a Pool> {
-        let pools = &self.subnet_of(addr)?.pools;
-        let after = pools.partition_point(|p| p.range.first <= addr);
-        pools.get(after.checked_sub(1)?).filter(|p| p.gives(addr))
+        pool_in(self.subnet_of(addr)?, addr)
     }
 
     /// Whether this client may use `pool`.
@@ -186,4 +184,10 @@ impl<'a> Ctx<'a> {
         let counted = self.path == Path::Link && !self.arrival.trunk;
         counted.then(|| self.arrival.port.unwrap_or(self.arrival.link))
     }
+}
+
+/// The pool of a subnet that gives out `addr`.
+pub fn pool_in(subnet: &Subnet, addr: Ipv4Addr) -> Option<&Pool> {
+    let after = subnet.pools.partition_point(|p| p.range.first <= addr);
+    subnet.pools.get(after.checked_sub(1)?).filter(|p| p.gives(addr))
 }

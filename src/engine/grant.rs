@@ -30,13 +30,13 @@ pub enum Grant {
     Bootp,
 }
 
-/// A binding just written, and its times.
+/// What its client is told of a binding just written, which is durable once its batch is.
 #[derive(Debug)]
-pub struct Granted {
-    /// The binding; durable once its batch is.
-    pub lease: Lease,
-    /// What the client is told.
+pub struct Granted<'a> {
+    /// How long it lasts.
     pub times: Times,
+    /// The settings for its address.
+    pub chain: Chain<'a>,
 }
 
 impl Engine {
@@ -60,13 +60,13 @@ impl Engine {
     }
 
     /// Binds `addr` to the client, as part of the open batch.
-    pub(super) fn grant(
+    pub(super) fn grant<'a>(
         &mut self,
-        ctx: &Ctx<'_>,
+        ctx: &Ctx<'a>,
         addr: Ipv4Addr,
         how: Grant,
         fx: &mut Effects,
-    ) -> Result<Granted, DropReason> {
+    ) -> Result<Granted<'a>, DropReason> {
         if !self.store_ok {
             return Err(DropReason::StoreFailed);
         }
@@ -93,14 +93,14 @@ impl Engine {
         self.put(lease.clone(), fx);
         self.abandon_others(ctx, &lease, fx);
         let known = before.is_some_and(|l| l.state == State::Leased && l.client == ctx.client);
-        let told = Box::new(lease.clone());
+        let told = Box::new(lease);
         let kind = match (how, known) {
             (Grant::Adopt, _) => EventKind::Adopted(told),
             (_, true) => EventKind::Renewed(told),
             (_, false) => EventKind::Granted(told),
         };
         self.say(ctx.now, Some(ctx.id()), kind, fx);
-        Ok(Granted { lease, times })
+        Ok(Granted { times, chain })
     }
 
     /// The name that is kept for a client, and told to a DNS server: its reservation's, or the

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use smallvec::SmallVec;
+
 use crate::base::Mac;
-use crate::lease::Lease;
 use crate::wire::options as opt;
 use crate::wire::{MessageType, OutOption, ReplyV4, write_reply};
 
@@ -44,8 +45,7 @@ impl Answer {
     }
 
     /// DHCPACK of a lease.
-    pub fn ack(ctx: &Ctx<'_>, lease: &Lease, times: Times) -> Answer {
-        let addr = lease.resource.v4().unwrap_or(Ipv4Addr::UNSPECIFIED);
+    pub fn ack(ctx: &Ctx<'_>, addr: Ipv4Addr, times: Times) -> Answer {
         let kind = Some(MessageType::Ack);
         Answer { kind, ciaddr: ctx.msg.ciaddr(), ..Answer::offer(addr, times) }
     }
@@ -66,8 +66,7 @@ impl Answer {
     }
 
     /// A BOOTP reply: a binding without end, and no message type.
-    pub fn bootp(lease: &Lease) -> Answer {
-        let addr = lease.resource.v4().unwrap_or(Ipv4Addr::UNSPECIFIED);
+    pub fn bootp(addr: Ipv4Addr) -> Answer {
         Answer { yiaddr: addr, about: Some(addr), ..Answer::EMPTY }
     }
 
@@ -89,32 +88,48 @@ impl Engine {
         answer: Answer,
         fx: &mut Effects,
     ) -> Result<(), DropReason> {
-        let reply = build(ctx, &answer, fx)?;
+        self.reply_now_by(ctx, &Chain::of(ctx, answer.about), answer, fx)
+    }
+
+    /// The same where the settings for its address are known.
+    pub(super) fn reply_now_by<'a>(
+        &mut self,
+        ctx: &Ctx<'a>,
+        chain: &Chain<'a>,
+        answer: Answer,
+        fx: &mut Effects,
+    ) -> Result<(), DropReason> {
+        let reply = build(ctx, &answer, chain, fx)?;
         fx.send_now.push(reply);
         Ok(())
     }
 
     /// Sends an answer once the open batch is durable.
-    pub(super) fn reply_after(
+    pub(super) fn reply_after<'a>(
         &mut self,
-        ctx: &Ctx<'_>,
+        ctx: &Ctx<'a>,
+        chain: &Chain<'a>,
         answer: Answer,
         fx: &mut Effects,
     ) -> Result<(), DropReason> {
-        let reply = build(ctx, &answer, fx)?;
+        let reply = build(ctx, &answer, chain, fx)?;
         fx.send_after.push(reply);
         Ok(())
     }
 }
 
-fn build(ctx: &Ctx<'_>, answer: &Answer, fx: &mut Effects) -> Result<Reply, DropReason> {
-    let chain = Chain::of(ctx, answer.about);
+fn build<'a>(
+    ctx: &Ctx<'a>,
+    answer: &Answer,
+    chain: &Chain<'a>,
+    fx: &mut Effects,
+) -> Result<Reply, DropReason> {
     let boot_file = if answer.is_nak() { None } else { chain.boot_file() };
-    let encoded = Encoded::of(ctx, answer, &chain);
+    let encoded = Encoded::of(ctx, answer, chain);
     let mut list = OptionList::default();
     match answer.is_nak() {
         true => nak_options(ctx, &encoded, &mut list),
-        false => all_options(ctx, answer, &chain, &encoded, boot_file, &mut list),
+        false => all_options(ctx, answer, chain, &encoded, boot_file, &mut list),
     }
     let msg = ctx.msg;
     let relayed = ctx.is_relayed();
@@ -134,7 +149,7 @@ fn build(ctx: &Ctx<'_>, answer: &Answer, fx: &mut Effects) -> Result<Reply, Drop
         chaddr: msg.chaddr(),
         sname: chain.server_name().filter(|_| !answer.is_nak()).unwrap_or_default().as_bytes(),
         file: boot_file.filter(|f| f.len() <= FILE_MAX).unwrap_or_default().as_bytes(),
-        options: &list.0,
+        options: &list.options,
         relay_info: ctx.relay.as_ref().map(|r| r.raw()),
     };
     let start = fx.bytes.len();
@@ -200,13 +215,19 @@ fn fqdn(ctx: &Ctx<'_>, chain: &Chain<'_>) -> Vec<u8> {
 
 /// Options in the order to send them, each code once.
 #[derive(Default)]
-struct OptionList<'a>(Vec<OutOption<'a>>);
+struct OptionList<'a> {
+    options: SmallVec<[OutOption<'a>; 24]>,
+    /// A bit for each code that is in it.
+    codes: [u64; 4],
+}
 
 impl<'a> OptionList<'a> {
     fn push(&mut self, code: u8, data: &'a [u8], required: bool) {
-        let full = self.0.len() >= crate::wire::v4_write::OPTIONS_MAX;
-        if !full && !self.0.iter().any(|o| o.code == code) {
-            self.0.push(OutOption { code, data, required });
+        let codes = &mut self.codes[usize::from(code >> 6)];
+        let bit = 1 << (code & 63);
+        if *codes & bit == 0 {
+            *codes |= bit;
+            self.options.push(OutOption { code, data, required });
         }
     }
 }
@@ -219,13 +240,13 @@ fn nak_options<'a>(ctx: &Ctx<'_>, encoded: &'a Encoded<'_>, list: &mut OptionLis
     }
 }
 
-fn all_options<'a>(
+fn all_options<'a: 'l, 'l>(
     ctx: &Ctx<'a>,
     answer: &Answer,
     chain: &Chain<'a>,
-    encoded: &'a Encoded<'a>,
+    encoded: &'l Encoded<'a>,
     boot_file: Option<&'a str>,
-    list: &mut OptionList<'a>,
+    list: &mut OptionList<'l>,
 ) {
     if answer.kind.is_some() {
         list.push(opt::MESSAGE_TYPE, &encoded.kind, true);
@@ -250,7 +271,7 @@ fn all_options<'a>(
         return;
     }
     asked_options(ctx, chain, encoded, boot_file, list);
-    for option in chain.options().filter(|o| o.always) {
+    for option in chain.unasked_options() {
         list.push(option.code, &option.data, false);
     }
     if !encoded.fqdn.is_empty() {
@@ -268,12 +289,12 @@ fn all_options<'a>(
 }
 
 /// What the client asks for, in its order (RFC 2132 s9.8); without a list all there is.
-fn asked_options<'a>(
+fn asked_options<'a: 'l, 'l>(
     ctx: &Ctx<'a>,
     chain: &Chain<'a>,
-    encoded: &'a Encoded<'a>,
+    encoded: &'l Encoded<'a>,
     boot_file: Option<&'a str>,
-    list: &mut OptionList<'a>,
+    list: &mut OptionList<'l>,
 ) {
     let asked = ctx.msg.parameter_list();
     // RFC 2132 s3.3: the mask comes before the routers.
@@ -313,13 +334,13 @@ fn is_ours(code: u8) -> bool {
     ) && code != opt::VENDOR_CLASS
 }
 
-fn value<'a>(
+fn value<'a: 'l, 'l>(
     ctx: &Ctx<'a>,
     chain: &Chain<'a>,
-    encoded: &'a Encoded<'a>,
+    encoded: &'l Encoded<'a>,
     boot_file: Option<&'a str>,
     code: u8,
-) -> Option<&'a [u8]> {
+) -> Option<&'l [u8]> {
     if code == opt::HOST_NAME
         && let Some(name) = ctx.reservation.and_then(|r| r.hostname.as_deref())
     {

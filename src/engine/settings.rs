@@ -3,15 +3,17 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::base::Span;
 use crate::config::policy::{LeaseTimes, PolicyOption, Settings};
 
-use super::context::Ctx;
+use super::context::{Ctx, pool_in};
 
 /// The levels that concern one client and address, nearest first: reservation, classes, pool,
 /// subnet, network, global.
 #[derive(Debug)]
-pub struct Chain<'a>(Vec<&'a Settings>);
+pub struct Chain<'a>(SmallVec<[&'a Settings; 8]>);
 
 /// The times of one lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +40,13 @@ impl<'a> Chain<'a> {
     /// The chain for a client and the address it has or asks about.
     pub fn of(ctx: &Ctx<'a>, addr: Option<Ipv4Addr>) -> Chain<'a> {
         let policy = ctx.policy;
-        let mut levels = Vec::with_capacity(6);
+        let mut levels = SmallVec::new();
         levels.extend(ctx.reservation.map(|r| &r.settings));
         let classes = ctx.classes.iter().filter_map(|c| policy.classes.get(usize::from(c.0)));
         levels.extend(classes.map(|c| &c.settings));
-        levels.extend(addr.and_then(|addr| ctx.pool_of(addr)).map(|p| &p.settings));
         let subnet = addr.and_then(|addr| ctx.subnet_of(addr));
+        let pool = subnet.zip(addr).and_then(|(subnet, addr)| pool_in(subnet, addr));
+        levels.extend(pool.map(|p| &p.settings));
         let subnet = subnet.or_else(|| ctx.network.subnets.get(ctx.scope.first));
         levels.extend(subnet.map(|s| &s.settings));
         levels.extend([&ctx.network.settings, &policy.settings]);
@@ -57,12 +60,23 @@ impl<'a> Chain<'a> {
 
     /// All options that some level has, the nearest of each code; ascending within a level.
     pub fn options(&self) -> impl Iterator<Item = &'a PolicyOption> + '_ {
-        self.0.iter().enumerate().flat_map(|(level, s)| {
+        self.options_that(|_| true)
+    }
+
+    /// Those that are sent even if the client did not ask for them.
+    pub fn unasked_options(&self) -> impl Iterator<Item = &'a PolicyOption> + '_ {
+        self.options_that(|option| option.always)
+    }
+
+    fn options_that(
+        &self,
+        wanted: fn(&PolicyOption) -> bool,
+    ) -> impl Iterator<Item = &'a PolicyOption> + '_ {
+        self.0.iter().enumerate().flat_map(move |(level, s)| {
             let nearer = &self.0[..level];
-            s.options
-                .entries
-                .iter()
-                .filter(move |o| nearer.iter().all(|n| n.options.get(o.code).is_none()))
+            let is_nearest =
+                move |o: &&PolicyOption| nearer.iter().all(|n| n.options.get(o.code).is_none());
+            s.options.entries.iter().filter(move |o| wanted(o)).filter(is_nearest)
         })
     }
 

@@ -182,12 +182,13 @@ impl Engine {
         // RFC 4039 s4.2: commit at once where client and policy want it.
         if ctx.network.rapid_commit && ctx.msg.rapid_commit() && self.store_ok {
             let grant = self.grant(ctx, chosen.addr, Grant::New, fx)?;
-            let answer = Answer::ack(ctx, &grant.lease, grant.times).with_rapid_commit();
-            return self.reply_after(ctx, answer, fx);
+            let answer = Answer::ack(ctx, chosen.addr, grant.times).with_rapid_commit();
+            return self.reply_after(ctx, &grant.chain, answer, fx);
         }
-        let times = Chain::of(ctx, Some(chosen.addr)).times(ctx.msg.lease_time());
+        let chain = Chain::of(ctx, Some(chosen.addr));
+        let times = chain.times(ctx.msg.lease_time());
         self.offer(ctx, &chosen, fx);
-        self.reply_now(ctx, Answer::offer(chosen.addr, times), fx)
+        self.reply_now_by(ctx, &chain, Answer::offer(chosen.addr, times), fx)
     }
 
     /// RFC 2563 s2.3: a client that could make up an address is told whether it may.
@@ -291,7 +292,7 @@ impl Engine {
                     && !self.is_own(addr.into()) =>
             {
                 let times = settings::Times::until(lease.until.since(ctx.now));
-                self.reply_now(ctx, Answer::ack(ctx, &lease, times), fx)
+                self.reply_now(ctx, Answer::ack(ctx, addr, times), fx)
             }
             Err(why) => self.nak(ctx, addr, why, fx),
         }
@@ -348,7 +349,7 @@ impl Engine {
             Choice::Ask(addr) => self.ask(ctx, &[addr.into()], None, fx),
             Choice::Take(chosen) => {
                 let grant = self.grant(ctx, chosen.addr, Grant::Bootp, fx)?;
-                self.reply_after(ctx, Answer::bootp(&grant.lease), fx)
+                self.reply_after(ctx, &grant.chain, Answer::bootp(chosen.addr), fx)
             }
         }
     }
@@ -374,7 +375,7 @@ impl Engine {
         fx: &mut Effects,
     ) -> Result<(), DropReason> {
         let grant = self.grant(ctx, addr, how, fx)?;
-        self.reply_after(ctx, Answer::ack(ctx, &grant.lease, grant.times), fx)
+        self.reply_after(ctx, &grant.chain, Answer::ack(ctx, addr, grant.times), fx)
     }
 
     fn nak_if_authoritative(

@@ -99,8 +99,7 @@ impl Outbox {
         skip: usize,
         route: Option<Route<'_>>,
     ) -> io::Result<usize> {
-        let packet =
-            |i: usize| self.get(first + i).and_then(|p| p.get(skip..)).unwrap_or_default();
+        let packet = |i: usize| self.get(first + i).and_then(|p| p.get(skip..)).unwrap_or_default();
         let to = route.map(|route| move |i: usize, packet: &[u8]| route(first + i, packet));
         sys::sendmmsg(socket, self.len() - first, packet, to)
     }

@@ -2,10 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use pnet::packet::Packet;
 use pnet::packet::ethernet::{EtherType, EtherTypes, EthernetPacket, MutableEthernetPacket};
 use pnet::packet::ip::IpNextHeaderProtocols;
-use pnet::packet::ipv4::{self, Ipv4Packet, MutableIpv4Packet};
-use pnet::packet::Packet;
+use pnet::packet::ipv4::{Ipv4Packet, MutableIpv4Packet};
 use pnet::packet::udp::{MutableUdpPacket, UdpPacket};
 use pnet::util::MacAddr;
 use thiserror::Error;
@@ -252,6 +252,7 @@ pub(super) fn pnet_mac(mac: Mac) -> MacAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pnet::packet::ipv4;
 
     const A: Mac = Mac([0x52, 0x54, 0, 0, 0, 0xa]);
 

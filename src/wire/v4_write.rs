@@ -129,7 +129,10 @@ pub fn write_reply(reply: &ReplyV4<'_>, limit: usize, out: &mut Vec<u8>) -> Drop
 
 /// Bytes that `len` bytes of data take, with code and length of each piece.
 fn encoded_len(len: usize) -> usize {
-    len + 2 * len.div_ceil(255).max(1)
+    match len {
+        0..=255 => len + 2,
+        _ => len + 2 * len.div_ceil(255),
+    }
 }
 
 /// The most data whose encoding fits in `room` bytes.
@@ -234,6 +237,7 @@ fn place(option: &OutOption<'_>, rooms: &mut [usize; 3]) -> Option<Shares> {
 
 fn write_message(reply: &ReplyV4<'_>, spread: Option<&Spread>, out: &mut Vec<u8>) {
     let start = out.len();
+    out.reserve(PAYLOAD_MIN);
     write_header(reply, out);
     write_fixed_field(reply, spread, Field::Sname, out);
     write_fixed_field(reply, spread, Field::File, out);
@@ -253,14 +257,17 @@ fn write_message(reply: &ReplyV4<'_>, spread: Option<&Spread>, out: &mut Vec<u8>
 }
 
 fn write_header(reply: &ReplyV4<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(&[BOOTREPLY, reply.htype, reply.hlen, reply.hops]);
-    out.extend_from_slice(&reply.xid.to_be_bytes());
-    out.extend_from_slice(&reply.secs.to_be_bytes());
-    out.extend_from_slice(&reply.flags.to_be_bytes());
-    for addr in [reply.ciaddr, reply.yiaddr, reply.siaddr, reply.giaddr] {
-        out.extend_from_slice(&addr.octets());
-    }
-    out.extend_from_slice(&reply.chaddr);
+    let mut header = [0; 44];
+    header[..4].copy_from_slice(&[BOOTREPLY, reply.htype, reply.hlen, reply.hops]);
+    header[4..8].copy_from_slice(&reply.xid.to_be_bytes());
+    header[8..10].copy_from_slice(&reply.secs.to_be_bytes());
+    header[10..12].copy_from_slice(&reply.flags.to_be_bytes());
+    header[12..16].copy_from_slice(&reply.ciaddr.octets());
+    header[16..20].copy_from_slice(&reply.yiaddr.octets());
+    header[20..24].copy_from_slice(&reply.siaddr.octets());
+    header[24..28].copy_from_slice(&reply.giaddr.octets());
+    header[28..].copy_from_slice(&reply.chaddr);
+    out.extend_from_slice(&header);
 }
 
 /// Writes sname or file: options where they are overloaded, else their own text.
@@ -299,8 +306,10 @@ fn write_options(reply: &ReplyV4<'_>, spread: Option<&Spread>, field: Field, out
 
 /// Appends an option, in pieces where it is over 255 bytes (RFC 3396 s5).
 pub(super) fn push_option(code: u8, data: &[u8], out: &mut Vec<u8>) {
-    if data.is_empty() {
-        out.extend_from_slice(&[code, 0]);
+    if let Ok(len) = u8::try_from(data.len()) {
+        out.extend_from_slice(&[code, len]);
+        out.extend_from_slice(data);
+        return;
     }
     for piece in data.chunks(255) {
         out.extend_from_slice(&[code, piece.len() as u8]);
