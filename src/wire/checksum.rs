@@ -35,16 +35,14 @@ fn without_field(bytes: &[u8], field: usize) -> u64 {
 /// The sum of all 16-bit words in the byte order of this machine: RFC 1071 s2 (B), the order does
 /// not matter until the end. Carries gather in the upper bits (s2 (C), deferred carries).
 fn sum(bytes: &[u8]) -> u64 {
-    let mut words = bytes.chunks_exact(4);
-    let mut sum = 0;
-    for word in words.by_ref() {
-        if let Ok(word) = word.try_into() {
-            sum += u64::from(u32::from_ne_bytes(word));
-        }
-    }
-    let mut last = [0; 4];
-    last.iter_mut().zip(words.remainder()).for_each(|(to, from)| *to = *from);
-    sum + u64::from(u32::from_ne_bytes(last))
+    let halves = |word: [u8; 8]| {
+        let word = u64::from_ne_bytes(word);
+        (word & 0xffff_ffff) + (word >> 32)
+    };
+    let (words, rest) = bytes.as_chunks();
+    let mut last = [0; 8];
+    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    words.iter().map(|word| halves(*word)).sum::<u64>() + halves(last)
 }
 
 fn finish(mut sum: u64) -> u16 {

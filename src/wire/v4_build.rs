@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::options as opt;
 use super::v4::{BOOTREQUEST, COOKIE, FILE, HEADER_LEN, MessageType, SNAME};
-use super::v4_write::{PAYLOAD_MIN, push_option};
+use super::v4_write::PAYLOAD_MIN;
 use crate::base::Mac;
 
 /// A request under construction. Options are written in the order in which they are added.
@@ -124,5 +124,16 @@ impl RequestV4 {
         }
         out.push(opt::END);
         out
+    }
+}
+
+/// Appends an option, in pieces where it is over 255 bytes (RFC 3396 s5).
+fn push_option(code: u8, data: &[u8], out: &mut Vec<u8>) {
+    if data.is_empty() {
+        out.extend_from_slice(&[code, 0]);
+    }
+    for piece in data.chunks(255) {
+        out.extend_from_slice(&[code, piece.len() as u8]);
+        out.extend_from_slice(piece);
     }
 }

@@ -115,12 +115,12 @@ pub fn write_reply(reply: &ReplyV4<'_>, limit: usize, out: &mut Vec<u8>) -> Drop
     };
     let wanted: usize = reply.options.iter().map(|option| encoded_len(option.data.len())).sum();
     if wanted <= room {
-        write_message(reply, None, out);
+        write_message(reply, None, fixed + wanted, out);
         return Dropped::default();
     }
     match Spread::plan(reply, room) {
         Some(spread) => {
-            write_message(reply, Some(&spread), out);
+            write_message(reply, Some(&spread), fixed + room, out);
             spread.dropped
         }
         None => unsendable,
@@ -235,39 +235,67 @@ fn place(option: &OutOption<'_>, rooms: &mut [usize; 3]) -> Option<Shares> {
     Some(shares)
 }
 
-fn write_message(reply: &ReplyV4<'_>, spread: Option<&Spread>, out: &mut Vec<u8>) {
+/// Appends the message, which takes at most `most` bytes, padding aside.
+fn write_message(reply: &ReplyV4<'_>, spread: Option<&Spread>, most: usize, out: &mut Vec<u8>) {
     let start = out.len();
-    out.reserve(PAYLOAD_MIN);
-    write_header(reply, out);
-    write_fixed_field(reply, spread, Field::Sname, out);
-    write_fixed_field(reply, spread, Field::File, out);
-    out.extend_from_slice(&COOKIE);
-    write_options(reply, spread, Field::Options, out);
+    // All of it padding at first: what is not padding is put in its place.
+    out.resize(start + most.max(PAYLOAD_MIN), opt::PAD);
+    let mut page = Page { bytes: out.get_mut(start..).unwrap_or_default(), at: 0 };
+    write_header(reply, &mut page);
+    write_fixed_field(reply, spread, Field::Sname, &mut page);
+    write_fixed_field(reply, spread, Field::File, &mut page);
+    page.write(&COOKIE);
+    write_options(reply, spread, Field::Options, &mut page);
     if let Some(Spread { overload: overload @ 1.., .. }) = spread {
-        push_option(opt::OVERLOAD, &[*overload], out);
+        page.option(opt::OVERLOAD, &[*overload]);
     }
     // RFC 3046 s2.2: echoed unchanged, and last before END.
     if let Some(info) = reply.relay_info {
-        push_option(opt::RELAY_AGENT_INFO, info, out);
+        page.option(opt::RELAY_AGENT_INFO, info);
     }
-    out.push(opt::END);
-    if out.len() < start + PAYLOAD_MIN {
-        out.resize(start + PAYLOAD_MIN, opt::PAD);
+    page.write(&[opt::END]);
+    let len = page.at.max(PAYLOAD_MIN);
+    out.truncate(start + len);
+}
+
+/// What is being written to: as long as was planned, and never written beyond.
+struct Page<'a> {
+    bytes: &'a mut [u8],
+    at: usize,
+}
+
+impl Page<'_> {
+    fn write(&mut self, bytes: &[u8]) {
+        let place = self.bytes.get_mut(self.at..self.at + bytes.len());
+        debug_assert!(place.is_some(), "{} bytes at {} are too many", bytes.len(), self.at);
+        if let Some(place) = place {
+            place.copy_from_slice(bytes);
+            self.at += bytes.len();
+        }
+    }
+
+    /// An option, in pieces where it is over 255 bytes (RFC 3396 s5).
+    fn option(&mut self, code: u8, data: &[u8]) {
+        if let Ok(len) = u8::try_from(data.len()) {
+            self.write(&[code, len]);
+            return self.write(data);
+        }
+        for piece in data.chunks(255) {
+            self.write(&[code, piece.len() as u8]);
+            self.write(piece);
+        }
     }
 }
 
-fn write_header(reply: &ReplyV4<'_>, out: &mut Vec<u8>) {
-    let mut header = [0; 44];
-    header[..4].copy_from_slice(&[BOOTREPLY, reply.htype, reply.hlen, reply.hops]);
-    header[4..8].copy_from_slice(&reply.xid.to_be_bytes());
-    header[8..10].copy_from_slice(&reply.secs.to_be_bytes());
-    header[10..12].copy_from_slice(&reply.flags.to_be_bytes());
-    header[12..16].copy_from_slice(&reply.ciaddr.octets());
-    header[16..20].copy_from_slice(&reply.yiaddr.octets());
-    header[20..24].copy_from_slice(&reply.siaddr.octets());
-    header[24..28].copy_from_slice(&reply.giaddr.octets());
-    header[28..].copy_from_slice(&reply.chaddr);
-    out.extend_from_slice(&header);
+fn write_header(reply: &ReplyV4<'_>, page: &mut Page<'_>) {
+    page.write(&[BOOTREPLY, reply.htype, reply.hlen, reply.hops]);
+    page.write(&reply.xid.to_be_bytes());
+    page.write(&reply.secs.to_be_bytes());
+    page.write(&reply.flags.to_be_bytes());
+    for addr in [reply.ciaddr, reply.yiaddr, reply.siaddr, reply.giaddr] {
+        page.write(&addr.octets());
+    }
+    page.write(&reply.chaddr);
 }
 
 /// Writes sname or file: options where they are overloaded, else their own text.
@@ -275,45 +303,32 @@ fn write_fixed_field(
     reply: &ReplyV4<'_>,
     spread: Option<&Spread>,
     field: Field,
-    out: &mut Vec<u8>,
+    page: &mut Page<'_>,
 ) {
     let (text, len, bit) = match field {
         Field::Sname => (reply.sname, SNAME_LEN, 2),
         _ => (reply.file, FILE_LEN, 1),
     };
-    let end = out.len() + len;
+    let end = page.at + len;
     if spread.is_some_and(|spread| spread.overload & bit != 0) {
-        write_options(reply, spread, field, out);
-        out.push(opt::END);
+        write_options(reply, spread, field, page);
+        page.write(&[opt::END]);
     } else {
         debug_assert!(text.len() <= len, "policy keeps {text:?} within {len} bytes");
-        out.extend_from_slice(text.get(..len).unwrap_or(text));
+        page.write(text.get(..len).unwrap_or(text));
     }
-    out.resize(end, opt::PAD);
+    page.at = end;
 }
 
-fn write_options(reply: &ReplyV4<'_>, spread: Option<&Spread>, field: Field, out: &mut Vec<u8>) {
+fn write_options(reply: &ReplyV4<'_>, spread: Option<&Spread>, field: Field, page: &mut Page<'_>) {
     for (i, option) in reply.options.iter().enumerate() {
         let part = match spread {
             Some(spread) => spread.part(i, option.data, field),
             None => Some(option.data),
         };
         if let Some(part) = part {
-            push_option(option.code, part, out);
+            page.option(option.code, part);
         }
-    }
-}
-
-/// Appends an option, in pieces where it is over 255 bytes (RFC 3396 s5).
-pub(super) fn push_option(code: u8, data: &[u8], out: &mut Vec<u8>) {
-    if let Ok(len) = u8::try_from(data.len()) {
-        out.extend_from_slice(&[code, len]);
-        out.extend_from_slice(data);
-        return;
-    }
-    for piece in data.chunks(255) {
-        out.extend_from_slice(&[code, piece.len() as u8]);
-        out.extend_from_slice(piece);
     }
 }
 
