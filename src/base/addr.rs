@@ -1,6 +1,7 @@
 //! Link-layer and network addresses, ranges, and what a binding can be about.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -51,11 +52,19 @@ impl FromStr for Mac {
 }
 
 /// A hardware address as DHCPv4 carries it: type and up to 16 bytes (RFC 2131 s2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HwAddr {
     htype: u8,
     len: u8,
     bytes: [u8; 16],
+}
+
+/// In few words: every packet looks up several.
+impl Hash for HwAddr {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(u128::from_ne_bytes(self.bytes));
+        state.write_u16(u16::from_ne_bytes([self.htype, self.len]));
+    }
 }
 
 impl HwAddr {
@@ -252,7 +261,7 @@ impl FromStr for Prefix4 {
 }
 
 /// What a binding is about: an address of either family, or a delegated prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Resource {
     /// An IPv4 address.
     V4(Ipv4Addr),
@@ -260,6 +269,20 @@ pub enum Resource {
     V6(Ipv6Addr),
     /// A delegated IPv6 prefix and its length.
     Prefix6(Ipv6Addr, u8),
+}
+
+/// In few words: every packet looks up several.
+impl Hash for Resource {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Resource::V4(addr) => state.write_u32(addr.to_bits()),
+            Resource::V6(addr) => state.write_u128(addr.to_bits()),
+            Resource::Prefix6(addr, len) => {
+                state.write_u128(addr.to_bits());
+                state.write_u8(*len);
+            }
+        }
+    }
 }
 
 impl Resource {

@@ -1,6 +1,7 @@
 //! Who a client is.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use super::addr::{HwAddr, parse_hex, write_hex};
@@ -9,10 +10,10 @@ use super::addr::{HwAddr, parse_hex, write_hex};
 /// address, a relay's circuit, or a DHCPv6 DUID with its IAID.
 ///
 /// Short keys (all hardware addresses and most identifiers) are kept without an allocation.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClientKey(Repr);
 
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Repr {
     Short { len: u8, bytes: [u8; SHORT] },
     Long(Box<[u8]>),
@@ -40,6 +41,13 @@ pub enum KeyKind {
     IaClone = 8,
     /// DHCPv6 delegated prefixes of a clone: as `IaClone`.
     IaPdClone = 9,
+}
+
+/// Equal keys have equal bytes.
+impl Hash for ClientKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.as_bytes());
+    }
 }
 
 impl ClientKey {

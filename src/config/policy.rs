@@ -350,7 +350,9 @@ impl LeaseTimes {
 #[derive(Clone, Debug, Default)]
 pub struct OptionSet {
     /// Ascending by code.
-    pub entries: Vec<PolicyOption>,
+    entries: Vec<PolicyOption>,
+    /// A bit for each code: most of what clients ask for most levels do not have.
+    codes: [u64; 4],
 }
 
 /// One configured option.
@@ -365,8 +367,27 @@ pub struct PolicyOption {
 }
 
 impl OptionSet {
+    /// A set of these; of several with one code, the first in order counts.
+    pub fn new(mut entries: Vec<PolicyOption>) -> OptionSet {
+        entries.sort_by_key(|option| option.code);
+        entries.dedup_by_key(|option| option.code);
+        let mut codes = [0; 4];
+        for option in &entries {
+            codes[usize::from(option.code >> 6)] |= 1 << (option.code & 63);
+        }
+        OptionSet { entries, codes }
+    }
+
+    /// All, ascending by code.
+    pub fn entries(&self) -> &[PolicyOption] {
+        &self.entries
+    }
+
     /// The option of that code.
     pub fn get(&self, code: u8) -> Option<&PolicyOption> {
+        if self.codes[usize::from(code >> 6)] & 1 << (code & 63) == 0 {
+            return None;
+        }
         let at = self.entries.binary_search_by_key(&code, |o| o.code).ok()?;
         self.entries.get(at)
     }

@@ -89,6 +89,10 @@ impl Engine {
         }
         self.take_from_pool(ctx.id(), addr.into());
         let details = details(ctx, &chain, self.client_name(ctx));
+        let details = match before.as_ref().filter(|l| *l.details == details) {
+            Some(lease) => Arc::clone(&lease.details),
+            None => self.table.share(details),
+        };
         let lease = binding(ctx, details, addr, times.lease, before.as_ref());
         self.put(lease.clone(), fx);
         self.abandon_others(ctx, &lease, fx);
@@ -144,7 +148,7 @@ pub(super) fn own_label(name: &str) -> Option<&str> {
 
 fn binding(
     ctx: &Ctx<'_>,
-    details: Details,
+    details: Arc<Details>,
     addr: Ipv4Addr,
     span: Span,
     before: Option<&Lease>,
@@ -163,10 +167,7 @@ fn binding(
             Some(before) if !ctx.is_own_frame() => before.port,
             _ => ctx.arrival.port,
         },
-        details: match before {
-            Some(l) if *l.details == details => l.details.clone(),
-            _ => Arc::new(details),
-        },
+        details,
     }
 }
 

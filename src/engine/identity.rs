@@ -33,7 +33,6 @@ pub enum Identified {
 }
 
 /// A client with an identifier that another may have too.
-#[derive(Debug)]
 pub(super) struct Suspect<'a> {
     /// When.
     pub now: Timestamp,
@@ -45,8 +44,8 @@ pub(super) struct Suspect<'a> {
     pub own: ClientKey,
     /// Its hardware address.
     pub hw: &'a HwAddr,
-    /// Whom it belongs to.
-    pub account: Option<&'a Arc<str>>,
+    /// Tells whom it belongs to.
+    pub account: &'a dyn Fn() -> Option<&'a Arc<str>>,
     /// What the wire had to say.
     pub proofs: &'a [Proof],
     /// Whether the wire can be asked.
@@ -86,7 +85,7 @@ impl Engine {
             key: ClientKey::client_id(id),
             own: ClientKey::clone_of(id, &ctx.hw),
             hw: &ctx.hw,
-            account: Chain::of(ctx, None).account(),
+            account: &|| Chain::of(ctx, None).account(),
             proofs: ctx.proofs,
             can_probe: ctx.can_probe(),
         })
@@ -133,7 +132,7 @@ impl Engine {
             return clone();
         }
         let own_answer = answers.iter().any(Option::is_some);
-        match own_answer || holder.details.account.as_ref() == account {
+        match own_answer || holder.details.account.as_ref() == account() {
             true => Identified::Known(key),
             false => clone(),
         }

@@ -76,7 +76,7 @@ impl<'a> Chain<'a> {
             let nearer = &self.0[..level];
             let is_nearest =
                 move |o: &&PolicyOption| nearer.iter().all(|n| n.options.get(o.code).is_none());
-            s.options.entries.iter().filter(move |o| wanted(o)).filter(is_nearest)
+            s.options.entries().iter().filter(move |o| wanted(o)).filter(is_nearest)
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hashbrown::HashMap;
+use hashbrown::{Equivalent, HashMap};
 
 use crate::base::{ClientKey, HwAddr, LinkId, NetworkId, Resource, Timestamp};
 
@@ -34,6 +34,16 @@ pub struct OfferTable {
     in_network: HashMap<NetworkId, usize>,
 }
 
+/// A client of a network, to look up without a copy of its key.
+#[derive(Hash)]
+struct OfClient<'a>(NetworkId, &'a ClientKey);
+
+impl Equivalent<(NetworkId, ClientKey)> for OfClient<'_> {
+    fn equivalent(&self, (network, client): &(NetworkId, ClientKey)) -> bool {
+        (self.0, self.1) == (*network, client)
+    }
+}
+
 type PortKey = (NetworkId, Option<LinkId>);
 
 impl OfferTable {
@@ -58,14 +68,14 @@ impl OfferTable {
 
     /// The offer to `client`.
     pub fn of_client(&self, network: NetworkId, client: &ClientKey) -> Option<&Offer> {
-        let resource = self.by_client.get(&(network, client.clone()))?;
+        let resource = self.by_client.get(&OfClient(network, client))?;
         self.get(network, *resource)
     }
 
     /// Forgets the offer of `resource`.
     pub fn remove(&mut self, network: NetworkId, resource: Resource) -> Option<Offer> {
         let offer = self.by_resource.remove(&(network, resource))?;
-        self.by_client.remove(&(network, offer.client.clone()));
+        self.by_client.remove(&OfClient(network, &offer.client));
         self.deadlines.remove(&(offer.until, network, resource));
         self.reload(network, offer.port, |queue| queue.remove(&(offer.until, resource)));
         if let Some(count) = self.in_network.get_mut(&network) {
@@ -76,7 +86,7 @@ impl OfferTable {
 
     /// Forgets the offer to `client`.
     pub fn remove_client(&mut self, network: NetworkId, client: &ClientKey) -> Option<Offer> {
-        let resource = *self.by_client.get(&(network, client.clone()))?;
+        let resource = *self.by_client.get(&OfClient(network, client))?;
         self.remove(network, resource)
     }
 

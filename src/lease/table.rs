@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::base::{ClientKey, HwAddr, LinkId, NetworkId, Resource, Sort, Timestamp};
 
-use super::{Change, Lease, QuarantineReason, Seq, State};
+use super::{Change, Details, Lease, QuarantineReason, Seq, State};
 
 /// The one table of bindings. One thread owns it.
 #[derive(Debug, Default)]
@@ -29,6 +30,8 @@ pub struct LeaseTable {
     of_port: HashMap<(NetworkId, LinkId), u32>,
     undo: VecDeque<Undo>,
     pending: HashMap<(NetworkId, Resource), u32>,
+    /// Of the last binding: the next one's are often the same, or none at all.
+    details: Arc<Details>,
 }
 
 /// How many bindings of one sort a network has in each state.
@@ -66,8 +69,20 @@ pub struct TakenBack {
 
 impl LeaseTable {
     /// Puts a stored binding in place at start; nothing is pending.
-    pub fn load(&mut self, lease: Lease) {
+    pub fn load(&mut self, mut lease: Lease) {
+        lease.details = match Arc::try_unwrap(lease.details) {
+            Ok(details) => self.share(details),
+            Err(shared) => shared,
+        };
         self.replace(lease.network, lease.resource, Some(lease));
+    }
+
+    /// Details for a binding, shared with the last one that asked if they are the same.
+    pub fn share(&mut self, details: Details) -> Arc<Details> {
+        if *self.details != details {
+            self.details = Arc::new(details);
+        }
+        Arc::clone(&self.details)
     }
 
     /// Writes a binding as part of batch `seq`.

@@ -47,7 +47,7 @@ pub(in crate::config) fn read(node: &Node<'_>, defs: &Definitions) -> OptionSet 
         Some(PolicyOption { code: u8::try_from(entry.code).ok()?, data, always: entry.always })
     };
     let entries = entries(node, Space::Dhcp4, defs).into_iter().filter_map(option).collect();
-    let set = OptionSet { entries };
+    let set = OptionSet::new(entries);
     warn_of_lost_router(node, &set);
     set
 }

@@ -309,7 +309,12 @@ impl Engine {
                 self.make_room_for(ctx.id(), &ctx.hw.unwrap_or_default(), fx);
             }
             let next_hop = self.next_hop(ctx, *resource);
-            let lease = binding6(ctx, &key, term, hostname.clone(), before.as_ref(), next_hop);
+            let details = details6(ctx, *resource, hostname.clone(), next_hop);
+            let details = match before.as_ref().filter(|l| *l.details == details) {
+                Some(lease) => Arc::clone(&lease.details),
+                None => self.table.share(details),
+            };
+            let lease = binding6(ctx, &key, term, details, before.as_ref());
             self.put(lease.clone(), fx);
             let told = Box::new(lease);
             let kind = match before.map(|before| before.state) {
@@ -376,23 +381,11 @@ fn binding6(
     ctx: &Ctx6<'_>,
     key: &ClientKey,
     term: &Term,
-    hostname: Option<Box<str>>,
+    details: Arc<Details>,
     before: Option<&Lease>,
-    next_hop: Option<NextHop>,
 ) -> Lease {
     let (resource, valid) = (term.resource, term.lifetimes.valid);
     let until = if valid.is_forever() { crate::base::Timestamp::NEVER } else { ctx.now + valid };
-    let hop = ctx.hops.last();
-    let kept = |id: &&[u8]| id.len() <= RELAY_ID_MAX;
-    let details = Details {
-        hostname,
-        account: ctx.chain(Some(resource)).account().cloned(),
-        circuit_id: hop.and_then(|h| h.interface_id()).filter(kept).map(Box::from),
-        remote_id: hop.and_then(|h| h.remote_id()).map(|(_, id)| id).filter(kept).map(Box::from),
-        relay: None,
-        boot_stage: false,
-        next_hop,
-    };
     Lease {
         network: ctx.id(),
         resource,
@@ -406,9 +399,25 @@ fn binding6(
             Some(before) if !ctx.is_own_frame() => before.port,
             _ => ctx.arrival.port,
         },
-        details: match before {
-            Some(l) if *l.details == details => l.details.clone(),
-            _ => Arc::new(details),
-        },
+        details,
+    }
+}
+
+fn details6(
+    ctx: &Ctx6<'_>,
+    resource: Resource,
+    hostname: Option<Box<str>>,
+    next_hop: Option<NextHop>,
+) -> Details {
+    let hop = ctx.hops.last();
+    let kept = |id: &&[u8]| id.len() <= RELAY_ID_MAX;
+    Details {
+        hostname,
+        account: ctx.chain(Some(resource)).account().cloned(),
+        circuit_id: hop.and_then(|h| h.interface_id()).filter(kept).map(Box::from),
+        remote_id: hop.and_then(|h| h.remote_id()).map(|(_, id)| id).filter(kept).map(Box::from),
+        relay: None,
+        boot_stage: false,
+        next_hop,
     }
 }

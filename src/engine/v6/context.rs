@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use smallvec::SmallVec;
+
 use crate::base::{HwAddr, LinkId, Mac, NetworkId, Prefix6, Resource, Timestamp};
 use crate::config::Policy;
 use crate::config::policy::{
@@ -190,7 +192,7 @@ impl<'a> Ctx6<'a> {
 
     /// The settings that concern this client and what it has, nearest first.
     pub fn chain(&self, about: Option<Resource>) -> Chain6<'a> {
-        let mut levels: Vec<&'a Settings> = Vec::with_capacity(6);
+        let mut levels = SmallVec::new();
         levels.extend(self.reservation.map(|r| &r.settings));
         let classes = self.classes.iter();
         levels.extend(classes.filter_map(|c| {
@@ -218,7 +220,7 @@ impl<'a> Ctx6<'a> {
 
 /// The levels that concern one client, nearest first.
 #[derive(Debug)]
-pub struct Chain6<'a>(Vec<&'a Settings>);
+pub struct Chain6<'a>(SmallVec<[&'a Settings; 8]>);
 
 /// Lifetimes of an address or a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

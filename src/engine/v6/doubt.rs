@@ -101,7 +101,7 @@ impl Engine {
                 _ => ClientKey::ia_clone(ctx.duid, ia.iaid, &hw),
             },
             hw: &hw,
-            account: ctx.chain(None).account(),
+            account: &|| ctx.chain(None).account(),
             proofs: ctx.proofs,
             can_probe: ctx.can_probe(),
         })
