@@ -96,10 +96,13 @@ impl Engine {
         let from_it = source.is_unspecified() || source == addr || ctx.is_relayed();
         let other_port =
             |l: &Lease| matches!((l.port, ctx.arrival.port), (Some(was), Some(is)) if was != is);
+        // Until it is known again where the holder is (a restart forgets), by its own frame only.
+        let foreign = ctx.can_probe() && !ctx.is_own_frame();
+        let own_port = |l: &Lease| l.port.is_some() && l.port == ctx.arrival.port;
         self.table
             .get(ctx.id(), addr.into())
             .filter(|l| l.state == State::Leased && is_of(l, ctx) && l.hw == ctx.hw)
-            .filter(|l| from_it && !other_port(l))
+            .filter(|l| from_it && !other_port(l) && (!foreign || own_port(l)))
             .cloned()
             .ok_or(DropReason::NotTheHolder)
     }

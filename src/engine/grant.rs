@@ -161,7 +161,7 @@ fn binding(
         state: State::Leased,
         since: before.filter(|l| l.state == State::Leased).map_or(ctx.now, |l| l.since),
         updated: ctx.now,
-        until: expiry(ctx.now, span),
+        until: later_end(before, expiry(ctx.now, span)),
         // Only the client's own frame says behind which port it is.
         port: match before {
             Some(before) if !ctx.is_own_frame() => before.port,
@@ -169,6 +169,14 @@ fn binding(
         },
         details,
     }
+}
+
+/// When a binding is over for everybody else. A client that is told of a shorter lease may not hear
+/// of it, and keeps the address for as long as it was told before. (A lease without end is never
+/// renewed: who asks again has heard of an end, or has let go.)
+pub(super) fn later_end(before: Option<&Lease>, until: Timestamp) -> Timestamp {
+    let finite = |l: &&Lease| l.state == State::Leased && l.until != Timestamp::NEVER;
+    before.filter(finite).map_or(until, |l| l.until.max(until))
 }
 
 fn expiry(now: Timestamp, span: Span) -> Timestamp {

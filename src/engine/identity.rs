@@ -27,9 +27,21 @@ pub enum Identified {
         addrs: Vec<IpAddr>,
         /// The holder's hardware.
         holder: Mac,
-        /// The key, if nobody may be asked.
+        /// The key where the answer does not matter.
         key: ClientKey,
+        /// The key of a clone, if the holder cannot be asked.
+        own: ClientKey,
     },
+}
+
+/// What the one who holds a binding has to say.
+enum Says {
+    /// It lives, or there is no way to know.
+    Alive,
+    /// It is silent, and so gone.
+    Nothing,
+    /// It was not asked about these yet.
+    NotYet(Vec<IpAddr>, Mac),
 }
 
 /// A client with an identifier that another may have too.
@@ -94,47 +106,61 @@ impl Engine {
     /// Cloned images share their identifier: the same one from other hardware is a changed NIC
     /// if the old hardware is silent and of the same account, and a clone if it lives.
     pub(super) fn clone_or_changed(&self, suspect: Suspect<'_>) -> Identified {
-        let Suspect { now, network, key, own, hw, account, proofs, can_probe } = suspect;
-        let is_clone = self.offers.of_client(network, &own).is_some()
-            || self.table.of_client(network, &own).next().is_some();
+        let Suspect { network, ref key, ref own, hw, .. } = suspect;
+        let is_clone = self.offers.of_client(network, own).is_some()
+            || self.table.of_client(network, own).next().is_some();
         if is_clone {
-            return Identified::Known(own);
+            return Identified::Known(suspect.own);
         }
-        if self.offers.of_client(network, &key).is_some_and(|offer| offer.hw == *hw) {
-            return Identified::Known(key);
+        if self.offers.of_client(network, key).is_some_and(|offer| offer.hw == *hw) {
+            return Identified::Known(suspect.key);
         }
         let other = |l: &&Lease| {
             l.state == State::Leased && l.hw != *hw && (is_v4(l) || l.hw != HwAddr::default())
         };
-        let holder = self.table.of_client(network, &key).find(other);
-        let Some(holder) = holder else { return Identified::Known(key) };
-        let clone = || Identified::CloneOf(own.clone(), Box::new(holder.clone()));
+        let mut holders: Vec<&Lease> = self.table.of_client(network, key).filter(other).collect();
+        holders.sort_by_key(|l| l.resource);
+        let mut ask = None;
+        // What one held stays its own where a reload took its pool; another may hold more since.
+        for holder in holders {
+            match self.holder_says(&suspect, holder) {
+                Says::Alive => return Identified::CloneOf(suspect.own, Box::new(holder.clone())),
+                Says::Nothing => {}
+                Says::NotYet(addrs, mac) => ask = ask.or(Some((addrs, mac))),
+            }
+        }
+        match ask {
+            Some((addrs, holder)) => {
+                Identified::Ask { addrs, holder, key: suspect.key, own: suspect.own }
+            }
+            None => Identified::Known(suspect.key),
+        }
+    }
+
+    /// Whether the holder of a binding lives, or must be taken to.
+    fn holder_says(&self, suspect: &Suspect<'_>, holder: &Lease) -> Says {
         // Behind a relay nobody can be asked; an address of its own harms no one. Nor does it
         // help to ask one who has yet to hear that it is the holder.
-        let pending = self.table.is_pending(network, holder.resource);
-        let mac = holder.hw.mac().filter(|_| can_probe && !pending);
-        let (Some(mac), addrs) = (mac, addresses_of(holder)) else { return clone() };
-        if addrs.is_empty() {
-            return clone();
-        }
-        let proof = |addr: &IpAddr| proofs.iter().find(|proof| proof.addr == *addr);
+        let pending = self.table.is_pending(suspect.network, holder.resource);
+        let mac = holder.hw.mac().filter(|_| suspect.can_probe && !pending);
+        let (Some(mac), addrs) = (mac, addresses_of(holder)) else { return Says::Alive };
+        let proof = |addr: &IpAddr| suspect.proofs.iter().find(|proof| proof.addr == *addr);
         let answers: Vec<Option<Mac>> = addrs.iter().filter_map(proof).map(|p| p.answer).collect();
-        let others = answers.iter().flatten().any(|who| Some(*who) != hw.mac());
-        if others {
-            return clone();
+        let others = answers.iter().flatten().any(|who| Some(*who) != suspect.hw.mac());
+        if others || addrs.is_empty() {
+            return Says::Alive;
         }
         if answers.len() < addrs.len() {
-            let addrs = addrs.into_iter().filter(|addr| proof(addr).is_none()).collect();
-            return Identified::Ask { addrs, holder: mac, key };
+            return Says::NotYet(addrs.into_iter().filter(|a| proof(a).is_none()).collect(), mac);
         }
         // Silent to the question, but not to us: it renewed while the question was out.
-        if now < holder.updated + WAIT {
-            return clone();
+        if suspect.now < holder.updated + WAIT {
+            return Says::Alive;
         }
         let own_answer = answers.iter().any(Option::is_some);
-        match own_answer || holder.details.account.as_ref() == account() {
-            true => Identified::Known(key),
-            false => clone(),
+        match own_answer || holder.details.account.as_ref() == (suspect.account)() {
+            true => Says::Nothing,
+            false => Says::Alive,
         }
     }
 }

@@ -228,7 +228,9 @@ impl World {
                 }
             }
             ["restart"] => {
-                let leases = self.disk.values().cloned().collect();
+                // The port is not stored.
+                let leases =
+                    self.disk.values().map(|l| Lease { port: None, ..l.clone() }).collect();
                 self.engine = Engine::new(self.policy.clone(), leases, self.last);
                 self.held.clear();
                 self.reloaded = false;

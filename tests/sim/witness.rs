@@ -12,9 +12,6 @@ use foreshadow::wire::{Kind, Message, MessageType};
 /// How long an answer may take: a disk that hangs makes it late, and no longer than that here.
 const ANSWER_WITHIN: u64 = 600_000;
 
-/// No lease of the policies is shorter.
-const SHORTEST: u64 = 5_000;
-
 /// Somebody was told that an address is theirs.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
@@ -105,9 +102,6 @@ impl Witness {
         if let Some(what) = what {
             self.gives_up(at, mac, what);
         }
-        if kind == MessageType::Request as u8 && genuine {
-            self.may_shorten(at, mac, addr.into());
-        }
         let name = msg.client_id().unwrap_or_default();
         self.namesakes(mac, &name, live);
         self.asks(at, (mac, msg.xid(), kind), Asked { at: now, kind, addr, rapid, open: 0 });
@@ -155,13 +149,13 @@ impl Witness {
         later.any(|(_, who, what)| *who == mac && what.covers(resource))
     }
 
-    /// A lease that is renewed may get a shorter time, which holds even if the client never hears
-    /// of it.
-    pub(crate) fn may_shorten(&mut self, at: Moment, mac: Mac, resource: Resource) {
-        if let Some(told) = self.told.get_mut(&resource).filter(|told| told.client == mac) {
-            told.until = told.until.min(at.now + SHORTEST);
-            told.until_server = told.until_server.min(Timestamp(at.server.0 + SHORTEST));
+    /// Somebody is told so. Who was told of a longer time before may not hear of a shorter one.
+    pub(crate) fn tells(&mut self, resource: Resource, mut new: Told) {
+        if let Some(old) = self.told.get(&resource).filter(|old| old.client == new.client) {
+            new.until = new.until.max(old.until);
+            new.until_server = new.until_server.max(old.until_server);
         }
+        self.told.insert(resource, new);
     }
 
     /// Another machine of the same name has spoken: who is silent by then is taken for the same
@@ -263,10 +257,10 @@ impl Witness {
         let when = "before it is durable";
         assert!(kept || is_dropped, "{addr} is acknowledged to {mac} {when}: {stored:?}");
         // Who takes another address has given up the former.
-        let v4 = |resource: &Resource| matches!(resource, Resource::V4(_));
-        self.told.retain(|resource, old| old.client != mac || !v4(resource));
+        let other = |r: &Resource| matches!(r, Resource::V4(other) if *other != addr);
+        self.told.retain(|resource, old| old.client != mac || !other(resource));
         if !is_dropped {
-            self.told.insert(addr.into(), told);
+            self.tells(addr.into(), told);
         }
     }
 

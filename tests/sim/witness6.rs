@@ -18,9 +18,6 @@ impl Witness {
                 MessageType6::Release | MessageType6::Decline => {
                     self.gives_up(at, mac, Drops::One(resource));
                 }
-                MessageType6::Renew | MessageType6::Rebind | MessageType6::Request => {
-                    self.may_shorten(at, mac, resource);
-                }
                 _ => {}
             }
         }
@@ -61,9 +58,7 @@ impl Witness {
             let (until, until_server) = (decided.now + ms, Timestamp(decided.server.0 + ms));
             let name = msg.client_id().unwrap_or_default().to_vec();
             let told = Told { client: mac, name, until, until_server };
-            // Twins of one DUID are told apart by asking the wire; that is not judged here.
-            let twin = |old: &Told| old.name == told.name;
-            for (other, old) in self.told.iter().filter(|(_, old)| !twin(old)) {
+            for (other, old) in &self.told {
                 let clash = old.client != mac && old.until > at.now && overlap(*other, resource);
                 assert!(!clash, "{resource} is acknowledged to {mac}, and {old:?} has {other}");
             }
@@ -76,7 +71,7 @@ impl Witness {
             let when = "before it is durable";
             assert!(kept || is_dropped, "{resource} is acknowledged to {mac} {when}: {stored:?}");
             if !is_dropped {
-                self.told.insert(resource, told);
+                self.tells(resource, told);
             }
         }
     }

@@ -401,6 +401,9 @@ impl World {
 
     /// Who has the address answers for it, in time.
     pub(crate) fn answer(&mut self, probe: &Probe) {
+        if self.verbose {
+            println!("{:>10} who has {}? To {:?}", self.now, probe.target, probe.to);
+        }
         let asked = |mac: Mac| probe.to.is_none_or(|to| to == mac);
         let holders: Vec<Mac> = match probe.target {
             IpAddr::V4(target) => {

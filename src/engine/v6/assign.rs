@@ -10,13 +10,14 @@ use crate::base::{ClientKey, Prefix6, Resource};
 use crate::config::policy::{Generate, Pool6};
 use crate::engine::Engine;
 use crate::engine::effects::{DropReason, Effects, EventKind, Offered};
-use crate::engine::grant::Grant;
+use crate::engine::grant::{Grant, later_end};
 use crate::engine::identity::Identified;
 use crate::engine::lots::Lots;
 use crate::lease::{Details, Lease, NextHop, Offer, QuarantineReason, State};
 use crate::wire::{Ia, IaKind};
 
 use super::context::{Ctx6, is_about};
+use super::doubt::QUESTIONS_MAX;
 use super::reply::{IaAnswer, Term};
 
 /// Longest identifier of a relay that is kept with a binding, in bytes: as long as IPv4 has them.
@@ -35,12 +36,12 @@ pub struct Assigned {
 }
 
 impl Engine {
-    /// The key of an IA.
+    /// The key of an IA. Whose holder could not be asked about it takes nothing from that holder.
     pub(super) fn key6(&self, ctx: &Ctx6<'_>, ia: &Ia<'_>) -> ClientKey {
         match self.identify6(ctx, ia) {
-            Identified::Known(key) | Identified::CloneOf(key, _) | Identified::Ask { key, .. } => {
-                key
-            }
+            Identified::Known(key) | Identified::CloneOf(key, _) => key,
+            Identified::Ask { own, .. } if ctx.proofs.len() >= QUESTIONS_MAX => own,
+            Identified::Ask { key, .. } => key,
         }
     }
 
@@ -394,7 +395,7 @@ fn binding6(
         state: State::Leased,
         since: before.filter(|l| l.state == State::Leased).map_or(ctx.now, |l| l.since),
         updated: ctx.now,
-        until,
+        until: later_end(before, until),
         port: match before {
             Some(before) if !ctx.is_own_frame() => before.port,
             _ => ctx.arrival.port,

@@ -18,7 +18,7 @@ use super::ias;
 use super::request::Request6;
 
 /// Most addresses that one message has us ask about; with more, the rest is not given by name.
-const QUESTIONS_MAX: usize = 8;
+pub(super) const QUESTIONS_MAX: usize = 8;
 
 impl Engine {
     /// Asks the wire what must be known before the answer; `false` if the message now waits.
