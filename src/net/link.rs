@@ -8,6 +8,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use netlink_sys::Socket;
 
@@ -15,6 +16,14 @@ use crate::base::{LinkId, Mac, Prefix4};
 
 use super::fdb::Fdb;
 use super::netlink::{self, Fact, FdbEntry, Table};
+
+/// Changes that are read before packets have their turn again: whoever forges addresses makes more
+/// of them than can ever be read.
+const DATAGRAMS_PER_POLL: usize = 1024;
+/// How long a listing of the forwarding tables may take: some 100,000 entries.
+const FDB_LISTING: Duration = Duration::from_millis(100);
+/// How much longer than a listing of the forwarding tables took they are not listed again.
+const FDB_REST: u32 = 20;
 
 /// An interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +120,10 @@ pub struct LinkMonitor {
     fdb: Fdb,
     /// The table is not what the kernel has: list it.
     stale: bool,
+    /// The same of the forwarding tables.
+    fdb_stale: bool,
+    /// Until when these are not listed again.
+    fdb_rests: Option<Instant>,
     resyncs: u64,
 }
 
@@ -124,21 +137,28 @@ impl LinkMonitor {
             watched: BTreeSet::new(),
             fdb: Fdb::default(),
             stale: true,
+            fdb_stale: false,
+            fdb_rests: None,
             resyncs: 0,
         })
     }
 
-    /// Takes in all that the kernel has said, without waiting, and appends what changed. After an
-    /// error the table is listed anew by the next call.
+    /// Takes in what the kernel has said, without waiting, and appends what changed: all of it but
+    /// in a flood of changes, of which the rest waits. After an error the table is listed anew by
+    /// the next call.
     pub fn poll(&mut self, events: &mut Vec<LinkEvent>) -> io::Result<()> {
-        loop {
+        let mut drained = false;
+        for _ in 0..DATAGRAMS_PER_POLL {
             match self.socket.recv(&mut &mut self.buffer[..], libc::MSG_DONTWAIT) {
                 Ok(len) => self.take(len, events),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    drained = true;
+                    break;
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
                     self.resyncs += 1;
-                    self.stale = true;
+                    (self.stale, self.fdb_stale) = (true, true);
                 }
                 Err(e) => {
                     self.stale = true;
@@ -147,7 +167,16 @@ impl LinkMonitor {
             }
         }
         // Only now that nothing older is waiting: a change whose undoing was lost would come back.
-        if self.stale { self.list(events) } else { Ok(()) }
+        if !drained {
+            return Ok(());
+        }
+        if self.stale {
+            self.list(events)?;
+        }
+        match self.fdb_stale && self.fdb_rests.is_none_or(|until| until <= Instant::now()) {
+            true => self.list_fdb(),
+            false => Ok(()),
+        }
     }
 
     /// All links, by index.
@@ -223,19 +252,22 @@ impl LinkMonitor {
                 events.push(LinkEvent::AddrsChanged(id));
             }
         }
-        self.list_fdb()?;
         self.stale = false;
         Ok(())
     }
 
+    /// Lists the forwarding tables. Whoever forges addresses makes them long, and overruns us with
+    /// what changes: to list them again and again would leave no time for anything else.
     fn list_fdb(&mut self) -> io::Result<()> {
         self.fdb.clear();
-        if self.watched.is_empty() {
-            return Ok(());
-        }
-        let listed = netlink::dump(Table::Fdb, |fact| self.apply(fact, &mut Vec::new()));
-        self.stale |= listed.is_err();
-        listed
+        let begun = Instant::now();
+        let listed = match self.watched.is_empty() {
+            true => Ok(true),
+            false => netlink::dump_fdb(FDB_LISTING, |fact| self.apply(fact, &mut Vec::new())),
+        };
+        self.fdb_stale = !matches!(listed, Ok(true));
+        self.fdb_rests = Some(Instant::now() + begun.elapsed() * FDB_REST);
+        listed.map(drop)
     }
 
     fn apply(&mut self, fact: Fact, events: &mut Vec<LinkEvent>) {

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
@@ -103,6 +103,14 @@ pub(super) fn dump(table: Table, mut fact: impl FnMut(Fact)) -> io::Result<()> {
     dump_messages(table, |message| to_fact(message).into_iter().for_each(&mut fact))
 }
 
+/// Lists the forwarding tables as they come, for so long at most; whether that was all. A table
+/// that somebody forges addresses for is neither still nor small, and the kernel looks through all
+/// of it for each part that it lists.
+pub(super) fn dump_fdb(most: Duration, mut fact: impl FnMut(Fact)) -> io::Result<bool> {
+    let each = |message| to_fact(message).into_iter().for_each(&mut fact);
+    talk_until(Some(Instant::now() + most), &request(Table::Fdb), each)
+}
+
 /// The same as the kernel says it.
 pub(super) fn dump_messages(table: Table, each: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
     // The kernel marks a listing that changed underway as torn.
@@ -122,7 +130,16 @@ pub(super) fn change(message: RouteNetlinkMessage, flags: u16) -> io::Result<()>
 }
 
 /// Sends a request and hears all of the answer; whether that was whole.
-fn talk(request: &[u8], mut each: impl FnMut(RouteNetlinkMessage)) -> io::Result<bool> {
+fn talk(request: &[u8], each: impl FnMut(RouteNetlinkMessage)) -> io::Result<bool> {
+    talk_until(None, request, each)
+}
+
+/// The same, and leaves when it is late.
+fn talk_until(
+    late: Option<Instant>,
+    request: &[u8],
+    mut each: impl FnMut(RouteNetlinkMessage),
+) -> io::Result<bool> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     SockRef::from(&socket).set_read_timeout(Some(ANSWER_TIMEOUT))?;
     super::raw::set_buffers(&SockRef::from(&socket), BUFFER_BYTES)?;
@@ -131,6 +148,9 @@ fn talk(request: &[u8], mut each: impl FnMut(RouteNetlinkMessage)) -> io::Result
     let mut buffer = vec![0; DATAGRAM_BYTES];
     let (mut whole, mut done) = (true, Ok(false));
     while matches!(done, Ok(false)) {
+        if late.is_some_and(|late| late <= Instant::now()) {
+            return Ok(false);
+        }
         let len = socket.recv(&mut &mut buffer[..], 0)?;
         read(buffer.get(..len).unwrap_or_default(), |message| {
             whole &= message.header.flags & NLM_F_DUMP_INTR == 0;
