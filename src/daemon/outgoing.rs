@@ -1,6 +1,7 @@
 //! Replies and questions to frames, and frames to the kernel.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, SocketAddrV6};
+use std::num::NonZeroU16;
 
 use crate::base::{LinkId, Mac, Span, Timestamp};
 use crate::engine::effects::Probe;
@@ -22,6 +23,8 @@ const CLIENT_PORT6: u16 = 546;
 /// How often groups are reported: half the interval of a querier (RFC 3810 s9.2), so that one lost
 /// report is not missed within the 260 s that a snooping switch remembers.
 const REPORT_EVERY: Span = Span::from_secs(60);
+/// Where the identification lies in a frame of ours.
+const IDENT: usize = ETHERNET_LEN + 4;
 /// Where the UDP checksum lies in a frame of ours.
 const UDP_CHECKSUM: usize = ETHERNET_LEN + IPV4_LEN + 6;
 
@@ -31,6 +34,8 @@ pub struct Outgoing {
     /// `None` for an observer.
     socket: Option<RoutedSocket>,
     routed: Outbox,
+    /// Identification of the next routed packet.
+    ident: NonZeroU16,
     /// The same for IPv6; `None` where the host has none.
     routed6: Option<Routed6Socket>,
     /// Interfaces whose outboxes are not empty.
@@ -47,7 +52,8 @@ impl Outgoing {
         // A host whose kernel has no IPv6 serves IPv4 all the same.
         let routed6 = Some(mode).filter(|m| *m == Mode::Serve);
         let routed6 = routed6.and_then(|_| Routed6Socket::open().ok());
-        Ok(Outgoing { socket, routed: Outbox::default(), routed6, waiting: Vec::new() })
+        let (routed, ident) = (Outbox::default(), NonZeroU16::MIN);
+        Ok(Outgoing { socket, routed, ident, routed6, waiting: Vec::new() })
     }
 
     /// Makes the frame of a reply; `bytes` holds its payload.
@@ -112,7 +118,9 @@ impl Outgoing {
                 }
             }
             Destination::Udp { from, to, .. } => {
-                self.routed.push(|out| routed(out, from, to, payload));
+                let ident = self.ident;
+                self.ident = ident.checked_add(1).unwrap_or(NonZeroU16::MIN);
+                self.routed.push(|out| routed(out, ident, from, to, payload));
             }
         }
     }
@@ -198,10 +206,14 @@ impl Outgoing {
 }
 
 /// For [`RoutedSocket`], which leaves the Ethernet header out.
-fn routed(out: &mut Vec<u8>, from: Ipv4Addr, to: SocketAddrV4, payload: &[u8]) {
+fn routed(out: &mut Vec<u8>, ident: NonZeroU16, from: Ipv4Addr, to: SocketAddrV4, payload: &[u8]) {
     let start = out.len();
     let src = SocketAddrV4::new(from, SERVER_PORT);
     frame::write_udp4(out, Mac::ZERO, Mac::ZERO, src, to, payload);
+    // Where it is 0 the kernel draws one by a keyed hash. It makes the header's checksum itself.
+    if let Some(place) = out.get_mut(start + IDENT..start + IDENT + 2) {
+        place.copy_from_slice(&ident.get().to_be_bytes());
+    }
     if from.is_unspecified() {
         // The kernel will choose the source, which the checksum covers. RFC 768: zero means none.
         let checksum = out.get_mut(start + UDP_CHECKSUM..start + UDP_CHECKSUM + 2);
