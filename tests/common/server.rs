@@ -54,6 +54,7 @@ pub(crate) struct Server {
     dir: PathBuf,
     flags: Vec<String>,
     mounts_of: Option<u32>,
+    under: Vec<String>,
 }
 
 /// How to start a server.
@@ -67,6 +68,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) flags: &'a [&'a str],
     /// A process whose mounts the server sees.
     pub(crate) mounts_of: Option<u32>,
+    /// A program with its first arguments that runs the server.
+    pub(crate) under: &'a [&'a str],
 }
 
 impl Server {
@@ -90,10 +93,11 @@ impl Server {
         );
         fs::write(dir.join("header"), &server).unwrap();
         fs::write(dir.join("foreshadow.toml"), server + body).unwrap();
-        let flags: Vec<String> = setup.flags.iter().map(|f| (*f).to_owned()).collect();
-        let proc = launch(&dir, host, &flags, setup.mounts_of);
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let (flags, under): (Vec<String>, Vec<String>) = (owned(setup.flags), owned(setup.under));
         let mounts_of = setup.mounts_of;
-        let mut server = Server { proc, host: host.clone(), dir, flags, mounts_of };
+        let proc = launch(&dir, host, &under, &flags, mounts_of);
+        let mut server = Server { proc, host: host.clone(), dir, flags, mounts_of, under };
         server.wait_ready();
         server
     }
@@ -135,7 +139,7 @@ impl Server {
     /// Starts it again as it was, after [`Server::stop`] or [`Server::kill9`].
     #[track_caller]
     pub(crate) fn start_again(&mut self) {
-        self.proc = launch(&self.dir, &self.host, &self.flags, self.mounts_of);
+        self.proc = launch(&self.dir, &self.host, &self.under, &self.flags, self.mounts_of);
         self.wait_ready();
     }
 
@@ -189,9 +193,16 @@ impl Server {
     }
 }
 
-fn launch(dir: &Path, host: &Host, flags: &[String], mounts_of: Option<u32>) -> Proc {
+fn launch(
+    dir: &Path,
+    host: &Host,
+    under: &[String],
+    flags: &[String],
+    mounts_of: Option<u32>,
+) -> Proc {
     let config = dir.join("foreshadow.toml");
-    let mut argv = vec![BINARY, "serve", "--config", config.to_str().unwrap()];
+    let mut argv: Vec<&str> = under.iter().map(String::as_str).collect();
+    argv.extend([BINARY, "serve", "--config", config.to_str().unwrap()]);
     argv.extend(flags.iter().map(String::as_str));
     let mut command = host.command(&argv);
     if let Some(pid) = mounts_of {

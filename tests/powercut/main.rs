@@ -2,10 +2,20 @@
 //! sends recorded, and at many moments of its lives the files are rebuilt as a disk could have left
 //! them. See `README.md` beside this file.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
+#![allow(clippy::print_stdout)] // The seed, and how to use it again.
 
+mod clients4;
+mod clients6;
+// Shared with tests that use more of it.
+#[allow(dead_code)]
+#[path = "../common/mod.rs"]
+mod common;
+mod ledger;
 mod model;
+mod oracle;
 mod recorder;
 mod replay;
+mod server;
 mod store;
 
 use std::path::{Path, PathBuf};

@@ -51,7 +51,7 @@ struct head {
     uint32_t kind, path_len, other_len, data_len;
     uint64_t object; /* inode number */
     uint64_t offset;
-    uint64_t at_ms; /* wall clock */
+    uint64_t at_us; /* wall clock */
 };
 
 /* A system call under way. */
@@ -96,7 +96,7 @@ static void event(char kind, const char *path, const char *other, uint64_t objec
                         (uint32_t)length,
                         object,
                         offset,
-                        (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000};
+                        (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000};
     if (fwrite(&head, sizeof head, 1, out) != 1 ||
         fwrite(path, 1, head.path_len, out) != head.path_len ||
         fwrite(other, 1, head.other_len, out) != head.other_len ||

@@ -20,8 +20,8 @@ pub(crate) struct Log {
 pub(crate) struct Event {
     /// `a`: a packet leaves; others as in `recorder.c`.
     pub(crate) kind: u8,
-    /// Wall clock, in milliseconds.
-    pub(crate) at_ms: u64,
+    /// Wall clock, in microseconds.
+    pub(crate) at_us: u64,
     path: PathBuf,
     other: PathBuf,
     inode: u64,
@@ -57,8 +57,8 @@ impl Log {
         let other = path.end..path.end + u32_at(8);
         let data = other.end..other.end + u32_at(12);
         let text = |range: Range<usize>| PathBuf::from(str::from_utf8(&self.bytes[range]).unwrap());
-        let (inode, offset, at_ms) = (u64_at(16), u64_at(24), u64_at(32));
-        Event { kind: head[0], at_ms, path: text(path), other: text(other), inode, offset, data }
+        let (inode, offset, at_us) = (u64_at(16), u64_at(24), u64_at(32));
+        Event { kind: head[0], at_us, path: text(path), other: text(other), inode, offset, data }
     }
 
     /// The data of an event: what was written or sent.
