@@ -80,13 +80,6 @@ impl Message6 {
         self.with(IA_NA, &na).with(IA_PD, &pd)
     }
 
-    /// With an IA_NA alone that names the addresses of what is held.
-    pub(crate) fn with_addresses(mut self, iaid: u32, held: &[Held]) -> Message6 {
-        self = self.with_ias(iaid, held);
-        self.options.retain(|(code, _)| *code != IA_PD);
-        self
-    }
-
     /// The value of the first option with this code.
     pub(crate) fn option(&self, code: u16) -> Option<&[u8]> {
         self.options.iter().find(|(c, _)| *c == code).map(|(_, value)| &value[..])

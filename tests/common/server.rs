@@ -143,6 +143,30 @@ impl Server {
         self.wait_ready();
     }
 
+    /// Tampers with the server's system calls, until the strace that is returned ends: `how` are
+    /// its options, such as `-e inject=fdatasync:error=EIO`.
+    #[track_caller]
+    pub(crate) fn tamper(&self, world: &World, host: &Host, how: &[&str]) -> Proc {
+        require("strace", "strace");
+        let pid = self.proc.pid().to_string();
+        let argv = [&["strace", "-f", "-o", "/dev/null", "-p", &pid], how].concat();
+        let mut strace = world.spawn(host, "strace", &argv);
+        strace.wait_line("attached");
+        strace
+    }
+
+    /// What `status` knows.
+    #[track_caller]
+    pub(crate) fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.ask(&["status", "--json"])).unwrap()
+    }
+
+    /// Whether an alarm in `status` contains this.
+    #[track_caller]
+    pub(crate) fn has_alarm(&self, text: &str) -> bool {
+        self.ask(&["status"]).lines().any(|l| l.starts_with("ALARM") && l.contains(text))
+    }
+
     /// Runs a subcommand with this server's configuration.
     pub(crate) fn run(&self, words: &[&str]) -> Output {
         let mut command = Command::new(BINARY);

@@ -107,10 +107,11 @@ impl<'a> Clients6<'a> {
         if !matches!(kind, dhcp6::SOLICIT | dhcp6::REBIND) {
             message = message.with(dhcp6::SERVER_ID, server);
         }
-        message = match kind {
-            dhcp6::DECLINE => message.with_addresses(IAID, held),
-            _ => message.with_ias(IAID, held),
-        };
+        message = message.with_ias(IAID, held);
+        if kind == dhcp6::DECLINE {
+            // Prefixes are never declined (RFC 9915 s18.2.8).
+            message.options.retain(|(code, _)| *code != dhcp6::IA_PD);
+        }
         self.ledger.asks(Family::V6, self.xid);
         self.raw.multicast(*mac, &message);
         *busy = true;
