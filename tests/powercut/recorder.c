@@ -73,7 +73,8 @@ static FILE *out;
 static const char *root;
 static pid_t program;
 static pid_t leaving; /* the thread that ends the program */
-static int ending;    /* 1: nobody goes on, and when nothing is under way the program ends; 2: it does */
+/* 1: nobody goes on, and when nothing is under way the program ends; 2: it does. */
+static int ending;
 static int fail_next_sync;
 static int executed;
 
@@ -279,7 +280,7 @@ static int is_harmless(long nr)
         /* who we are */
         SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_getgroups, SYS_capget, SYS_capset,
         SYS_uname, SYS_sysinfo, SYS_getrandom, SYS_prlimit64, SYS_getrlimit, SYS_getrusage,
-        SYS_umask, SYS_getcwd,
+        SYS_umask, SYS_getcwd, SYS_chdir, SYS_fchdir,
         /* reading */
         SYS_read, SYS_readv, SYS_pread64, SYS_preadv, SYS_preadv2, SYS_lseek, SYS_fstat,
         SYS_newfstatat, SYS_statx, SYS_statfs, SYS_fstatfs, SYS_getdents64, SYS_readlinkat,
@@ -601,6 +602,8 @@ static int begin(struct thread *t)
     case TRUNCATE:
         return is_tracked(t->tid, fd, &object, path);
     case COPY:
+        if (is_socket(t->tid, copy_target(&t->call)))
+            refuse(&t->call, "sends what is not seen");
         return is_tracked(t->tid, copy_target(&t->call), &object, path);
     case RENAME:
         return renamed(t, path, other);

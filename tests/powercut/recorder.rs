@@ -57,11 +57,18 @@ mod tests {
     #[test]
     fn what_cannot_be_followed_is_an_error() {
         let work = Work::new("strange");
-        for name in ["shared-memory", "link", "fallocate", "io_uring", "fork", "rename-out"] {
+        for (name, why) in [
+            ("shared-memory", "shares memory with a file"),
+            ("link", "is not known"),
+            ("fallocate", "changes a file in a way that is not modelled"),
+            ("io_uring", "system call 425(0x8, "),
+            ("fork", "starts a process"),
+            ("rename-out", "renames into or out of the directory"),
+        ] {
             let done = trick(&work, name);
             let said = String::from_utf8_lossy(&done.stderr);
             assert_eq!(done.status.code(), Some(3), "{name}: {done:?}");
-            assert!(said.contains("system call"), "{name}: {said}");
+            assert!(said.contains(why), "{name}: {said}");
         }
         let log = work.0.join("log");
         let read = std::panic::catch_unwind(|| Log::read(&log));
