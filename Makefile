@@ -15,7 +15,11 @@ SEED ?= 1
 SEEDS ?= 1
 STEPS ?= 1000000
 
-.PHONY: run test lint bench fuzz sim mutants build install
+# Power cuts, and whose choices to make again; none: others each time.
+CUTS ?= 1000
+CUT_SEED ?=
+
+.PHONY: run test lint bench fuzz sim mutants powercut build install
 
 run:
 	scripts/ensure-packages run
@@ -54,6 +58,12 @@ sim:
 # Whether the simulation finds each fault of tests/sim/mutations.txt.
 mutants:
 	scripts/mutants
+
+# The power cut under the running server, at random moments: see tests/powercut/README.md.
+powercut:
+	scripts/ensure-packages test
+	POWERCUT_CUTS=$(CUTS) POWERCUT_SEED=$(CUT_SEED) cargo test --locked $(RUNNER) \
+	    --test powercut every_promise_of_the_server -- --nocapture
 
 build:
 	scripts/ensure-packages build

@@ -14,6 +14,7 @@ mod real {
     mod lab;
     mod network;
     mod routes;
+    mod sick_disk;
     mod takeover;
     mod v6;
 }

@@ -147,6 +147,8 @@ counters! {
     events_lost,
     /// Times that packets waited in the kernel because the disk was too far behind.
     disk_waits,
+    /// Times that the disk became slow.
+    disk_slow,
     /// Times that links changed faster than they were read.
     link_resyncs,
     /// Routes to delegated prefixes that were installed, or led elsewhere.

@@ -17,6 +17,7 @@ use crate::net::Mode;
 use crate::store::StoreError;
 
 use super::identity::duid_text;
+use super::lag;
 use super::parked::Confirm;
 use super::work::{Bench, Jobs};
 
@@ -176,6 +177,7 @@ impl AtBench<'_, '_> {
     fn alarms(&self) -> Vec<String> {
         let engine = &*self.bench.machine;
         let store = self.bench.store_trouble.map(|why| format!("the store cannot write: {why}"));
+        let slow = lag::alarm(self.bench.store_lag);
         let clock = (!self.bench.clock_trusted)
             .then(|| "time is not known to be right: nothing expires yet".to_owned());
         let waiting = engine.policy().networks.iter().filter(|network| {
@@ -186,7 +188,7 @@ impl AtBench<'_, '_> {
         let foreign = foreign.flat_map(|(net, network)| {
             net.foreign.keys().map(|addr| format!("network {}: DHCP server {addr}", network.name))
         });
-        store.into_iter().chain(clock).chain(waiting).chain(foreign).collect()
+        store.into_iter().chain(slow).chain(clock).chain(waiting).chain(foreign).collect()
     }
 }
 

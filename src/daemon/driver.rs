@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::base::{LinkId, Span, Timestamp};
 use crate::config::Policy;
@@ -26,6 +26,7 @@ use crate::store::{Contents, Store, StoreStats};
 use super::clock::{self, Clock};
 use super::committer::{Committer, Need, Report};
 use super::counters::Counters;
+use super::lag::Lag;
 use super::links::Links;
 use super::machine::Machine;
 use super::outgoing::Outgoing;
@@ -85,6 +86,7 @@ pub struct Driver<M: Machine> {
     /// Why the store cannot write.
     store_trouble: Option<String>,
     store_ok: bool,
+    lag: Lag,
     pub(super) clock: Clock,
     clock_trusted: bool,
     jobs: Receiver<Job<M>>,
@@ -136,6 +138,7 @@ impl<M: Machine> Driver<M> {
             meta: setup.meta,
             store_trouble: None,
             store_ok: true,
+            lag: Lag::default(),
             clock: setup.clock,
             clock_trusted: true,
             jobs,
@@ -316,6 +319,7 @@ impl<M: Machine> Driver<M> {
         for _ in 0..JOBS_PER_TURN {
             let Ok(job) = self.jobs.try_recv() else { return };
             self.began = Clock::mark();
+            let (store, store_lag) = (self.store_stats(), self.store_lag());
             let mut bench = Bench {
                 machine: &mut self.machine,
                 now: self.clock.now(),
@@ -324,7 +328,8 @@ impl<M: Machine> Driver<M> {
                 counters: &self.counters,
                 mode: self.mode,
                 clock_trusted: self.clock_trusted,
-                store: self.committer.as_ref().map_or_else(StoreStats::default, Committer::stats),
+                store,
+                store_lag,
                 store_trouble: self.store_trouble.as_deref(),
                 policy: None,
                 backups: Vec::new(),
@@ -344,6 +349,15 @@ impl<M: Machine> Driver<M> {
         }
         // There may be more: look again without waiting.
         self.poller.waker().wake();
+    }
+
+    fn store_stats(&self) -> StoreStats {
+        self.committer.as_ref().map_or_else(StoreStats::default, Committer::stats)
+    }
+
+    /// How long the last sync took, or a promise has been waiting for the one under way.
+    fn store_lag(&self) -> Duration {
+        Duration::from_micros(self.store_stats().last_sync_us).max(self.parked.waited())
     }
 
     fn set_policy(&mut self, policy: Arc<Policy>) {
@@ -370,6 +384,7 @@ impl<M: Machine> Driver<M> {
             let before = self.udp_overruns.replace(total).unwrap_or(total);
             self.counters.overruns_udp.add(total.saturating_sub(before));
         }
+        self.lag.look(self.store_lag(), &self.counters);
         self.report_offences(now);
         self.links.retry(&self.poller);
         self.update_links();

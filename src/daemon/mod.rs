@@ -3,8 +3,7 @@
 //! [`serve`] puts it together. [`driver`] is the thread that answers packets, no more of anybody than
 //! [`police`] lets through; [`links`] follows the interfaces for it ([`forwarding`] asks what the
 //! kernel does on them), [`outgoing`] sends, [`committer`] is the thread that writes (by its
-//! [`writer`]), [`parked`] what
-//! waits for it, and [`work`] how the control plane asks, answered at the [`desk`]. [`clock`] is the
+//! [`writer`]), [`parked`] what waits for it, [`lag`] for how long, and [`work`] how the control plane asks, answered at the [`desk`]. [`clock`] is the
 //! only place that reads clocks. Around them: [`log`] tells people, [`hosts`] a DNS server,
 //! [`routes`] the kernel (its [`route_table`]), [`notify`] systemd; [`reload`] puts a changed
 //! configuration in force, [`privilege`] gives up what is not needed.
@@ -17,6 +16,7 @@ pub mod driver;
 pub mod forwarding;
 pub mod hosts;
 pub mod identity;
+pub mod lag;
 pub mod lines;
 pub mod links;
 pub mod log;

@@ -2,7 +2,7 @@
 //! and word of what happened.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::engine::Reply;
 use crate::engine::effects::{Effects, Event};
@@ -51,6 +51,12 @@ impl Parked {
     /// The last batch given to the committer.
     pub fn newest(&self) -> Seq {
         self.newest
+    }
+
+    /// How long the oldest promise has been waiting.
+    pub fn waited(&self) -> Duration {
+        let oldest = self.waiting.front().and_then(|held| held.began);
+        oldest.map_or(Duration::ZERO, |began| began.elapsed())
     }
 
     /// How many batches wait.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender, TrySendError};
+use std::time::Duration;
 
 use crate::base::Timestamp;
 use crate::config::Policy;
@@ -38,6 +39,8 @@ pub struct Bench<'a, M> {
     pub store: StoreStats,
     /// Why the store cannot write, if so.
     pub store_trouble: Option<&'a str>,
+    /// How far the disk is behind.
+    pub store_lag: Duration,
     /// A policy to put in force after the job.
     pub policy: Option<Arc<Policy>>,
     /// Copies of the store to make, and whom to tell.

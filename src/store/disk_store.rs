@@ -121,7 +121,13 @@ impl DiskStore {
             upgraded_from: (current.format < format).then_some(current.format),
         };
         let checkpoint = match checkpoint {
-            Some(sound) if recovery.lost.is_empty() && recovery.upgraded_from.is_none() => sound,
+            Some(sound)
+                if recovery.lost.is_empty()
+                    && recovery.upgraded_from.is_none()
+                    && !layout.is_distrusted() =>
+            {
+                sound
+            }
             other => {
                 drop(other);
                 let store = DiskStore::write_new(layout, *options, &contents)?;
@@ -129,7 +135,8 @@ impl DiskStore {
             }
         };
         let changes = std::mem::take(&mut tail.changes);
-        let store = opening.resume(checkpoint, &changes, contents.seq.0, tail.generation)?;
+        let resumed = opening.resume(checkpoint, &changes, contents.seq.0, tail.generation);
+        let store = resumed.inspect_err(|_| layout.distrust())?;
         Ok((store, contents, recovery))
     }
 
@@ -141,6 +148,7 @@ impl DiskStore {
     ) -> Result<DiskStore, StoreError> {
         let generation = Generation::write(&layout, &options, contents)?;
         layout.activate()?;
+        layout.trust();
         let _ = layout.remove_others(generation.current);
         DiskStore::start(layout, options, generation, contents.seq.0)
     }
@@ -238,6 +246,7 @@ impl DiskStore {
             Ok(()) => self.stats.checkpoints += 1,
             Err(e) => {
                 self.stalled = true;
+                self.layout.distrust();
                 self.trouble = Some(e);
             }
         }
@@ -276,6 +285,7 @@ impl Store for DiskStore {
         let begun = Instant::now();
         if let Err(e) = journal.append(&self.layout.disk, self.last, seq.0, &mut self.buffer) {
             self.broken = true;
+            self.layout.distrust();
             self.fail_backups();
             return Err(e);
         }
@@ -314,6 +324,7 @@ impl Store for DiskStore {
         if let Err(e) = self.layout.activate() {
             // Which generation a power cut leaves is unknown, so neither may go on.
             self.broken = true;
+            self.layout.distrust();
             return Err(e);
         }
         let current = generation.current;
@@ -323,6 +334,7 @@ impl Store for DiskStore {
         let stats = self.stats;
         *self = started.inspect_err(|_| self.broken = true)?;
         self.stats = stats;
+        self.layout.trust();
         let _ = self.layout.remove_others(current);
         Ok(())
     }

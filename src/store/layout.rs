@@ -4,6 +4,7 @@
 //! CURRENT              what is in force: format, numbers of journals and checkpoint, batch, salt
 //! journal-N.a, .b      the two journals, used in turn
 //! checkpoint-M/        sled's files
+//! DISTRUST             empty; the files are to be written anew at the next start (see `distrust`)
 //! damaged-K/           files as they were found before a start with --recover
 //! ```
 //!
@@ -95,6 +96,9 @@ impl Current {
         Ok(current)
     }
 }
+
+/// The name of [`Layout::distrust`]'s word.
+const DISTRUST: &str = "DISTRUST";
 
 /// A store's directory, locked as long as this lives.
 pub(super) struct Layout {
@@ -197,6 +201,28 @@ impl Layout {
             }
         }
         Ok(())
+    }
+
+    /// Leaves word that a sync failed or may have: the next start, too, writes everything anew.
+    ///
+    /// Linux marks the pages clean that it could not write. As long as it keeps them, a new process
+    /// reads what the disk does not have, and no sync of its own would write it. The word need not
+    /// be durable, and where it cannot be left there is nothing else to do: when the pages go, the
+    /// disk is read as it is.
+    pub(super) fn distrust(&self) {
+        let _ = self.disk.create(&self.dir.join(DISTRUST));
+    }
+
+    /// Whether such word was left.
+    pub(super) fn is_distrusted(&self) -> bool {
+        self.dir.join(DISTRUST).exists()
+    }
+
+    /// Everything was written anew.
+    pub(super) fn trust(&self) {
+        if self.is_distrusted() {
+            let _ = self.disk.remove(&self.dir.join(DISTRUST));
+        }
     }
 
     /// Refuses a directory that anything is in.

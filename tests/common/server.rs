@@ -54,6 +54,7 @@ pub(crate) struct Server {
     dir: PathBuf,
     flags: Vec<String>,
     mounts_of: Option<u32>,
+    under: Vec<String>,
 }
 
 /// How to start a server.
@@ -67,6 +68,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) flags: &'a [&'a str],
     /// A process whose mounts the server sees.
     pub(crate) mounts_of: Option<u32>,
+    /// A program with its first arguments that runs the server.
+    pub(crate) under: &'a [&'a str],
 }
 
 impl Server {
@@ -90,10 +93,11 @@ impl Server {
         );
         fs::write(dir.join("header"), &server).unwrap();
         fs::write(dir.join("foreshadow.toml"), server + body).unwrap();
-        let flags: Vec<String> = setup.flags.iter().map(|f| (*f).to_owned()).collect();
-        let proc = launch(&dir, host, &flags, setup.mounts_of);
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let (flags, under): (Vec<String>, Vec<String>) = (owned(setup.flags), owned(setup.under));
         let mounts_of = setup.mounts_of;
-        let mut server = Server { proc, host: host.clone(), dir, flags, mounts_of };
+        let proc = launch(&dir, host, &under, &flags, mounts_of);
+        let mut server = Server { proc, host: host.clone(), dir, flags, mounts_of, under };
         server.wait_ready();
         server
     }
@@ -135,8 +139,32 @@ impl Server {
     /// Starts it again as it was, after [`Server::stop`] or [`Server::kill9`].
     #[track_caller]
     pub(crate) fn start_again(&mut self) {
-        self.proc = launch(&self.dir, &self.host, &self.flags, self.mounts_of);
+        self.proc = launch(&self.dir, &self.host, &self.under, &self.flags, self.mounts_of);
         self.wait_ready();
+    }
+
+    /// Tampers with the server's system calls, until the strace that is returned ends: `how` are
+    /// its options, such as `-e inject=fdatasync:error=EIO`.
+    #[track_caller]
+    pub(crate) fn tamper(&self, world: &World, host: &Host, how: &[&str]) -> Proc {
+        require("strace", "strace");
+        let pid = self.proc.pid().to_string();
+        let argv = [&["strace", "-f", "-o", "/dev/null", "-p", &pid], how].concat();
+        let mut strace = world.spawn(host, "strace", &argv);
+        strace.wait_line("attached");
+        strace
+    }
+
+    /// What `status` knows.
+    #[track_caller]
+    pub(crate) fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.ask(&["status", "--json"])).unwrap()
+    }
+
+    /// Whether an alarm in `status` contains this.
+    #[track_caller]
+    pub(crate) fn has_alarm(&self, text: &str) -> bool {
+        self.ask(&["status"]).lines().any(|l| l.starts_with("ALARM") && l.contains(text))
     }
 
     /// Runs a subcommand with this server's configuration.
@@ -189,9 +217,16 @@ impl Server {
     }
 }
 
-fn launch(dir: &Path, host: &Host, flags: &[String], mounts_of: Option<u32>) -> Proc {
+fn launch(
+    dir: &Path,
+    host: &Host,
+    under: &[String],
+    flags: &[String],
+    mounts_of: Option<u32>,
+) -> Proc {
     let config = dir.join("foreshadow.toml");
-    let mut argv = vec![BINARY, "serve", "--config", config.to_str().unwrap()];
+    let mut argv: Vec<&str> = under.iter().map(String::as_str).collect();
+    argv.extend([BINARY, "serve", "--config", config.to_str().unwrap()]);
     argv.extend(flags.iter().map(String::as_str));
     let mut command = host.command(&argv);
     if let Some(pid) = mounts_of {

@@ -1,17 +1,14 @@
-//! What was acknowledged is on the disk: crashes, syncs, full disks, reloads.
+//! What was acknowledged is on the disk: crashes, syncs, reloads.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
-use std::path::Path;
-use std::time::Duration;
 
 use crate::common::crowd::Crowd;
 use crate::common::crowd6::Crowd6;
 use crate::common::dhcp::{self, Message};
 use crate::common::link::{Raw, mac};
 use crate::common::process::Proc;
-use crate::common::server::{LAN6, Server, Setup, calm_lan};
+use crate::common::server::{LAN6, Server, calm_lan};
 use crate::common::world::{Host, World};
 use crate::common::{PATIENCE, require, wait_until};
 
@@ -105,14 +102,7 @@ fn acknowledged_v6_leases_survive_kill_9() {
 
 /// Makes each write of the server to a file take 20 ms longer.
 fn slow_writes(world: &World, host: &Host, server: &Server) -> Proc {
-    require("strace", "strace");
-    let pid = server.proc.pid().to_string();
-    let inject = "inject=pwrite64:delay_enter=20000";
-    let argv =
-        ["strace", "-f", "-e", "trace=pwrite64", "-e", inject, "-o", "/dev/null", "-p", &pid];
-    let mut strace = world.spawn(host, "slow", &argv);
-    strace.wait_line("attached");
-    strace
+    server.tamper(world, host, &["-e", "inject=pwrite64:delay_enter=20000"])
 }
 
 /// The system calls of an exchange: the journal's data sync returns after the REQUEST came and
@@ -195,54 +185,4 @@ fn reload_under_load_loses_nothing() {
     server.proc.wait_line("prefixx");
     assert_eq!(second_dns(), Some(20));
     assert_eq!(crowd.come_back(), Vec::<std::net::Ipv4Addr>::new());
-}
-
-/// The disk fills up under a crowd: no address is acknowledged that is not on the disk, the
-/// server lives on, and when there is room again service resumes by itself.
-#[test]
-fn a_full_disk_makes_no_false_promise() {
-    let (world, server_host) = wide_world("full");
-    let disk = world.dir().join("disk");
-    fs::create_dir(&disk).unwrap();
-    let disk = disk.to_str().unwrap();
-    // The file system lives in the mount namespace of this process; the server joins it.
-    let line = format!("mount -t tmpfs -o size=12M tmpfs {disk} && echo mounted; exec sleep 600");
-    let mut holder = world.spawn(&server_host, "disk", &["sh", "-c", &line]);
-    holder.wait_line("mounted");
-    let body = format!("[store]\njournal = \"1MiB\"\n{}", wide_lan());
-    let setup = Setup { state: Some(disk), mounts_of: Some(holder.pid()), ..Setup::default() };
-    let mut server = Server::start_with(&world, &server_host, &body, setup);
-    let host = world.client("crowd", &server_host, "br0");
-    let mut crowd = Crowd::on(&host, 0);
-    crowd.lease(100, |_| true);
-
-    let filler = format!("/proc/{}/root{disk}/filler", holder.pid());
-    fill(Path::new(&filler));
-    // Journals have room of their own for a while: the crowd goes on until they have none.
-    wait_until("the disk to be full for the server too", PATIENCE * 2, || {
-        let before = crowd.acked.len();
-        crowd.insist(Duration::from_secs(1));
-        crowd.acked.len() == before
-    });
-    crowd.settle();
-    let full = crowd.acked.len();
-    assert!(server.proc.ended().is_none(), "the server ended");
-
-    fs::remove_file(&filler).unwrap();
-    wait_until("service resumes", PATIENCE * 2, || {
-        crowd.insist(Duration::from_millis(500));
-        crowd.acked.len() > full
-    });
-    crowd.settle();
-    server.kill9();
-    server.start_again();
-    assert_eq!(crowd.come_back(), Vec::<std::net::Ipv4Addr>::new(), "lost");
-}
-
-/// Writes until there is no room.
-fn fill(path: &Path) {
-    let mut file = fs::File::create(path).unwrap();
-    for size in [65536, 4096, 512, 1] {
-        while file.write_all(&vec![b'x'; size]).is_ok() {}
-    }
 }

@@ -40,6 +40,48 @@ fn a_failed_commit_is_healed_by_a_rebuild() {
     }
 }
 
+/// A sync fails, and the process ends before it has written everything anew: the next one still
+/// reads from the kernel's memory what the disk may not have, and does not build on it.
+#[test]
+fn after_a_failed_sync_the_next_start_writes_everything_anew() {
+    let journal_of = |place: &Place| {
+        let current = std::fs::read_to_string(place.store().join("CURRENT")).unwrap();
+        current.lines().find(|line| line.starts_with("journal")).unwrap().to_owned()
+    };
+    for when in ["commit", "checkpoint", "start"] {
+        let place = Place::new(&format!("distrust-{when}"));
+        let failing = Failing::new();
+        let opened = DiskStore::open_on(failing.disk(), &place.store(), &eager(), false);
+        let (mut store, ..) = opened.unwrap();
+        let mut model = Model::default();
+        commit_some(&mut store, &mut model, 1..=20);
+        let before = journal_of(&place);
+        failing
+            .set(Rule::Always(Op::Sync, if when == "commit" { "journal" } else { "checkpoint" }));
+        match when {
+            "commit" => {
+                store.commit(Seq(21), &[put(1, 21)]).unwrap_err();
+                // Not acknowledged, and in the file all the same.
+                model.apply(21, &[put(1, 21)]);
+            }
+            "checkpoint" => {
+                checkpoint(&mut store).unwrap_err();
+            }
+            _ => {}
+        }
+        drop(store);
+        if when == "start" {
+            assert!(open_on(&failing.disk(), &place.store()).is_err());
+        }
+        failing.set(Rule::Never);
+        assert_eq!(reopened(&place.store()), model, "{when}");
+        let after = journal_of(&place);
+        assert_ne!(before, after, "{when}: the old files are still in force");
+        assert_eq!(reopened(&place.store()), model, "{when}");
+        assert_eq!(journal_of(&place), after, "{when}: written anew without need");
+    }
+}
+
 /// The process dies at each step of a rebuild: the next start finds all that was committed.
 #[test]
 fn a_rebuild_can_be_killed_at_every_step() {
