@@ -53,18 +53,27 @@ impl Peer {
         }
     }
 
-    /// Those that can be measured here.
+    /// Those that can be measured here, by DHCPv4.
     pub(crate) fn installed() -> Vec<Peer> {
         let all = [Peer::Foreshadow, Peer::Kea, Peer::Dnsmasq, Peer::Dhcpd, Peer::Trivial];
-        all.into_iter().filter(|peer| peer.program().is_none_or(exists)).collect()
+        all.into_iter().filter(|peer| peer.speaks(Family::V4)).collect()
     }
 
-    fn program(self) -> Option<&'static str> {
-        match self {
-            Peer::Foreshadow | Peer::Trivial => None,
-            Peer::Kea => Some("kea-dhcp4"),
-            Peer::Dnsmasq => Some("dnsmasq"),
-            Peer::Dhcpd => Some("dhcpd"),
+    /// How many clients a run may bind. dnsmasq has the kernel note the hardware address of each
+    /// before it answers.
+    pub(crate) fn clients(self) -> u32 {
+        if self == Peer::Dnsmasq { NEIGHBOURS } else { POOL }
+    }
+
+    /// Whether it is installed and measured for this protocol.
+    pub(crate) fn speaks(self, family: Family) -> bool {
+        match (self, family) {
+            (Peer::Foreshadow, _) | (Peer::Trivial, Family::V4) => true,
+            (Peer::Kea, Family::V4) => exists("kea-dhcp4"),
+            (Peer::Kea, Family::V6) => exists("kea-dhcp6"),
+            (Peer::Dnsmasq, Family::V4) => exists("dnsmasq"),
+            (Peer::Dhcpd, Family::V4) => exists("dhcpd"),
+            (_, Family::V6) => false,
         }
     }
 
@@ -87,7 +96,9 @@ impl Peer {
 }
 
 fn exists(program: &str) -> bool {
-    ["/usr/sbin", "/usr/bin", "/usr/local/sbin"].iter().any(|d| Path::new(d).join(program).exists())
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(system).any(|dir| dir.join(program).exists())
 }
 
 /// A running server. Its state goes with it.
@@ -108,7 +119,6 @@ pub(crate) const LAN: &str = r#"
 [[network]]
 name = "lan"
 interfaces = ["s0"]
-relays = ["10.77.0.2"]
 authoritative = true
 verify = false
 [[network.subnet]]
@@ -122,14 +132,21 @@ delegations = [{ prefix = "fd00:7800::/32", length = 56 }]
 options6 = { dns-servers = ["fd00:77::1"] }
 "#;
 
-/// Addresses in the pool of [`LAN`], a few less: no run binds more clients than this.
-pub(crate) const POOL: u32 = 60_000;
+/// A line of [`LAN`] by which its clients come through the generator as their relay. Those on the
+/// link itself are then taken for clients behind a router.
+const RELAYED: &str = "relays = [\"10.77.0.2\"]\nauthoritative";
+
+/// Addresses in the pool of [`LAN`], a few less.
+const POOL: u32 = 60_000;
+/// Entries of the kernel's neighbour table, a few less (`net.ipv4.neigh.default.gc_thresh3`).
+const NEIGHBOURS: u32 = 900;
 
 impl Running {
     /// Starts `peer` with an empty store, and waits until it offers.
-    pub(crate) fn start(stage: &Stage, load: &mut Load, peer: Peer, family: Family) -> Running {
-        let mut running = Running::launch(stage, peer, family);
-        running.wait_first(load, family);
+    pub(crate) fn start(stage: &Stage, load: &mut Load, peer: Peer, way: Way) -> Running {
+        stage.server.ip(&format!("neigh flush dev {SERVER_LINK} nud all"));
+        let mut running = Running::launch(stage, peer, way);
+        running.wait_first(load, Family::of(way));
         load.forget();
         running
     }
@@ -150,14 +167,18 @@ impl Running {
         Running::new(stage, dir, &argv, &[])
     }
 
-    fn launch(stage: &Stage, peer: Peer, family: Family) -> Running {
+    fn launch(stage: &Stage, peer: Peer, way: Way) -> Running {
         let dir = fresh_dir(stage);
         let at = |name: &str| dir.join(name).display().to_string();
         let write = |name: &str, text: String| fs::write(dir.join(name), text).expect("a file");
-        let v6 = family == Family::V6;
+        let v6 = Family::of(way) == Family::V6;
         let me = std::env::current_exe().expect("own path").display().to_string();
         let argv: Vec<String> = match peer {
-            Peer::Foreshadow => return Running::launch_foreshadow(stage, &dir, LAN),
+            Peer::Foreshadow => {
+                let relayed = LAN.replacen("authoritative", RELAYED, 1);
+                let body = if way == Way::Relayed { &relayed } else { LAN };
+                return Running::launch_foreshadow(stage, &dir, body);
+            }
             Peer::Kea => {
                 write("kea.conf", if v6 { kea6(&dir) } else { kea4(&dir) });
                 let program = if v6 { "kea-dhcp6" } else { "kea-dhcp4" };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::load::{Deed, Load, Pace, Turn};
 use crate::meter;
-use crate::peer::{Family, Peer, Running};
+use crate::peer::{Peer, Running};
 use crate::speech::Way;
 use crate::stage::Stage;
 
@@ -16,7 +16,7 @@ const PRESENT: usize = 5_000;
 const RENEWALS: u8 = 3;
 /// Clients that come back: after so many new ones the first is new again.
 const CLIENTS: u32 = 50_000;
-const WAYS: [Way; 4] = [Way::Direct, Way::Relayed, Way::Address6, Way::Prefix6];
+const WAYS: [Way; 3] = [Way::Direct, Way::Address6, Way::Prefix6];
 /// Memory may grow by this much an hour in the second half, as a share of what it is.
 const SLOPE_MAX: f64 = 0.05;
 /// The store may have so many times the size that it had when the first minute was over.
@@ -40,7 +40,7 @@ pub(crate) fn soak() {
     let (minutes, rate) = (number("SOAK_MINUTES", 60.0), number("SOAK_RATE", 2_000.0));
     let stage = Stage::new("soak", 16);
     let mut load = Load::on(&stage);
-    let server = Running::start(&stage, &mut load, Peer::Foreshadow, Family::V4);
+    let server = Running::start(&stage, &mut load, Peer::Foreshadow, Way::Direct);
     let mut churn = Churn::new();
     let (begun, mut samples) = (Instant::now(), Vec::new());
     let (mut done, mut lost, mut refused) = (0, 0, 0);
