@@ -43,7 +43,7 @@ fn main() {
         }
         ["soak"] => soak::soak(),
         ["quick", parts @ ..] => bench(QUICK, parts),
-        [parts @ ..] => bench(FULL, parts),
+        parts => bench(FULL, parts),
     }
 }
 
