@@ -4,8 +4,10 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Tests make network namespaces; without root, cargo runs the built tests by sudo.
 RUNNER := $(if $(SUDO),--config "target.'cfg(unix)'.runner='sudo -E'")
 FUZZ_SECONDS ?= 30
-BENCH_DIR ?= target/bench
-BENCH_LEASES ?= 100000
+# A directory on the disk that the store is measured on.
+BENCH_DIR ?= /var/tmp
+SOAK_MINUTES ?= 60
+SOAK_RATE ?= 2000
 PREFIX ?= /usr/local
 DESTDIR ?=
 ARGS ?=
@@ -19,7 +21,7 @@ STEPS ?= 1000000
 CUTS ?= 1000
 CUT_SEED ?=
 
-.PHONY: run test lint bench fuzz sim mutants powercut build install
+.PHONY: run test lint bench soak fuzz sim mutants powercut build install
 
 run:
 	scripts/ensure-packages run
@@ -37,10 +39,20 @@ lint:
 	    { echo "lint: please run: cargo install --locked cargo-deny" >&2; exit 1; }
 	cargo deny --locked check --hide-inclusion-graph bans licenses sources
 
-# How fast the store is on the disk that BENCH_DIR is on.
+# Parts, then whole servers beside what else is installed; writes docs/benchmarks.md. A quarter of an
+# hour; `make bench QUICK=1` is a first look in three minutes.
 bench:
-	scripts/ensure-packages build
-	cargo run --locked --release --example store_speed -- $(BENCH_DIR) $(BENCH_LEASES)
+	scripts/ensure-packages bench
+	BENCH_DIR=$(BENCH_DIR) cargo bench --locked --bench micro -- \
+	    $(if $(QUICK),--sample-count 20 --skip 1000000)
+	TMPDIR=$(BENCH_DIR) cargo bench --locked --bench system $(RUNNER) -- $(if $(QUICK),quick)
+
+# Clients that come and go for SOAK_MINUTES at SOAK_RATE exchanges/s, while memory, the store and
+# the log are watched.
+soak:
+	scripts/ensure-packages bench
+	TMPDIR=$(BENCH_DIR) SOAK_MINUTES=$(SOAK_MINUTES) SOAK_RATE=$(SOAK_RATE) \
+	    cargo bench --locked --bench system $(RUNNER) -- soak
 
 # Each target of fuzz/ for FUZZ_SECONDS, on the stable toolchain and so without a sanitizer.
 fuzz:
