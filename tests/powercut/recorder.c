@@ -195,8 +195,9 @@ static int is_socket(pid_t tid, int fd)
 }
 
 /* The absolute path of the name at `address`, seen from `dir`; whether it is below the root. */
-static int resolve(pid_t tid, int dir, uint64_t address, char path[PATH_MAX])
+static int resolve(const struct thread *t, int dir, uint64_t address, char path[PATH_MAX])
 {
+    pid_t tid = t->tid;
     char name[PATH_MAX], base[PATH_MAX];
     struct iovec to = {name, sizeof name}, from = {(void *)address, sizeof name};
     ssize_t got = process_vm_readv(tid, &to, 1, &from, 1, 0);
@@ -213,6 +214,8 @@ static int resolve(pid_t tid, int dir, uint64_t address, char path[PATH_MAX])
         snprintf(path, PATH_MAX, "%.2000s/%.2000s", base, name);
     else
         die("find a directory");
+    if (strstr(path, "/../"))
+        refuse(&t->call, "names a file by way of another directory");
     return is_below_root(path);
 }
 
@@ -357,7 +360,7 @@ static int begin_open(struct thread *t)
     read_open(&t->call, &dir, &name, &flags);
     if (!(flags & (O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY))))
         return 0;
-    if (!resolve(t->tid, dir, name, path))
+    if (!resolve(t, dir, name, path))
         return 0;
     if ((flags & O_TMPFILE) == O_TMPFILE)
         refuse(&t->call, "makes a file without a name");
@@ -554,8 +557,8 @@ static int renamed(const struct thread *t, char from[PATH_MAX], char to[PATH_MAX
 {
     const uint64_t *args = t->call.args;
     int at = t->call.nr != SYS_rename;
-    int a = resolve(t->tid, at ? (int)args[0] : AT_FDCWD, args[at], from);
-    int b = resolve(t->tid, at ? (int)args[2] : AT_FDCWD, args[at ? 3 : 1], to);
+    int a = resolve(t, at ? (int)args[0] : AT_FDCWD, args[at], from);
+    int b = resolve(t, at ? (int)args[2] : AT_FDCWD, args[at ? 3 : 1], to);
     if (a != b)
         refuse(&t->call, "renames into or out of the directory");
     if (t->call.nr == SYS_renameat2 && args[4])
@@ -567,7 +570,7 @@ static int renamed(const struct thread *t, char from[PATH_MAX], char to[PATH_MAX
 static int named(const struct thread *t, char path[PATH_MAX])
 {
     int at = t->call.nr == SYS_unlinkat || t->call.nr == SYS_mkdirat;
-    return resolve(t->tid, at ? (int)t->call.args[0] : AT_FDCWD, t->call.args[at], path);
+    return resolve(t, at ? (int)t->call.args[0] : AT_FDCWD, t->call.args[at], path);
 }
 
 static int is_thread(const struct thread *t)

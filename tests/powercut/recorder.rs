@@ -64,6 +64,7 @@ mod tests {
             ("io_uring", "system call 425(0x8, "),
             ("fork", "starts a process"),
             ("rename-out", "renames into or out of the directory"),
+            ("dots", "names a file by way of another directory"),
         ] {
             let done = trick(&work, name);
             let said = String::from_utf8_lossy(&done.stderr);

@@ -31,6 +31,8 @@ int main(int argc, char **argv)
     if (!strcmp(what, "fork"))
         return fork() < 0;
     if (!strcmp(what, "rename-out"))
-        return rename("file", "../outside");
+        return rename("file", "/tmp/outside");
+    if (!strcmp(what, "dots"))
+        return unlink("../root/file");
     return 2;
 }
