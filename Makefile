@@ -3,7 +3,8 @@
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Tests make network namespaces; without root, cargo runs the built tests by sudo.
 RUNNER := $(if $(SUDO),--config "target.'cfg(unix)'.runner='sudo -E'")
-FUZZ_SECONDS ?= 30
+FUZZ_SECONDS ?= 120
+FUZZ ?=
 BENCH_DIR ?= target/bench
 BENCH_LEASES ?= 100000
 PREFIX ?= /usr/local
@@ -15,7 +16,7 @@ SEED ?= 1
 SEEDS ?= 1
 STEPS ?= 1000000
 
-.PHONY: run test lint bench fuzz sim mutants build install
+.PHONY: run test lint bench fuzz sim mutants guards build install
 
 run:
 	scripts/ensure-packages run
@@ -38,12 +39,16 @@ bench:
 	scripts/ensure-packages build
 	cargo run --locked --release --example store_speed -- $(BENCH_DIR) $(BENCH_LEASES)
 
-# Each target of fuzz/ for FUZZ_SECONDS, on the stable toolchain and so without a sanitizer.
+# Each target of fuzz/, or those of FUZZ, for FUZZ_SECONDS, on the stable toolchain and so without a
+# sanitizer. What is new goes to fuzz/target/corpus: the committed inputs are only read.
 fuzz:
 	@command -v cargo-fuzz >/dev/null || \
 	    { echo "fuzz: please run: cargo install --locked cargo-fuzz" >&2; exit 1; }
-	set -e; for target in $$(cargo fuzz list); do \
-	    cargo fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS); \
+	set -e; for target in $(or $(FUZZ),$$(cargo fuzz list)); do \
+	    mkdir -p fuzz/target/corpus/$$target; crashes=fuzz/crashes/$$target; \
+	    cargo fuzz run --sanitizer none $$target fuzz/target/corpus/$$target \
+	        fuzz/corpus/$$target $$(test -d $$crashes && echo $$crashes) -- \
+	        -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=2048; \
 	done
 
 # The simulated server: `make sim SEED=7 STEPS=1234` replays, SEEDS=1000 goes on for long.
@@ -54,6 +59,10 @@ sim:
 # Whether the simulation finds each fault of tests/sim/mutations.txt.
 mutants:
 	scripts/mutants
+
+# Whether each guard against hostile input is needed: without it, its tests fail.
+guards:
+	scripts/guards
 
 build:
 	scripts/ensure-packages build
