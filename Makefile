@@ -3,7 +3,8 @@
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Tests make network namespaces; without root, cargo runs the built tests by sudo.
 RUNNER := $(if $(SUDO),--config "target.'cfg(unix)'.runner='sudo -E'")
-FUZZ_SECONDS ?= 30
+FUZZ_SECONDS ?= 120
+FUZZ ?=
 # A directory on the disk that the store is measured on.
 BENCH_DIR ?= /var/tmp
 SOAK_MINUTES ?= 60
@@ -21,7 +22,7 @@ STEPS ?= 1000000
 CUTS ?= 1000
 CUT_SEED ?=
 
-.PHONY: run test lint bench soak fuzz sim mutants powercut build install
+.PHONY: run test lint bench soak fuzz sim mutants guards powercut build install
 
 run:
 	scripts/ensure-packages run
@@ -54,12 +55,16 @@ soak:
 	TMPDIR=$(BENCH_DIR) SOAK_MINUTES=$(SOAK_MINUTES) SOAK_RATE=$(SOAK_RATE) \
 	    cargo bench --locked --bench system $(RUNNER) -- soak
 
-# Each target of fuzz/ for FUZZ_SECONDS, on the stable toolchain and so without a sanitizer.
+# Each target of fuzz/, or those of FUZZ, for FUZZ_SECONDS, on the stable toolchain and so without a
+# sanitizer. What is new goes to fuzz/target/corpus: the committed inputs are only read.
 fuzz:
 	@command -v cargo-fuzz >/dev/null || \
 	    { echo "fuzz: please run: cargo install --locked cargo-fuzz" >&2; exit 1; }
-	set -e; for target in $$(cargo fuzz list); do \
-	    cargo fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS); \
+	set -e; for target in $(or $(FUZZ),$$(cargo fuzz list)); do \
+	    mkdir -p fuzz/target/corpus/$$target; crashes=fuzz/crashes/$$target; \
+	    cargo fuzz run --sanitizer none $$target fuzz/target/corpus/$$target \
+	        fuzz/corpus/$$target $$(test -d $$crashes && echo $$crashes) -- \
+	        -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=2048; \
 	done
 
 # The simulated server: `make sim SEED=7 STEPS=1234` replays, SEEDS=1000 goes on for long.
@@ -76,6 +81,10 @@ powercut:
 	scripts/ensure-packages test
 	POWERCUT_CUTS=$(CUTS) POWERCUT_SEED=$(CUT_SEED) cargo test --locked $(RUNNER) \
 	    --test powercut every_promise_of_the_server -- --nocapture
+
+# Whether each guard against hostile input is needed: without it, its tests fail.
+guards:
+	scripts/guards
 
 build:
 	scripts/ensure-packages build

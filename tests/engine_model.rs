@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
 
+#[allow(dead_code, reason = "the fuzz targets use all of it")]
 mod model;
+#[allow(dead_code, reason = "the fuzz targets use all of it")]
 mod model6;
 
 use model::Op;
@@ -39,37 +41,6 @@ fn op6() -> impl Strategy<Value = model6::Op> {
         1 => Just(Op::Reload),
         1 => any::<u16>().prop_map(Op::Noise),
     ]
-}
-
-/// The seeds of the fuzzer are played in every run of the tests.
-#[test]
-fn the_seeds_of_the_fuzzer_hold() {
-    for bytes in seeds("engine_ops") {
-        let ops: Vec<Op> = bytes.chunks(5).map(Op::of_bytes).collect();
-        model::play(&ops);
-    }
-    for bytes in seeds("engine_ops_v6") {
-        let ops: Vec<_> = bytes.chunks(6).map(model6::Op::of_bytes).collect();
-        model6::play(&ops);
-    }
-}
-
-/// A reload that tells clients apart otherwise: an offer by the old rule is no word for a clone.
-#[test]
-fn an_offer_by_another_rule_proves_nothing() {
-    use model6::Op;
-    let send = |client, kind, ias, odd| Op::Send { client, kind, ias, name: 0, odd };
-    let ops =
-        [send(0, 25, 4, 82), Op::Reload, send(179, 8, 4, 2), Op::Reload, send(59, 3, 18, 106)];
-    model6::play(&ops);
-}
-
-fn seeds(target: &str) -> Vec<Vec<u8>> {
-    let folder = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
-    let files = std::fs::read_dir(folder).unwrap();
-    let seeds: Vec<_> = files.map(|f| std::fs::read(f.unwrap().path()).unwrap()).collect();
-    assert!(!seeds.is_empty());
-    seeds
 }
 
 proptest! {

@@ -1,11 +1,14 @@
 //! Published flaws of DHCP servers, as far as they are about reading DHCPv6: one test each.
 #![allow(clippy::unwrap_used)]
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddrV6};
 
+use foreshadow::base::Mac;
 use foreshadow::wire::v6_build::{RequestV6, ia_addr, ia_prefix, option, relay_forward};
 use foreshadow::wire::v6_relay::HOPS_MAX;
-use foreshadow::wire::{IaKind, Message6, MessageType6, Relayed6, WireError6};
+use foreshadow::wire::{
+    FrameError, IaKind, Message6, MessageType6, Relayed6, WireError6, read_udp6, write_udp6,
+};
 
 const LINK: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 const PEER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9);
@@ -81,13 +84,13 @@ fn truncated_relay_header() {
     }
 }
 
-/// Associations in associations, addresses in addresses, messages in messages: 24 KB of any of
-/// them overflow the stack of a reader that recurses.
+/// Associations in associations, addresses in addresses, messages in messages: 48 KB of any of
+/// them overflow the stack of a reader that recurses, or its count of options.
 #[test]
 fn option_within_option_recursion() {
     let nest = |wrap: &dyn Fn(&[u8]) -> Vec<u8>| {
         let mut inner = Vec::new();
-        while inner.len() < 24_000 {
+        while inner.len() < 48_000 {
             inner = wrap(&inner);
         }
         inner
@@ -149,6 +152,28 @@ fn prefix_exclude_of_17_bytes() {
     for len in [0, 1, 18, 19, 64, 300] {
         let want = WireError6::BadLength { code: 67, len, want: "2 to 17" };
         assert_eq!(exclude(56, &vec![64; len]), Err(want));
+    }
+}
+
+#[test]
+fn ip_or_udp_length_that_disagrees_with_the_frame() {
+    let (from, to) = (SocketAddrV6::new(PEER, 546, 0, 0), SocketAddrV6::new(LINK, 547, 0, 0));
+    let mac = Mac([0x52, 0x54, 0, 1, 2, 3]);
+    let mut frame = Vec::new();
+    write_udp6(&mut frame, mac, mac, from, to, &solicit().build());
+    assert!(read_udp6(&frame, true).is_ok());
+    let held = (frame.len() - 54) as u16;
+    for (at, lens) in [(18, [0, 1, 7, held + 1, 65535]), (58, [0, 4, 7, held + 1, 65535])] {
+        for len in lens {
+            let mut bad = frame.clone();
+            bad[at..at + 2].copy_from_slice(&len.to_be_bytes());
+            let error = read_udp6(&bad, false).unwrap_err();
+            let told = matches!(
+                error,
+                FrameError::BadTotalLength { .. } | FrameError::BadUdpLength { .. }
+            );
+            assert!(told, "length {len} at {at}: {error}");
+        }
     }
 }
 

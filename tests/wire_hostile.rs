@@ -162,6 +162,7 @@ fn truncated_relay_information() {
         let message = Message::parse(&bytes).unwrap();
         let info = message.relay_info().unwrap();
         assert!(info.is_malformed(), "{data:x?}");
+        assert_eq!(info.sub(1), None, "what stands before the lie is not believed either");
         assert_eq!(info.raw(), data);
         assert_eq!(message.hostname().as_deref(), Some(b"next".as_slice()));
     }

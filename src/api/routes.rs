@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -43,6 +43,7 @@ type Shared = State<Arc<Hub>>;
 type Answer<T> = Result<Json<T>, Problem>;
 type BodyBytes = Result<Bytes, BytesRejection>;
 type Asked<T> = Result<Query<T>, QueryRejection>;
+type Named = Result<Path<String>, PathRejection>;
 
 /// The routes, with what they need.
 pub(super) fn router(hub: Arc<Hub>) -> Router {
@@ -117,7 +118,9 @@ fn asked<T>(query: Asked<T>) -> Result<T, Problem> {
         .map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))
 }
 
-fn parse_resource(text: &str) -> Result<Resource, Problem> {
+fn parse_resource(named: Named) -> Result<Resource, Problem> {
+    let Path(text) =
+        named.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
     text.parse().map_err(|()| {
         Refusal::Invalid(format!("resource is `{text}`, want an address or a prefix")).into()
     })
@@ -158,10 +161,10 @@ struct NetworkQuery {
 
 async fn show(
     State(hub): Shared,
-    Path(resource): Path<String>,
+    resource: Named,
     query: Asked<NetworkQuery>,
 ) -> Answer<LeasesView> {
-    let resource = parse_resource(&resource)?;
+    let resource = parse_resource(resource)?;
     let network = hub.network(asked(query)?.network.as_deref()).await?;
     let page = hub.ask(ANSWER_MAX, |reply| Command::Lease { network, resource, reply }).await?;
     if page.leases.is_empty() {
@@ -173,11 +176,11 @@ async fn show(
 async fn release(
     State(hub): Shared,
     ConnectInfo(caller): ConnectInfo<Caller>,
-    Path(resource): Path<String>,
+    resource: Named,
     query: Asked<NetworkQuery>,
 ) -> Answer<LeaseView> {
     hub.allow_change(caller)?;
-    let resource = parse_resource(&resource)?;
+    let resource = parse_resource(resource)?;
     let network = hub.network(asked(query)?.network.as_deref()).await?;
     let (lease, policy) =
         hub.ask(ANSWER_MAX, |reply| Command::Release { network, resource, reply }).await??;

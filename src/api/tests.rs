@@ -17,6 +17,7 @@ use crate::store::{BackupDone, Contents, Store, StoreError, StoreStats};
 
 use super::client::{Client, ClientError};
 use super::command::{Command, Post, Refusal, Reload};
+use super::leases::parse_network;
 use super::peer::Peer;
 use super::server::{Bound, Caller, Hub, Server};
 use super::stopped::Stopped;
@@ -298,6 +299,29 @@ fn one_lease_shows_all_that_is_known() {
     assert!(matches!(refused(bench.get("/v1/leases/2001:db8::%2F56")), Refusal::NotFound(_)));
 }
 
+/// Hostile-input list: a subnet deleted while its lease is queried.
+#[test]
+fn a_lease_of_a_network_that_is_gone_is_shown_and_released() {
+    let gone = Lease { network: NetworkId::of("gone"), ..lease(1) };
+    let other_subnet = Lease { resource: Ipv4Addr::new(192, 168, 0, 9).into(), ..lease(2) };
+    let contents = Contents { leases: vec![gone, other_subnet], ..Contents::default() };
+    let store = Batches::default();
+    let mut desk = Stopped::new(policy(), NOW, contents, Some(Box::new(store)));
+    let name = format!("#{:08x}", NetworkId::of("gone").0);
+    let id = parse_network(&name, &policy()).unwrap();
+    // A network that the policy does not have is named by its number.
+    for (resource, network, shown) in [("10.0.0.2", Some(id), &*name), ("192.168.0.9", None, "vms")]
+    {
+        let resource = resource.parse().unwrap();
+        let page = desk.ask(|reply| Command::Lease { network, resource, reply }).unwrap();
+        let views: Vec<_> = page.leases.iter().map(|l| LeaseView::of(l, &page.policy)).collect();
+        assert_eq!((views.len(), views[0].network.as_deref()), (1, Some(shown)));
+        let command = |reply| Command::Release { network, resource, reply };
+        let (was, _) = desk.ask(command).unwrap().unwrap();
+        assert_eq!(was.resource, resource);
+    }
+}
+
 #[test]
 fn a_release_is_answered_once_it_is_durable() {
     let bench = Bench::new(1, false);
@@ -526,6 +550,8 @@ fn every_error_is_a_problem_document() {
     for (request, status) in [
         ("GET /v2/status HTTP/1.0\r\n\r\n", 404),
         ("DELETE /v1/status HTTP/1.0\r\n\r\n", 405),
+        ("GET /v1/leases/%ff HTTP/1.0\r\n\r\n", 400),
+        ("POST /v1/leases/%ff/release HTTP/1.0\r\n\r\n", 400),
         ("GET /v1/leases/export?format=xml HTTP/1.0\r\n\r\n", 400),
         ("POST /v1/leases/import HTTP/1.0\r\ncontent-length: 2\r\n\r\n{]", 400),
     ] {

@@ -356,6 +356,14 @@ mod tests {
     }
 
     /// Some events never came, and one that is older than the reading comes after it.
+    /// Hostile-input list: a lease whose text fields hold separators and newlines.
+    #[test]
+    fn a_stored_name_is_cleaned_again() {
+        let name = |text| named(&lease(1, text, 1)).map(|(_, named)| named.name);
+        assert_eq!(name("web\n127.0.0.1 bank").as_deref(), Some("web127.0.0.1-bank"));
+        assert_eq!(name("\n"), None);
+    }
+
     #[test]
     fn lost_events_are_made_good_from_the_leases() {
         let dir = Dir::new("lost");

@@ -175,11 +175,15 @@ fn duid(hex: &str) -> Result<Vec<u8>, String> {
         .ok_or_else(|| format!("DUID is `{}`, want 3 to 130 bytes", shown(hex)))
 }
 
-/// The beginning of a text, for messages.
+/// The beginning of a text, for messages: guests choose names, and terminals obey what is no text.
 fn shown(text: &str) -> String {
     const MOST: usize = 40;
-    let mut out: String = text.chars().take(MOST).collect();
-    if out.len() < text.len() {
+    let mut chars = text.chars();
+    let mut out = String::new();
+    for c in chars.by_ref().take(MOST) {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    if chars.next().is_some() {
         out.push_str("...");
     }
     out
@@ -210,6 +214,15 @@ mod tests {
         assert_eq!(import.leases.len(), 1);
         let lease = import.leases.values().next().unwrap();
         assert_eq!(lease.hostname.as_deref(), Some("new"));
+    }
+
+    /// A guest chose the name in it, and the operator's terminal shows why it was not taken.
+    #[test]
+    fn reasons_hold_no_control_characters() {
+        let import =
+            parse(Source::Dnsmasq, "1795366549 52:54:00:77:00:05 \x1b[2J\u{9b}2J evil *\n");
+        let why = &import.unmapped[0].why;
+        assert_eq!(why, "`\\u{1b}[2J\\u{9b}2J` is no IPv4 address");
     }
 
     /// The leases of a real file, one a line.

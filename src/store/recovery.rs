@@ -250,6 +250,30 @@ fn unreadable(path: &Path, offset: u64, why: &record::RecordError, last_good: u6
     StoreError::Damaged { path: path.to_owned(), offset, why: why.to_string(), last_good }
 }
 
+/// Reads two journals alone, as a start does whose checkpoint ends with batch `from`. `salt` is
+/// where their checksums start from. What is damaged is in [`Recovery::lost`].
+pub fn read_journals(
+    journals: &[PathBuf; 2],
+    salt: u32,
+    from: Seq,
+) -> Result<(Contents, Recovery), StoreError> {
+    let nowhere = Path::new("");
+    let files = Files { checkpoint: nowhere, untouched: nowhere, journals, salt, batch: from.0 };
+    let tail = files.tail(from.0, &|_| from.0)?;
+    let mut contents = Contents { seq: Seq(tail.seq), ..Contents::default() };
+    tail.add_to(&mut contents);
+    let Tail { replayed, torn, damage: lost, .. } = tail;
+    Ok((contents, Recovery { seq: Seq(tail.seq), replayed, torn, lost, ..Recovery::default() }))
+}
+
+/// The facts in every whole block that lies in the raw bytes of a checkpoint, as a start with
+/// `--recover` finds them.
+pub fn salvage_facts(bytes: &[u8]) -> Vec<Change> {
+    let blocks = salvage(bytes).into_values();
+    let records = blocks.flat_map(|(_, records)| records);
+    records.filter_map(|(_, record)| record::decode(&record).ok()).collect()
+}
+
 /// Whether the checkpoint in `dir` holds any fact, as far as its raw bytes say.
 pub(super) fn holds_facts(dir: &Path) -> bool {
     std::fs::read(dir.join("db")).is_ok_and(|bytes| !salvage(&bytes).is_empty())

@@ -180,7 +180,10 @@ impl Model {
 
     fn advance(&mut self, ms: u64) {
         let until = Timestamp(self.now.0 + ms);
+        let mut in_vain = 0;
         while let Some(due) = self.engine.next_wakeup().filter(|due| *due <= until) {
+            in_vain = if due > self.now { 0 } else { in_vain + 1 };
+            assert!(in_vain < 100, "wakes up at {} again and again: {:?}", self.now.0, self.engine);
             self.now = self.now.max(due);
             self.input(Input::Tick);
         }
