@@ -27,6 +27,8 @@ pub(crate) enum What {
     Bound,
     /// Bytes of memory or disk.
     Bytes,
+    /// Of these, for each lease above the empty server.
+    Each,
     /// Percent of the machine that neither the server nor the generator used.
     Others,
 }
@@ -36,7 +38,7 @@ pub(crate) enum What {
 pub(crate) struct Figures(BTreeMap<(&'static str, Peer, What), Vec<f64>>);
 
 impl Figures {
-    /// Adds one repetition, and tells of it.
+    /// Adds one repetition.
     pub(crate) fn add(&mut self, case: &'static str, peer: Peer, what: What, value: f64) {
         self.0.entry((case, peer, what)).or_default().push(value);
     }

@@ -16,7 +16,7 @@ const QUIET: Duration = Duration::from_secs(1);
 /// After how long without an answer a closed loop takes what it waits for as lost.
 const STALLED: Duration = Duration::from_millis(300);
 /// Below this rate the generator sleeps between packets, for up to a millisecond.
-const SLEEPY: f64 = 2_000.0;
+const SLEEPY: f64 = 4_000.0;
 /// How long a client waits that looks whether a server is there.
 const KNOCK: Span = Span(5);
 /// How often unanswered clients are looked for.

@@ -64,7 +64,7 @@ impl Bench {
             let seconds = server.wait_first(&mut self.load, Family::V4);
             self.add(MANY, What::Seconds, seconds);
             thread::sleep(SETTLING);
-            self.add(RESTARTED, What::Bytes, meter::resident(server.pid()));
+            self.memory(RESTARTED, &server, next);
             let end = next + self.sizes.exchanges;
             self.closed_loop(MANY, &server, next..end);
             next = end;
@@ -83,7 +83,7 @@ impl Bench {
         let outcome = self.load.bind(Way::Direct, clients, pace, FILLING);
         assert!(outcome.lost_share() < 0.01, "{} of the leases were lost", outcome.lost);
         thread::sleep(SETTLING);
-        self.add(FILLED, What::Bytes, meter::resident(server.pid()));
+        self.memory(FILLED, &server, self.sizes.leases);
         self.add(STORE, What::Bytes, meter::on_disk(server.dir()));
         println!("{FILLED}: {} leases at {:.0}/s", outcome.done, outcome.rate());
         server.stop();
@@ -105,6 +105,14 @@ impl Bench {
         self.measure(case, Peer::Foreshadow, server.pid(), |load| {
             load.bind(Way::Direct, clients, Pace::Window(WINDOW), FILLING)
         });
+    }
+
+    /// What a server that holds so many leases has in memory.
+    fn memory(&mut self, case: &'static str, server: &Running, leases: u32) {
+        let resident = meter::resident(server.pid());
+        let empty = self.figures.median(EMPTY, Peer::Foreshadow, What::Bytes).unwrap_or(0.0);
+        self.add(case, What::Bytes, resident);
+        self.add(case, What::Each, (resident - empty) / f64::from(leases));
     }
 
     fn add(&mut self, case: &'static str, what: What, value: f64) {

@@ -167,10 +167,6 @@ fn storm_targets(figures: &Figures) -> Vec<Target> {
 fn many_targets(bench: &Bench) -> Vec<Target> {
     let figures = &bench.figures;
     let get = |case, what| figures.median(case, OURS, what);
-    let leases = f64::from(bench.sizes.leases);
-    let each = |case| {
-        get(case, What::Bytes).zip(get(many::EMPTY, What::Bytes)).map(|(a, b)| (a - b) / leases)
-    };
     let ratio = |what: &str, case, base| {
         let (a, b) = (get(case, What::Cpu), get(base, What::Cpu));
         Target {
@@ -184,8 +180,8 @@ fn many_targets(bench: &Bench) -> Vec<Target> {
     let bytes = |what: String, case| Target {
         what,
         want: "400 or less",
-        ours: each(case).map_or("-".into(), |v| format!("{v:.0} bytes")),
-        value: each(case),
+        ours: format!("{} bytes", figures.text(case, OURS, What::Each, 0)),
+        value: get(case, What::Each),
         met: |v| v <= 400.0,
     };
     let count = thousands(bench.sizes.leases);

@@ -147,7 +147,8 @@ impl Checkpoint {
         {
             disk.remove(leftover)?;
         }
-        let cache = cache.max(size_of(&path));
+        // The data are smaller than the file, so that twice them fit and there is room to grow.
+        let cache = cache.max(size_of(&path).saturating_mul(2));
         let db = open_sled(dir, cache)?;
         let data = File::open(&path).map_err(failed("open", &path))?;
         disk.sync_dir(dir)?;
