@@ -26,10 +26,12 @@ pub enum Choice {
 /// An address for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chosen {
-    /// The address; it may still be in its pool.
+    /// The address.
     pub addr: Ipv4Addr,
     /// Known to be free on the wire, or the client's own from before.
     pub proven: bool,
+    /// It is out of its pool already.
+    pub taken: bool,
 }
 
 impl Engine {
@@ -44,7 +46,7 @@ impl Engine {
             return Err(DropReason::PortFull);
         }
         if let Some(addr) = self.its_own(ctx) {
-            return Ok(Choice::Take(Chosen { addr, proven: true }));
+            return Ok(Choice::Take(Chosen { addr, proven: true, taken: false }));
         }
         if !self.has_room_for(ctx.id(), &ctx.hw) {
             return Err(DropReason::TooManyLeases);
@@ -158,7 +160,7 @@ impl Engine {
         fx: &mut Effects,
     ) -> Option<Choice> {
         let verify = ctx.network.verify;
-        let at_once = |proven| Some(Choice::Take(Chosen { addr, proven }));
+        let at_once = |proven| Some(Choice::Take(Chosen { addr, proven, taken: false }));
         if !verify.enabled || !ctx.can_probe() {
             return at_once(false);
         }
@@ -204,7 +206,7 @@ impl Engine {
                     continue;
                 }
                 if let Some((value, proven)) = pool.free.take_next(ctx.now, fresh_for) {
-                    return Some(Chosen { addr: address(value), proven });
+                    return Some(Chosen { addr: address(value), proven, taken: true });
                 }
             }
         }

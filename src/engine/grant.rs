@@ -50,7 +50,9 @@ impl Engine {
             until: ctx.now + ctx.network.offer_hold,
             port: ctx.share(),
         };
-        self.take_from_pool(ctx.id(), offer.resource);
+        if !chosen.taken {
+            self.take_from_pool(ctx.id(), offer.resource);
+        }
         self.wake_verifier(ctx.id());
         if let Some(before) = self.offers.insert(offer.clone()) {
             self.settle(ctx.id(), before);

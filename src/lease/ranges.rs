@@ -51,11 +51,15 @@ impl RangeSet {
 
     /// Takes one out; whether it was there.
     pub fn remove(&mut self, value: u128) -> bool {
-        let there = self.contains(value);
-        if there {
-            self.remove_range(value, value);
+        let Some((first, last)) = self.overlapping(value, value) else { return false };
+        self.take(first, last);
+        if first < value {
+            self.put(first, value - 1);
         }
-        there
+        if value < last {
+            self.put(value + 1, last);
+        }
+        true
     }
 
     /// Whether `value` is in the set.
