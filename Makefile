@@ -44,8 +44,7 @@ lint:
 # hour; `make bench QUICK=1` is a first look in three minutes.
 bench:
 	scripts/ensure-packages bench
-	BENCH_DIR=$(BENCH_DIR) cargo bench --locked --bench micro -- \
-	    $(if $(QUICK),--sample-count 20 --skip 1000000)
+	BENCH_DIR=$(BENCH_DIR) cargo bench --locked --bench micro
 	TMPDIR=$(BENCH_DIR) cargo bench --locked --bench system $(RUNNER) -- $(if $(QUICK),quick)
 
 # Clients that come and go for SOAK_MINUTES at SOAK_RATE exchanges/s, while memory, the store and

@@ -40,6 +40,7 @@ pub(crate) fn page(bench: &Bench) -> String {
     storms(figures, &mut page);
     latencies(figures, &mut page);
     leases(bench, &mut page);
+    page += NOTES;
     page += METHOD;
     page
 }
@@ -336,5 +337,7 @@ fn thousands(number: u32) -> String {
     }
     text
 }
+
+const NOTES: &str = concat!("\n## Notes\n\n", include_str!("notes.md"));
 
 const METHOD: &str = concat!("\n## Method\n\n", include_str!("method.md"));

@@ -15,7 +15,7 @@ const PRESENT: usize = 5_000;
 /// How often a client renews before it goes.
 const RENEWALS: u8 = 3;
 /// Clients that come back: after so many new ones the first is new again.
-const CLIENTS: u32 = 50_000;
+const CLIENTS: u32 = 20_000;
 const WAYS: [Way; 3] = [Way::Direct, Way::Address6, Way::Prefix6];
 /// Memory may grow by this much an hour in the second half, as a share of what it is.
 const SLOPE_MAX: f64 = 0.05;
