@@ -19,6 +19,7 @@ mod witness6;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tally::Tally;
 use world::World;
@@ -35,13 +36,20 @@ fn number(name: &str, default: u64) -> u64 {
     }
 }
 
+/// A fault was found: the other worlds need not go on.
+static FOUND: AtomicBool = AtomicBool::new(false);
+
 /// Plays one world; whoever reads of a fault in it learns how to see it again.
 fn play(seed: u64, steps: u64) -> (Tally, u64) {
     let policies = policies::policies();
     let mut world = World::new(seed, &policies);
     for step in 0..steps {
+        if FOUND.load(Ordering::Relaxed) {
+            break;
+        }
         let outcome = catch_unwind(AssertUnwindSafe(|| world.step()));
         if let Err(fault) = outcome {
+            FOUND.store(true, Ordering::Relaxed);
             eprintln!(
                 "seed {seed}, step {step}: replay with: make sim SEED={seed} STEPS={}",
                 step + 1
