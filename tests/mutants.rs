@@ -72,12 +72,18 @@ fn copy(mutations: &[Mutation]) -> PathBuf {
         let text = texts.get_mut(Path::new(file)).unwrap_or_else(|| panic!("{file} is not there"));
         *text = plant(file, text, &planted);
     }
-    // A binary of the same name would take the place of the true one.
+    // A package of the same name would take the place of the true one in the same target directory.
     texts.remove(Path::new("src/main.rs"));
+    for name in ["Cargo.toml", "Cargo.lock"] {
+        let text = texts.get_mut(Path::new(name)).unwrap();
+        *text = text.replacen("name = \"foreshadow\"", "name = \"foreshadow-mutants\"", 1);
+    }
     let manifest = texts.get_mut(Path::new("Cargo.toml")).unwrap();
+    let binary = "[[bin]]\nname = \"foreshadow\"\npath = \"src/main.rs\"\n";
+    assert!(manifest.contains(binary), "where is the binary?");
     *manifest = manifest
         .replace("default-run = \"foreshadow\"\n", "autobins = false\n")
-        .replace("[[bin]]\nname = \"foreshadow\"\npath = \"src/main.rs\"\n", "");
+        .replace(binary, "");
     texts.get_mut(Path::new("src/lib.rs")).unwrap().push_str(&format!("{SWITCH}\n"));
     for (name, text) in texts {
         let path = copy.join(name);

@@ -4,16 +4,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // What was met, and how to replay it.
 
+mod affinity;
 mod client4;
 mod client6;
 mod disk;
 mod guests;
 mod policies;
 mod random;
+mod relays;
 mod server;
 mod tally;
 mod troubles;
 mod watched;
+mod wires;
 mod witness;
 mod witness6;
 mod world;
@@ -103,15 +106,18 @@ const FAULTS: &[&str] = &[
     "clock jumps forward",
     "disk full",
     "disk read-only",
+    "flood",
     "packet duplicated",
     "packet forged",
     "packet hostile",
     "packet late, others overtake it",
     "packet lost",
+    "packet while the bridge is away",
     "power cut",
     "power cut in the middle of an operation of the store",
     "reload",
     "sync slow",
+    "the bridge goes away",
     "write torn",
 ];
 
