@@ -71,9 +71,9 @@ sim:
 	SIM_SEED=$(SEED) SIM_SEEDS=$(SEEDS) SIM_STEPS=$(STEPS) \
 	    cargo test --locked --test sim the_invariants -- --nocapture
 
-# Whether the simulation finds each fault of tests/sim/mutations.txt.
+# Whether the simulation finds each fault of tests/sim/mutations.txt (MUTANTS=word: some of them).
 mutants:
-	scripts/mutants
+	cargo test --locked $(RUNNER) --test mutants -- --nocapture
 
 # The power cut under the running server, at random moments: see tests/powercut/README.md.
 powercut:

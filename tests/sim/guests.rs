@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
-use foreshadow::base::{LinkId, Mac, NetworkId, Resource};
+use foreshadow::base::{LinkId, Mac, Resource};
 use foreshadow::engine::{Arrival, Input};
 use foreshadow::lease::State;
 use foreshadow::wire::v4_build::RequestV4;
@@ -12,7 +12,11 @@ use foreshadow::wire::{
 };
 
 use super::client6::named;
-use super::world::{BRIDGE, CLIENTS, CLIENTS6, DUID, Event, Machines, OWN, PORTS, World, duid};
+use super::relays::network_of;
+use super::world::{CLIENTS, CLIENTS6, DUID, Event, FLOODER, Machines, OWN, PORTS, World, duid};
+
+/// Packets of one flood.
+const FLOOD: u32 = 150;
 
 impl World {
     /// A packet of a guest's own making: noise, a message that makes no sense, or one that speaks
@@ -44,14 +48,17 @@ impl World {
         // in another's name.
         let port = LinkId(PORTS + 50 + u32::from(own.0[5]));
         self.meet4(&bytes);
+        let next = self.random.within(10, 2000);
+        self.at(next, Event::Hostile);
+        let Some(link) = self.bridge else { return };
         self.witness.arrives4(
             self.moment(),
             &bytes,
-            false,
+            None,
             &Machines(&self.clients, &self.clients6, self.now),
         );
         let arrival = Arrival {
-            link: BRIDGE,
+            link,
             port: Some(port),
             trusted: false,
             trunk: false,
@@ -61,8 +68,25 @@ impl World {
             dst_port: 67,
         };
         self.server.input(self.server_now(), Input::Packet4(arrival, &bytes));
-        let next = self.random.within(10, 2000);
-        self.at(next, Event::Hostile);
+    }
+
+    /// Very many packets at once from behind the relay: of one machine under many names, which
+    /// takes what it gets, or of as many machines that never ask again.
+    pub(crate) fn flood(&mut self) {
+        self.tally.fault("flood");
+        let many = self.random.chance(500);
+        for n in 0..FLOOD {
+            let (high, low) = ((n >> 8) as u8, n as u8);
+            let mac = if many { Mac([2, 0, 0, 1, high, low]) } else { FLOODER };
+            let packet = RequestV4::new(MessageType::Discover, mac).xid(self.random.next() as u32);
+            let packet = match many {
+                true => packet,
+                false => packet
+                    .option(opt::CLIENT_ID, &[0, b'n', high, low])
+                    .option(opt::RAPID_COMMIT, &[]),
+            };
+            self.from_relay4(&packet.build(), 200);
+        }
     }
 
     /// Notes in which state of what it names the server meets a message.
@@ -139,16 +163,16 @@ impl World {
 
     /// How the server knows what a message of `mac` names.
     pub(crate) fn state_of(&self, resource: Resource, mac: Mac) -> &'static str {
-        let (lab, engine) = (NetworkId::of("lab"), &self.server.engine);
+        let (network, engine) = (network_of(resource), &self.server.engine);
         let table = engine.leases();
-        match table.get(lab, resource) {
-            Some(l) if table.is_pending(lab, resource) && l.hw.mac() == Some(mac) => "pending",
+        match table.get(network, resource) {
+            Some(l) if table.is_pending(network, resource) && l.hw.mac() == Some(mac) => "pending",
             Some(l) if l.state == State::Leased && l.hw.mac() == Some(mac) => "leased",
             Some(l) if l.state == State::Leased => "another's",
             Some(l) if l.state == State::Expired => "expired",
             Some(l) if l.state == State::Released => "released",
             Some(_) => "quarantined",
-            None if engine.offers().get(lab, resource).is_some() => "offered",
+            None if engine.offers().get(network, resource).is_some() => "offered",
             None => "free",
         }
     }

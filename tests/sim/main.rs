@@ -4,21 +4,25 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // What was met, and how to replay it.
 
+mod affinity;
 mod client4;
 mod client6;
 mod disk;
 mod guests;
 mod policies;
 mod random;
+mod relays;
 mod server;
 mod tally;
 mod troubles;
 mod watched;
+mod wires;
 mod witness;
 mod witness6;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tally::Tally;
 use world::World;
@@ -35,13 +39,20 @@ fn number(name: &str, default: u64) -> u64 {
     }
 }
 
+/// A fault was found: the other worlds need not go on.
+static FOUND: AtomicBool = AtomicBool::new(false);
+
 /// Plays one world; whoever reads of a fault in it learns how to see it again.
 fn play(seed: u64, steps: u64) -> (Tally, u64) {
     let policies = policies::policies();
     let mut world = World::new(seed, &policies);
     for step in 0..steps {
+        if FOUND.load(Ordering::Relaxed) {
+            break;
+        }
         let outcome = catch_unwind(AssertUnwindSafe(|| world.step()));
         if let Err(fault) = outcome {
+            FOUND.store(true, Ordering::Relaxed);
             eprintln!(
                 "seed {seed}, step {step}: replay with: make sim SEED={seed} STEPS={}",
                 step + 1
@@ -95,15 +106,18 @@ const FAULTS: &[&str] = &[
     "clock jumps forward",
     "disk full",
     "disk read-only",
+    "flood",
     "packet duplicated",
     "packet forged",
     "packet hostile",
     "packet late, others overtake it",
     "packet lost",
+    "packet while the bridge is away",
     "power cut",
     "power cut in the middle of an operation of the store",
     "reload",
     "sync slow",
+    "the bridge goes away",
     "write torn",
 ];
 

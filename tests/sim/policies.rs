@@ -12,15 +12,27 @@ pub(crate) fn policies() -> Vec<Arc<Policy>> {
 
 pub(crate) const POLICIES: [&str; 2] = [
     "[[network]]\nname='lab'\ninterfaces=['br0']\nauthoritative=true\nquarantine='30s'\n\
-     offers_max=64\nverify={ready=2,probes_per_s=50}\nlease={min='5s',default='60s'}\n\
+     offers_max=12\ndeclines_max=1000\nverify={ready=2,probes_per_s=50}\nlease={min='5s',default='60s'}\n\
      [[network.subnet]]\nprefix='10.0.0.0/24'\npools=['10.0.0.2-10.0.0.19']\n\
      [[network.subnet]]\nprefix='2001:db8:1::/64'\npools=['2001:db8:1::2-2001:db8:1::f']\n\
      delegations=[{prefix='2001:db8:aa00::/56',length=60,min_length=58,max_length=61}]\n\
-     [[network.reservation]]\nmac='02:00:00:00:00:01'\naddress='10.0.0.5'\n",
+     [[network.reservation]]\nmac='02:00:00:00:00:01'\naddress='10.0.0.5'\n\
+     [[network]]\nname='far'\nrelays=['10.9.0.0/24','2001:db8:9::/64']\nserver_id='10.8.0.1'\n\
+     rapid_commit=true\nquarantine='30s'\noffers_max=40\noffer_hold='10s'\ndeclines_max=1000\n\
+     lease={min='5s',default='30s'}\n\
+     [[network.subnet]]\nprefix='10.9.0.0/24'\npools=['10.9.0.10-10.9.0.250']\n\
+     [[network.subnet]]\nprefix='2001:db8:9::/64'\npools=['2001:db8:9::2-2001:db8:9::ff']\n\
+     delegations=[{prefix='2001:db8:bb00::/56',length=60}]\n",
     "[[network]]\nname='lab'\ninterfaces=['br0']\nrapid_commit=true\n\
-     quarantine='30s'\noffers_max=64\nverify=false\nlease={min='5s',default='20s'}\n\
+     quarantine='30s'\noffers_max=12\ndeclines_max=1000\nverify=false\nlease={min='5s',default='20s'}\n\
      [[network.subnet]]\nprefix='10.0.0.0/24'\npools=['10.0.0.6-10.0.0.22']\n\
      [[network.subnet]]\nprefix='2001:db8:1::/64'\npools=['2001:db8:1::4-2001:db8:1::14']\n\
      delegations=[{prefix='2001:db8:aa00::/56',length=59,min_length=57}]\n\
-     [[network.reservation]]\nmac='02:00:00:00:00:02'\naddress='10.0.0.6'\n",
+     [[network.reservation]]\nmac='02:00:00:00:00:02'\naddress='10.0.0.6'\n\
+     [[network]]\nname='far'\nrelays=['10.9.0.0/24','2001:db8:9::/64']\nserver_id='10.8.0.1'\n\
+     rapid_commit=true\nquarantine='30s'\noffers_max=40\noffer_hold='10s'\ndeclines_max=1000\n\
+     lease={min='5s',default='40s'}\n\
+     [[network.subnet]]\nprefix='10.9.0.0/24'\npools=['10.9.0.10-10.9.0.240']\n\
+     [[network.subnet]]\nprefix='2001:db8:9::/64'\npools=['2001:db8:9::2-2001:db8:9::ff']\n\
+     delegations=[{prefix='2001:db8:bb00::/56',length=60}]\n",
 ];

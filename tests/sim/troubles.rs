@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use foreshadow::base::{Span, Timestamp};
-use foreshadow::engine::effects::Neighbour;
+use foreshadow::engine::network::Net;
 use foreshadow::engine::{Effects, Engine, Input};
 use foreshadow::lease::{Lease, Seq};
 use foreshadow::store::disk::Op;
@@ -12,7 +12,8 @@ use foreshadow::store::{Contents, DiskStore, StoreError, StoreOptions};
 use super::disk::{SimDisk, Trouble};
 use super::server::Server;
 use super::watched::{Durable, Watched};
-use super::world::{BRIDGE, CALM, DUID, Event, GRACE, World, bridge};
+use super::wires::bridge;
+use super::world::{CALM, DUID, Event, GRACE, World};
 
 /// Small journals, so that they take turns often; time does not make them.
 const OPTIONS: StoreOptions = StoreOptions {
@@ -30,14 +31,16 @@ pub(crate) fn open(disk: &SimDisk) -> Result<(Watched, Contents), StoreError> {
 
 /// What is free in each pool.
 fn free(engine: &Engine) -> Vec<u128> {
-    let net = &engine.networks()[0];
-    let addrs = net.pools.iter().chain(&net.pools6).map(|pool| pool.free.available());
-    addrs.chain(net.delegations.iter().map(|pool| pool.free.available())).collect()
+    let of = |net: &Net| -> Vec<u128> {
+        let addrs = net.pools.iter().chain(&net.pools6).map(|pool| pool.free.available());
+        addrs.chain(net.delegations.iter().map(|pool| pool.free.available())).collect()
+    };
+    engine.networks().iter().flat_map(of).collect()
 }
 
 impl World {
     pub(crate) fn trouble(&mut self) {
-        match self.random.below(18) {
+        match self.random.below(20) {
             0..6 => {
                 use Op::{Checkpoint, Create, Remove, Rename, Sync, SyncDir, Write};
                 let ops = [Write, Write, Sync, Sync, Create, SyncDir, Rename, Remove, Checkpoint];
@@ -61,7 +64,9 @@ impl World {
                 self.server.set_policy(self.server_now(), policy);
             }
             14 => self.what_if(),
-            15 if self.trusted => self.calm(),
+            15 if self.trusted && self.bridge.is_some() => self.calm(),
+            16 => self.link_away(),
+            17 => self.flood(),
             _ => self.disk.recover(),
         }
         let next = self.random.within(100, 30_000);
@@ -95,10 +100,6 @@ impl World {
         self.check_nothing_leaked();
     }
 
-    pub(crate) fn heard(&mut self, seen: Neighbour) {
-        self.server.input(self.server_now(), Input::Neighbour(BRIDGE, seen));
-    }
-
     pub(crate) fn check_nothing_leaked(&self) {
         assert!(self.server.store_ok(), "the disk is sound and the store is not");
         assert_eq!(self.server.engine.offers().iter().count(), 0, "offers that do not lapse");
@@ -106,9 +107,11 @@ impl World {
         let now = self.server_now();
         let over = leases.iter().find(|l| l.state.is_held() && l.until.0 + 10_000 < now.0);
         assert!(over.is_none(), "it is over and does not come back: {over:?}");
+        assert_eq!(self.server.waiting(), 0, "promises that nobody keeps");
+        let link = self.bridge.expect("it is there when all is calm");
         let mut fresh = Engine::new(self.policies[self.current].clone(), leases, Seq(1));
         fresh.set_identity(DUID, [7; 16]);
-        fresh.handle(now, Input::LinkUp(bridge()), &mut Effects::default());
+        fresh.handle(now, Input::LinkUp(bridge(link)), &mut Effects::default());
         assert_eq!(free(&self.server.engine), free(&fresh), "lost from a pool");
     }
 
@@ -133,7 +136,8 @@ impl World {
         let ticks = Arc::clone(&self.ticks);
         let last = contents.leases.iter().map(|lease| lease.updated).max();
         self.server = Server::start(policy, Box::new(store), contents, ticks);
-        self.link_up();
+        self.identify();
+        self.declines_lost();
         self.reset_clock(last.unwrap_or(Timestamp(0)));
     }
 

@@ -44,6 +44,8 @@ impl Asked {
 #[derive(Debug, Default)]
 pub(crate) struct Witness {
     pub(crate) told: BTreeMap<Resource, Told>,
+    /// What was declined by who had it: since which turn, and until when by the server's time.
+    declined: BTreeMap<Resource, (u64, Timestamp)>,
     asked: HashMap<(Mac, u32, u8), Asked>,
     dropped: VecDeque<(Moment, Mac, Drops)>,
     pruned: u64,
@@ -84,21 +86,31 @@ pub(crate) struct Moment {
 }
 
 impl Witness {
-    /// A packet is about to reach the server. `genuine`: it comes from whom it names.
-    pub(crate) fn arrives4(&mut self, at: Moment, bytes: &[u8], genuine: bool, live: &dyn Live) {
+    /// A packet is about to reach the server. `genuine`: it comes from whom it names, and a DECLINE
+    /// is believed for so long.
+    pub(crate) fn arrives4(
+        &mut self,
+        at: Moment,
+        bytes: &[u8],
+        genuine: Option<Option<u64>>,
+        live: &dyn Live,
+    ) {
         let now = at.now;
         let Ok(msg) = Message::parse(bytes) else { return };
         let Some(mac) = msg.hw().mac() else { return };
         let ciaddr = Some(msg.ciaddr()).filter(|addr| !addr.is_unspecified());
         let addr = msg.requested_ip().or(ciaddr).unwrap_or(Ipv4Addr::UNSPECIFIED);
         let (kind, rapid) = (kind_byte(&msg), msg.rapid_commit());
-        let what = match kind_of(&msg).filter(|_| genuine) {
+        let what = match kind_of(&msg).filter(|_| genuine.is_some()) {
             Some(MessageType::Release | MessageType::Decline) => Some(Drops::One(addr.into())),
             // Who takes another address has dropped the one before, told of the new one or not.
             Some(MessageType::Request) => Some(Drops::V4But(addr.into())),
             Some(MessageType::Discover) if rapid => Some(Drops::V4),
             _ => None,
         };
+        if kind == MessageType::Decline as u8 {
+            self.declines(at, mac, addr.into(), genuine.flatten());
+        }
         if let Some(what) = what {
             self.gives_up(at, mac, what);
         }
@@ -132,6 +144,31 @@ impl Witness {
         if let Some(asked) = self.asked.get_mut(&(mac, xid, kind)) {
             asked.open -= 1;
         }
+    }
+
+    /// Who has an address says that somebody else uses it. (Of machines of one name the server must
+    /// find out first which one it is.)
+    pub(crate) fn declines(&mut self, at: Moment, mac: Mac, of: Resource, believed: Option<u64>) {
+        let its = |told: &&Told| {
+            let shared = told.name.windows(5).any(|word| word == b"image");
+            told.client == mac && told.until_server > at.server && !shared
+        };
+        if let (Some(_), Some(ms)) = (self.told.get(&of).filter(its), believed) {
+            self.declined.insert(of, (at.turn, Timestamp(at.server.0 + ms)));
+        }
+    }
+
+    /// Of what was declined only what is on disk is remembered.
+    pub(crate) fn lost(&mut self, durable: &dyn Fn(Resource) -> Option<Lease>) {
+        let kept = |lease: Lease| matches!(lease.state, State::Quarantined(_));
+        self.declined.retain(|resource, _| durable(*resource).is_some_and(kept));
+    }
+
+    /// Nobody gets what is out of use.
+    pub(crate) fn is_in_use(&mut self, at: Moment, decided: Moment, to: Mac, what: Resource) {
+        self.declined.retain(|_, (_, until)| *until > at.server);
+        let declined = self.declined.get(&what).filter(|(turn, _)| decided.turn > *turn);
+        assert!(declined.is_none(), "{what} goes to {to}, and was declined: {declined:?}");
     }
 
     /// A client drops what it had, and what it is about to be told.
@@ -184,8 +221,12 @@ impl Witness {
         let answer = kind_of(&msg).expect("nobody is served by BOOTP");
         self.was_asked(mac, &msg, answer);
         match answer {
-            MessageType::Offer => self.offered(at, mac, msg.yiaddr(), durable),
+            MessageType::Offer => {
+                self.is_in_use(at, decided, mac, msg.yiaddr().into());
+                self.offered(at, mac, msg.yiaddr(), durable);
+            }
             MessageType::Ack if !msg.yiaddr().is_unspecified() => {
+                self.is_in_use(at, decided, mac, msg.yiaddr().into());
                 let stored = durable(msg.yiaddr().into());
                 self.namesakes(mac, &msg.client_id().unwrap_or_default(), live);
                 self.acknowledged(at, decided, &msg, mac, stored, trusts_clock);

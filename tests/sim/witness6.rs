@@ -9,13 +9,23 @@ use super::witness::{Asked, Drops, Live, Moment, Told, Witness};
 
 impl Witness {
     /// A packet is about to reach the server from the machine `mac`.
-    pub(crate) fn arrives6(&mut self, at: Moment, mac: Mac, bytes: &[u8], live: &dyn Live) {
+    pub(crate) fn arrives6(
+        &mut self,
+        at: Moment,
+        mac: Mac,
+        bytes: &[u8],
+        believed: Option<u64>,
+        live: &dyn Live,
+    ) {
         let Ok(msg) = Message6::parse(bytes) else { return };
         let Kind6::Known(kind) = msg.kind() else { return };
         self.asks(at, (mac, msg.xid() | 1 << 31, kind as u8), Asked::v6(at.now));
         for (resource, _) in named(&msg) {
             match kind {
                 MessageType6::Release | MessageType6::Decline => {
+                    if kind == MessageType6::Decline {
+                        self.declines(at, mac, resource, believed);
+                    }
                     self.gives_up(at, mac, Drops::One(resource));
                 }
                 _ => {}
@@ -49,6 +59,9 @@ impl Witness {
             other => panic!("the server says {other:?}"),
         };
         self.answers((mac, msg.xid() | 1 << 31), by.iter().map(|kind| *kind as u8), "DHCPv6");
+        for (resource, _) in granted(&msg) {
+            self.is_in_use(at, decided, mac, resource);
+        }
         if answer == Advertise {
             return;
         }

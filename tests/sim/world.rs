@@ -2,30 +2,35 @@
 //! queue of events and one source of chance.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use foreshadow::base::{LinkId, Mac, NetworkId, Prefix4, Resource, Timestamp};
+use foreshadow::base::{LinkId, Mac, NetworkId, Resource, Timestamp};
 use foreshadow::config::Policy;
-use foreshadow::engine::effects::{Arrival6, LinkUp, Neighbour, Probe, Source};
-use foreshadow::engine::{Arrival, Destination, Input};
-use foreshadow::lease::Lease;
+use foreshadow::engine::Input;
+use foreshadow::engine::effects::Neighbour;
+use foreshadow::lease::Offer;
 use foreshadow::wire::{Message, Message6};
 
+use super::affinity::Affinity;
 use super::client4::{Client4, Said};
 use super::client6::{self, Client6, named};
 use super::disk::SimDisk;
 use super::random::Random;
-use super::server::{Outgoing, Server};
+use super::relays::RELAYED;
+use super::server::Server;
 use super::tally::Tally;
 use super::troubles::open;
 use super::watched::Durable;
 use super::witness::{Live, Moment, Witness};
 
-pub(crate) const BRIDGE: LinkId = LinkId(1);
+/// Who floods from behind the relay, and how many bindings one machine may have.
+pub(crate) const FLOODER: Mac = Mac([2, 0, 0, 0, 2, 0]);
+const OF_MACHINE: usize = 64;
 /// Bridge ports are numbered from here by client.
-pub(crate) const PORTS: u32 = 100;
+pub(crate) const PORTS: u32 = 1 << 20;
+/// Clients on the bridge.
 pub(crate) const CLIENTS: usize = 24;
 pub(crate) const CLIENTS6: usize = 16;
 pub(crate) const DUID: &[u8] = b"\0\x04our-own-duid-1234";
@@ -57,6 +62,8 @@ pub(crate) enum Event {
     Trusted,
     /// Somebody who means no good sends something.
     Hostile,
+    /// The bridge is there again.
+    LinkBack,
 }
 
 pub(crate) struct World {
@@ -76,9 +83,15 @@ pub(crate) struct World {
     pub(crate) disk: SimDisk,
     pub(crate) durable: Durable,
     pub(crate) server: Server,
+    /// When a commit failed last.
+    failed_at: Option<u64>,
     pub(crate) clients: Vec<Client4>,
     pub(crate) clients6: Vec<Client6>,
+    /// The bridge, while it is there; another number each time.
+    pub(crate) bridge: Option<LinkId>,
+    pub(crate) bridges: u32,
     pub(crate) witness: Witness,
+    pub(crate) affinity: Affinity,
     pub(crate) tally: Tally,
     /// Says everything that happens: `SIM_VERBOSE`.
     pub(crate) verbose: bool,
@@ -100,6 +113,7 @@ impl std::fmt::Debug for Event {
             Event::Trouble => write!(f, "trouble"),
             Event::Trusted => write!(f, "clock trusted"),
             Event::Hostile => write!(f, "hostile"),
+            Event::LinkBack => write!(f, "the bridge is back"),
         }
     }
 }
@@ -126,8 +140,8 @@ impl World {
         let durable = store.durable.clone();
         let store = Box::new(store);
         let server = Server::start(policies[0].clone(), store, contents, Arc::clone(&ticks));
-        let clients = (0..CLIENTS).map(|i| client(i, &mut random)).collect();
-        let clients6 = (0..CLIENTS6).map(|i| client6(i, &mut random)).collect();
+        let clients = (0..CLIENTS + RELAYED).map(|i| client(i, &mut random)).collect();
+        let clients6 = (0..CLIENTS6 + RELAYED).map(|i| client6(i, &mut random)).collect();
         let mut world = World {
             random,
             now: 0,
@@ -142,18 +156,23 @@ impl World {
             disk,
             durable,
             server,
+            failed_at: None,
             clients,
             clients6,
+            bridge: None,
+            bridges: 0,
             witness: Witness::default(),
+            affinity: Affinity::default(),
             tally: Tally::default(),
             verbose: std::env::var("SIM_VERBOSE").is_ok(),
             digest: 0,
         };
-        world.link_up();
-        for i in 0..CLIENTS {
+        world.identify();
+        world.link_back();
+        for i in 0..CLIENTS + RELAYED {
             world.set_alarm(i);
         }
-        for i in 0..CLIENTS6 {
+        for i in 0..CLIENTS6 + RELAYED {
             world.client6_says(i, None);
         }
         world.at(1000, Event::Trouble);
@@ -243,6 +262,7 @@ impl World {
             }
             Event::Hostile if self.random.chance(500) => self.hostile(),
             Event::Hostile => self.hostile6(),
+            Event::LinkBack => self.link_back(),
         }
     }
 
@@ -275,26 +295,6 @@ impl World {
         }
     }
 
-    pub(crate) fn deliver4(&mut self, i: usize, bytes: &[u8], broadcast: bool) {
-        let live = Machines(&self.clients, &self.clients6, self.now);
-        self.witness.arrives4(self.moment(), bytes, true, &live);
-        self.meet4(bytes);
-        let client = &self.clients[i];
-        let addr = client.addr.filter(|addr| client.has(self.now, *addr));
-        let src = addr.filter(|_| !broadcast).unwrap_or(Ipv4Addr::UNSPECIFIED);
-        let arrival = Arrival {
-            link: BRIDGE,
-            port: is_access(i).then_some(LinkId(PORTS + i as u32)),
-            trusted: false,
-            trunk: !is_access(i),
-            src_mac: Some(client.mac),
-            src: SocketAddrV4::new(src, 68),
-            dst: if broadcast { Ipv4Addr::BROADCAST } else { OWN },
-            dst_port: 67,
-        };
-        self.server.input(self.server_now(), Input::Packet4(arrival, bytes));
-    }
-
     pub(crate) fn client6_says(&mut self, i: usize, said: Option<Vec<u8>>) {
         if let Some(bytes) = said {
             for copy in self.copies() {
@@ -303,27 +303,6 @@ impl World {
         }
         let alarm = self.clients6[i].alarm;
         self.at(alarm.saturating_sub(self.now), Event::Wake6(i, alarm));
-    }
-
-    pub(crate) fn deliver6(&mut self, i: usize, bytes: &[u8]) {
-        let port = is_access(i).then_some(LinkId(PORTS + i as u32));
-        self.from6(self.clients6[i].mac, port, bytes);
-    }
-
-    pub(crate) fn from6(&mut self, mac: Mac, port: Option<LinkId>, bytes: &[u8]) {
-        let live = Machines(&self.clients, &self.clients6, self.now);
-        let at = Moment { now: self.now, server: self.server_now(), turn: self.server.turn };
-        self.witness.arrives6(at, mac, bytes, &live);
-        self.meet6(bytes, mac);
-        let arrival = Arrival6 {
-            link: BRIDGE,
-            port,
-            trunk: port.is_none(),
-            src_mac: Some(mac),
-            src: SocketAddrV6::new(mac.link_local(), 546, 0, 0),
-            dst: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2),
-        };
-        self.server.input(self.server_now(), Input::Packet6(arrival, bytes));
     }
 
     /// Takes up everything that the server has done.
@@ -361,92 +340,29 @@ impl World {
         self.server.hear(self.server_now());
         if self.server.failed > before {
             self.tally.seen("commits failed");
+            self.failed_at = Some(self.now);
+            self.declines_lost();
         }
     }
 
-    pub(crate) fn leaves(&mut self, out: Outgoing) {
-        if self.verbose {
-            println!("{:>10} leaves {}", self.now, spelt(&out.bytes));
-        }
-        let durable = self.durable.clone();
-        let network = NetworkId::of("lab");
-        let durable = |resource: Resource| -> Option<Lease> {
-            durable.with(|facts| facts.get(&(network, resource)).cloned())
-        };
-        let (server, turn) = out.decided;
-        let decided = Moment { now: server.0 - self.ahead, server, turn };
-        let (at, live) = (self.moment(), Machines(&self.clients, &self.clients6, self.now));
-        for byte in &out.bytes {
-            self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        if let Destination::Frame6 { mac, .. } = out.to {
-            self.witness.leaves6(at, decided, mac, &out.bytes, &durable, &live);
-            let Some(i) = self.clients6.iter().position(|client| client.mac == mac) else { return };
-            for copy in self.copies() {
-                self.at(copy, Event::ToClient6(i, out.bytes.clone()));
-            }
-            return;
-        }
-        self.witness.leaves4(at, decided, &out.bytes, &durable, self.trusted, &live);
-        let msg = Message::parse(&out.bytes).expect("we write what we can read");
-        let mac = msg.hw().mac().expect("Ethernet");
-        if let Destination::Frame { mac: to, .. } = out.to {
-            assert!(to == mac || to == Mac::BROADCAST, "an answer to {mac} is sent to {to}");
-        }
-        let Some(i) = self.clients.iter().position(|client| client.mac == mac) else { return };
-        for copy in self.copies() {
-            self.at(copy, Event::ToClient4(i, out.bytes.clone()));
-        }
-    }
-
-    /// Who has the address answers for it, in time.
-    pub(crate) fn answer(&mut self, probe: &Probe) {
-        if self.verbose {
-            println!("{:>10} who has {}? To {:?}", self.now, probe.target, probe.to);
-        }
-        let asked = |mac: Mac| probe.to.is_none_or(|to| to == mac);
-        let holders: Vec<Mac> = match probe.target {
-            IpAddr::V4(target) => {
-                let has = self.clients.iter().filter(|c| c.has(self.now, target));
-                has.map(|c| c.mac).filter(|mac| asked(*mac)).collect()
-            }
-            IpAddr::V6(target) => {
-                let has = self.clients6.iter().filter(|c| {
-                    let is_on = c.state != client6::State::Off;
-                    c.has(self.now, target.into()) || (is_on && c.mac.link_local() == target)
-                });
-                has.map(|c| c.mac).filter(|mac| asked(*mac)).collect()
-            }
-        };
-        for mac in holders {
-            let source = Source::Behind(mac);
-            let seen = Neighbour { addr: probe.target, mac, frame_source: mac, source };
-            let delay = self.random.below(50);
-            self.at(delay, Event::Neighbour(seen));
-        }
-    }
-
-    pub(crate) fn link_up(&mut self) {
-        self.server.engine.set_identity(DUID, [7; 16]);
-        self.server.input(self.server_now(), Input::LinkUp(bridge()));
-        self.server.input(self.server_now(), Input::ClockTrusted(self.trusted));
-    }
-
+    /// What has a limit stays within it.
     pub(crate) fn check_bounds(&self) {
-        assert!(self.server.waiting() < 10_000, "promises pile up");
-        assert!(self.server.engine.offers().iter().count() <= 64, "offers pile up");
-    }
-}
-
-/// The interface that the server listens on.
-pub(crate) fn bridge() -> LinkUp {
-    LinkUp {
-        link: BRIDGE,
-        name: "br0".into(),
-        network: NetworkId::of("lab"),
-        mac: Mac([2, 0xff, 0, 0, 0, 1]),
-        addrs: vec![(OWN, Prefix4::new(Ipv4Addr::new(10, 0, 0, 0), 24).expect("a prefix"))],
-        addrs6: vec![OWN6],
+        let engine = &self.server.engine;
+        for network in &self.policies[self.current].networks {
+            // What could not be written is offered again, and be it too much.
+            if self.failed_at.is_some_and(|at| self.now <= at + network.offer_hold.0) {
+                continue;
+            }
+            // Whoever was bound before costs no offer more.
+            let unknown = |offer: &&Offer| {
+                offer.network == network.id
+                    && engine.leases().get(network.id, offer.resource).is_none()
+            };
+            let held = engine.offers().iter().filter(unknown).count();
+            assert!(held <= network.offers_max, "{held} offers on {}", network.name);
+        }
+        let held = engine.leases().of_hw(NetworkId::of("far"), &FLOODER.into()).count();
+        assert!(held <= OF_MACHINE, "one machine has {held} bindings");
     }
 }
 
@@ -474,6 +390,7 @@ pub(crate) fn client(i: usize, random: &mut Random) -> Client4 {
         0 => None,
         1 => Some([&[1][..], &mac.0].concat()),
         _ if i < 9 => Some(b"\0image".to_vec()),
+        _ if i >= CLIENTS => Some(b"\0image behind a relay".to_vec()),
         _ => Some(vec![0, i as u8]),
     };
     Client4::new(mac, id, random.below(20_000))
@@ -487,6 +404,7 @@ pub(crate) fn mac6(i: usize) -> Mac {
 pub(crate) fn duid(i: usize) -> Vec<u8> {
     match i % 4 {
         3 if i < 12 => b"\0\x02image".to_vec(),
+        3 if i >= CLIENTS6 => b"\0\x02image behind a relay".to_vec(),
         _ => [&[0, 3, 0, 1][..], &mac6(i).0].concat(),
     }
 }
