@@ -58,7 +58,7 @@ fn root() -> PathBuf {
 fn copy(mutations: &[Mutation]) -> PathBuf {
     let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("mutants");
     let mut texts = BTreeMap::new();
-    for dir in ["src", "config", "tests/sim"] {
+    for dir in ["src", "config", "benches", "tests/sim"] {
         gather(Path::new(dir), &mut texts);
     }
     for name in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
@@ -79,7 +79,7 @@ fn copy(mutations: &[Mutation]) -> PathBuf {
         *text = text.replacen("name = \"foreshadow\"", "name = \"foreshadow-mutants\"", 1);
     }
     let manifest = texts.get_mut(Path::new("Cargo.toml")).unwrap();
-    let binary = "[[bin]]\nname = \"foreshadow\"\npath = \"src/main.rs\"\n";
+    let binary = "[[bin]]\nname = \"foreshadow\"\npath = \"src/main.rs\"\nbench = false\n";
     assert!(manifest.contains(binary), "where is the binary?");
     *manifest = manifest
         .replace("default-run = \"foreshadow\"\n", "autobins = false\n")
