@@ -252,9 +252,12 @@ impl Request<'_> {
         let is_token = method.bytes().all(|byte| byte.is_ascii_uppercase());
         let blank = data.windows(4).position(|four| four == b"\r\n\r\n");
         let body = blank.map_or(&[][..], |at| &data[at + 4..]);
-        // A proxy's requests, and what ends in another protocol, have rules of their own.
-        let is_ours =
-            is_token && target.starts_with('/') && !matches!(&*method, "HEAD" | "CONNECT");
+        // A proxy's requests have rules of their own, and to a target that is none, with HTTP/2's
+        // first bytes behind it, hyper says nothing.
+        let is_ours = is_token
+            && target.starts_with('/')
+            && !matches!(&*method, "HEAD" | "CONNECT")
+            && !body.starts_with(b"PRI * HTTP/2.0");
         is_ours.then_some(Request { method, target, body })
     }
 
