@@ -14,7 +14,7 @@ use crate::stage::Stage;
 /// After how long without an answer the rest is given up.
 const QUIET: Duration = Duration::from_secs(1);
 /// After how long without an answer a closed loop takes what it waits for as lost.
-const STALLED: Duration = Duration::from_millis(300);
+const STALLED: Duration = QUIET;
 /// Below this rate the generator sleeps between packets, for up to a millisecond.
 const SLEEPY: f64 = 4_000.0;
 /// How long a client waits that looks whether a server is there.
@@ -106,6 +106,8 @@ pub(crate) struct Load {
 struct Run {
     begun_at: Instant,
     last_heard: Duration,
+    /// When a closed loop began anew.
+    renewed: Duration,
     next_sweep: Duration,
     open: usize,
     dry: bool,
@@ -194,6 +196,7 @@ impl Load {
         let mut run = Run {
             begun_at: Instant::now(),
             last_heard: Duration::ZERO,
+            renewed: Duration::ZERO,
             next_sweep: SWEEP,
             open: 0,
             dry: false,
@@ -203,13 +206,14 @@ impl Load {
             let now = run.begun_at.elapsed();
             self.begin(now, turns, pace, &mut run);
             let count = self.hear(&mut run);
-            let quiet = now.saturating_sub(run.last_heard);
+            let quiet = now.saturating_sub(run.last_heard.max(run.renewed));
             if run.dry && (run.open == 0 || quiet > patience(pace)) {
                 break;
             }
             match pace {
                 Pace::Window(_) if quiet > STALLED && run.open > 0 && !run.dry => {
                     self.give_up(&mut run);
+                    run.renewed = now;
                 }
                 Pace::AtOnce(after) if now >= run.next_sweep => {
                     self.ask_again(now, after, &mut run)
