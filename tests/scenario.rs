@@ -60,7 +60,7 @@ macro_rules! scenarios {
 scenarios! {
     adoption affinity boot_chain bootp choice classes clones declines destinations exhaustion
     foreign_servers hostile_client_id_empty hostile_flood hostile_foreign_decline
-    hostile_foreign_release hostile_forged_adoption hostile_forged_arp hostile_hlen
+    hostile_deafening hostile_foreign_release hostile_forged_adoption hostile_forged_arp hostile_hlen
     hostile_hostname hostile_names hostile_no_subnet hostile_other_port hostile_own_address
     hostile_pool_removed hostile_port_full hostile_reserved_clone hostile_short_relayed hostile_subnet_deleted
     hostile_unknown_port hostile_unproven_select hostile_v6_duid_long hostile_v6_flood hostile_v6_guest_relay hostile_v6_reserved_duid hostile_v6_foreign_decline

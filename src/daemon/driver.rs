@@ -190,6 +190,7 @@ impl<M: Machine> Driver<M> {
         let now = self.clock.now();
         self.began = Clock::mark();
         if due <= now {
+            self.check_hearing(now);
             self.machine.handle(now, Input::Tick, &mut self.fx);
             self.flush(None);
         }
@@ -372,13 +373,9 @@ impl<M: Machine> Driver<M> {
     fn housekeep(&mut self, now: Timestamp) -> io::Result<()> {
         self.housekeeping_at = now + HOUSEKEEPING;
         for served in self.links.served() {
-            let overruns = |socket: &Option<FrameSocket>| {
-                socket.as_ref().and_then(|s| s.take_overruns().ok()).unwrap_or(0)
-            };
             self.counters.overruns_dhcp.add(overruns(&served.dhcp));
-            self.counters.overruns_arp.add(overruns(&served.arp));
-            self.counters.overruns_nd.add(overruns(&served.nd));
         }
+        self.check_hearing(now);
         if let (Ok(v4), Ok(v6)) = (overruns_of_host(), overruns6_of_host()) {
             let total = v4.saturating_add(v6);
             let before = self.udp_overruns.replace(total).unwrap_or(total);
@@ -399,6 +396,19 @@ impl<M: Machine> Driver<M> {
             return Err(io::Error::other("the thread that writes the store has ended"));
         }
         Ok(())
+    }
+
+    /// Tells the engine where answers of neighbours were lost or are not read yet, before it takes
+    /// anybody for silent.
+    fn check_hearing(&mut self, now: Timestamp) {
+        for served in self.links.served() {
+            let (arp, nd) = (overruns(&served.arp), overruns(&served.nd));
+            self.counters.overruns_arp.add(arp);
+            self.counters.overruns_nd.add(nd);
+            if arp + nd > 0 || served.is_behind {
+                self.machine.handle(now, Input::Deaf(served.link), &mut self.fx);
+            }
+        }
     }
 
     fn check_clock(&mut self) {
@@ -446,4 +456,9 @@ impl<M> DriverHandle<M> {
         self.waker.wake();
         self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the driver panicked")))
     }
+}
+
+/// Frames that a socket lost since this was last asked.
+fn overruns(socket: &Option<FrameSocket>) -> u64 {
+    socket.as_ref().and_then(|s| s.take_overruns().ok()).unwrap_or(0)
 }

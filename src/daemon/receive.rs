@@ -269,6 +269,7 @@ impl<M: Machine> Driver<M> {
             return Ok(());
         };
         let count = socket.recv(&mut self.batch)?;
+        self.links.get_mut(link).into_iter().for_each(|served| served.is_behind = count == BATCH);
         self.began = Clock::mark();
         self.counters.arps.add(count as u64);
         let now = self.clock.now();
@@ -294,6 +295,7 @@ impl<M: Machine> Driver<M> {
             return Ok(());
         };
         let count = socket.recv(&mut self.batch)?;
+        self.links.get_mut(link).into_iter().for_each(|served| served.is_behind = count == BATCH);
         self.began = Clock::mark();
         self.counters.ndp.add(count as u64);
         let now = self.clock.now();

@@ -167,7 +167,7 @@ impl Engine {
         match ctx.proof(addr) {
             None if self.waiting.is_full(ctx.share()) => None,
             None => Some(Choice::Ask(addr)),
-            Some(Proof { answer: None, .. }) => at_once(true),
+            Some(Proof { answer: None, heard, .. }) => heard.then(|| at_once(true)).flatten(),
             Some(Proof { answer: Some(mac), .. }) if ctx.hw.mac() == Some(mac) => at_once(true),
             Some(Proof { answer: Some(mac), source, .. }) => {
                 self.in_use(ctx.now, ctx.net, addr, mac, source, fx);

@@ -79,6 +79,15 @@ pub struct Proof {
     pub answer: Option<Mac>,
     /// From where.
     pub source: Source,
+    /// Whether an answer would have been heard: else, that there is none means nothing.
+    pub heard: bool,
+}
+
+impl Proof {
+    /// Whether the address was asked about and nobody answered.
+    pub fn is_silence(&self) -> bool {
+        self.answer.is_none() && self.heard
+    }
 }
 
 impl Scope {

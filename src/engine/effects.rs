@@ -17,6 +17,9 @@ pub enum Input<'a> {
     Overheard6(Arrival6, &'a [u8]),
     /// Somebody on a link was heard saying that it has an address.
     Neighbour(LinkId, Neighbour),
+    /// What neighbours said on this interface was lost, or waits to be read: that nobody was heard
+    /// means nothing.
+    Deaf(LinkId),
     /// A host asks for a router advertisement (RFC 4861 s4.1): source of its frame, and IP source,
     /// unspecified where it has none yet.
     RouterSolicit(LinkId, Mac, Ipv6Addr),

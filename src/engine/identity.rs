@@ -147,7 +147,8 @@ impl Engine {
         let proof = |addr: &IpAddr| suspect.proofs.iter().find(|proof| proof.addr == *addr);
         let answers: Vec<Option<Mac>> = addrs.iter().filter_map(proof).map(|p| p.answer).collect();
         let others = answers.iter().flatten().any(|who| Some(*who) != suspect.hw.mac());
-        if others || addrs.is_empty() {
+        let unheard = suspect.proofs.iter().any(|p| !p.heard && addrs.contains(&p.addr));
+        if others || unheard || addrs.is_empty() {
             return Says::Alive;
         }
         if answers.len() < addrs.len() {

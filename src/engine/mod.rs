@@ -99,6 +99,7 @@ impl Engine {
             Input::Packet6(arrival, bytes) => self.packet6(now, arrival, bytes, &[], fx),
             Input::Overheard6(arrival, bytes) => self.overhear6(now, &arrival, bytes, fx),
             Input::Neighbour(link, seen) => self.neighbour_heard(now, link, seen, fx),
+            Input::Deaf(link) => self.deaf(link),
             Input::RouterSolicit(link, mac, src) => self.router_solicited(now, link, mac, src),
             Input::LinkUp(up) => self.link_up(up),
             Input::LinkDown(link) => self.link_down(link),

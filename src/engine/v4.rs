@@ -319,6 +319,8 @@ impl Engine {
             }
             // Somebody else answers for it, truly or not: no reason to take it from anybody.
             Some(Proof { answer: Some(_), .. }) => Err(DropReason::NotTheHolder),
+            // Its own answer may be among those that were missed: it will ask again.
+            Some(Proof { heard: false, .. }) => Err(DropReason::Overload),
             Some(_) => self.nak_if_authoritative(ctx, addr, NakReason::Unknown, fx),
         }
     }

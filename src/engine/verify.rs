@@ -35,7 +35,7 @@ pub struct Verifier {
     answers: BTreeMap<Source, BTreeSet<Resource>>,
     proxies: BTreeMap<Source, Timestamp>,
     /// Taken out of their pools while the store could not note why.
-    set_aside: Vec<Resource>,
+    set_aside: BTreeSet<Resource>,
 }
 
 /// A pool of one family, by its index in the network.
@@ -98,6 +98,22 @@ impl Verifier {
         // At most a tenth of a second's worth at once: no burst of broadcasts.
         self.credit = self.credit.saturating_add(earned).min((rate * 100).max(1000));
         self.credited = now;
+    }
+}
+
+impl Net {
+    /// Begins all proofs under way anew.
+    pub(super) fn abandon_proofs(&mut self) {
+        for (_, pool, value) in std::mem::take(&mut self.verifier.probing) {
+            let pool = match pool {
+                PoolAt::V4(index) => self.pools.get_mut(index),
+                PoolAt::V6(index) => self.pools6.get_mut(index),
+            };
+            if let Some(pool) = pool {
+                pool.free.abandon_proof(value);
+                self.verifier.short = true;
+            }
+        }
     }
 }
 
@@ -260,7 +276,7 @@ impl Engine {
         self.take_from_pool(id, resource);
         self.wake_verifier(id);
         if !self.store_ok {
-            self.nets[net].verifier.set_aside.push(resource);
+            self.nets[net].verifier.set_aside.insert(resource);
             return;
         }
         let hw = HwAddr::ethernet(mac);

@@ -38,6 +38,8 @@ struct Waiting {
     questions: Vec<Question>,
     /// How many there were.
     asked: usize,
+    /// Answers may have been missed.
+    deaf: bool,
 }
 
 /// A packet, to be decided anew when the wire has said what it waits for.
@@ -190,7 +192,8 @@ impl Engine {
             }
         }
         let asked = questions.len();
-        room.enter(Waiting { packet, network, deadline: now + WAIT, questions, asked });
+        let (deadline, deaf) = (now + WAIT, false);
+        room.enter(Waiting { packet, network, deadline, questions, asked, deaf });
         Ok(())
     }
 
@@ -200,12 +203,12 @@ impl Engine {
             if at > now {
                 return;
             }
-            let Some(Waiting { mut packet, questions, .. }) = self.waiting.leave(id) else {
+            let Some(Waiting { mut packet, questions, deaf, .. }) = self.waiting.leave(id) else {
                 return;
             };
             packet.proofs.extend(questions.iter().map(|question| {
                 let answer = packet.mac.filter(|_| question.own_answer);
-                Proof { addr: question.addr, answer, source: Source::Unknown }
+                Proof { addr: question.addr, answer, source: Source::Unknown, heard: !deaf }
             }));
             self.decide(now, &packet, fx);
         }
@@ -237,13 +240,25 @@ impl Engine {
             if own || !(believed || question.holder == Some(mac)) {
                 continue;
             }
-            let proof = Proof { addr, answer: Some(mac), source };
+            let proof = Proof { addr, answer: Some(mac), source, heard: true };
             if let Some(packet) = self.waiting.settle(id, proof) {
                 self.decide(now, &packet, fx);
             }
         }
         if believed {
             self.verifier_heard(now, net, addr, mac, source, fx);
+        }
+    }
+
+    /// Nobody may be taken for silent by what was asked on `link` before now: whoever floods it with
+    /// answers of others could else have a neighbour's address.
+    pub(super) fn deaf(&mut self, link: LinkId) {
+        for waiting in self.waiting.waiting.values_mut() {
+            waiting.deaf |= waiting.packet.came.link() == link;
+        }
+        let Some(network) = self.links.get(&link).map(|up| up.network) else { return };
+        if let Some(net) = self.net_index(network).and_then(|net| self.nets.get_mut(net)) {
+            net.abandon_proofs();
         }
     }
 

@@ -137,6 +137,14 @@ impl Pool {
         }
     }
 
+    /// What the wire said cannot be known: `value` is free as before, if it was being proved.
+    pub fn abandon_proof(&mut self, value: u128) {
+        if matches!(self.checked.get(&value), Some(Check::Proving { .. })) {
+            let ended = self.ended.get(&value).copied();
+            self.free(value, ended);
+        }
+    }
+
     /// Whether `value` is being proved or proven: an answer on the wire is news.
     pub fn is_checked(&self, value: u128) -> bool {
         self.checked.contains_key(&value)

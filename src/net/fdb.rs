@@ -70,10 +70,11 @@ impl Fdb {
         }
     }
 
-    /// Forgets everything.
-    pub(super) fn clear(&mut self) {
-        self.entries.clear();
-        self.of_port.clear();
+    /// Takes over what `newer` knows.
+    pub(super) fn update(&mut self, newer: &Fdb) {
+        for ((bridge, mac), port) in &newer.entries {
+            self.insert(*bridge, *mac, *port);
+        }
     }
 }
 

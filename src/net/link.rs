@@ -259,13 +259,17 @@ impl LinkMonitor {
     /// Lists the forwarding tables. Whoever forges addresses makes them long, and overruns us with
     /// what changes: to list them again and again would leave no time for anything else.
     fn list_fdb(&mut self) -> io::Result<()> {
-        self.fdb.clear();
-        let begun = Instant::now();
+        let (begun, before) = (Instant::now(), std::mem::take(&mut self.fdb));
         let listed = match self.watched.is_empty() {
             true => Ok(true),
             false => netlink::dump_fdb(FDB_LISTING, |fact| self.apply(fact, &mut Vec::new())),
         };
         self.fdb_stale = !matches!(listed, Ok(true));
+        if self.fdb_stale {
+            // The kernel does not tell again of whom it knows: what was known beats nothing.
+            let listed = std::mem::replace(&mut self.fdb, before);
+            self.fdb.update(&listed);
+        }
         self.fdb_rests = Some(Instant::now() + begun.elapsed() * FDB_REST);
         listed.map(drop)
     }

@@ -222,6 +222,14 @@ pub(super) fn check_in_place(file: &File, path: &Path) -> Result<(), StoreError>
     }
 }
 
+/// An error if a file has no name left: it takes in every write and ends with this process.
+pub(super) fn check_linked(file: &File, path: &Path) -> Result<(), StoreError> {
+    match file.metadata().map_err(failed("look at", path))?.nlink() {
+        0 => Err(failed("go on writing", path)(removed())),
+        _ => Ok(()),
+    }
+}
+
 /// A file went away that nobody but this process may remove.
 pub(super) fn removed() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "it was removed or replaced while in use")

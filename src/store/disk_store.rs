@@ -223,12 +223,14 @@ impl DiskStore {
     }
 
     /// Files that somebody removed or replaced take in every write, and are gone at the next
-    /// start: that is as bad as a failed checkpoint, and healed the same way.
+    /// start: nothing more is committed. A checkpoint that is gone holds up nobody, as one that failed.
     fn check_in_place(&mut self) {
         let mut checked = self.layout.check_in_place();
         for journal in &self.journals {
             checked = checked.and_then(|()| journal.check_in_place());
         }
+        // What is committed from now on would be gone with them.
+        self.broken |= checked.is_err();
         // The worker may be putting another checkpoint in force, and looks after its own.
         if !self.worker.is_busy() {
             checked = checked.and_then(|()| self.layout.check_current());

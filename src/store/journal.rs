@@ -28,7 +28,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
-use super::disk::{Disk, check_in_place, failed};
+use super::disk::{Disk, check_in_place, check_linked, failed};
 use super::record::{Reader, RecordError, put_varint};
 
 /// Batches begin at multiples of this: the unit that a disk writes whole.
@@ -149,6 +149,7 @@ impl Journal {
         }
         disk.write_at(&self.file, &self.path, &buffer.bytes, self.end)?;
         disk.sync(&self.file, &self.path)?;
+        check_linked(&self.file, &self.path)?;
         self.end = end;
         Ok(())
     }

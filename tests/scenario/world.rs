@@ -194,6 +194,7 @@ impl World {
             ["wait"] => {}
             ["arp", who, ip, rest @ ..] => self.neighbour(who, addr(ip)?.into(), rest, outcome)?,
             ["na", who, ip, rest @ ..] => self.neighbour(who, addr6(ip)?.into(), rest, outcome)?,
+            ["deaf"] => self.input(Input::Deaf(LinkId(1)), outcome),
             ["policy", number] => {
                 let at = number.parse::<usize>().map_err(|_| "policy N")?;
                 self.policy = self.policies.get(at - 1).ok_or("no such policy")?.clone();

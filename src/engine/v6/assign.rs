@@ -224,7 +224,7 @@ impl Engine {
                 let fresh_for = ctx.network.verify.fresh;
                 if let Some((value, proven)) = pool.free.take_next(ctx.now, fresh_for) {
                     let addr = Ipv6Addr::from_bits(value);
-                    let asked = ctx.proof(addr).is_some();
+                    let asked = ctx.proof(addr).is_some_and(|proof| proof.heard);
                     return Some((addr.into(), proven || asked));
                 }
             }

@@ -77,7 +77,7 @@ impl<'a> Ctx6<'a> {
     /// it cannot be asked, or is not to be, it is taken for silent.
     pub fn is_silent(&self, addr: Ipv6Addr) -> bool {
         match self.proof(addr) {
-            Some(proof) => proof.answer.is_none() || self.answers_for(addr),
+            Some(proof) => proof.is_silence() || self.answers_for(addr),
             None => !self.network.verify.enabled || !self.can_probe(),
         }
     }

@@ -156,7 +156,7 @@ impl Engine {
     /// Heeds what others answered for addresses that are free by our books.
     pub(super) fn heed_proofs(&mut self, ctx: &Ctx6<'_>, fx: &mut Effects) {
         let own = ctx.hw.and_then(|hw| hw.mac());
-        for Proof { addr, answer, source } in ctx.proofs {
+        for Proof { addr, answer, source, .. } in ctx.proofs {
             let Some(mac) = answer.filter(|mac| Some(*mac) != own) else { continue };
             let held = self.table.get(ctx.id(), (*addr).into()).is_some_and(|l| l.state.is_held());
             if !held {

@@ -58,8 +58,10 @@ impl Engine {
             let (addrs, proofs) = (addresses_of(rival), asker.proofs);
             let proof = |addr: &IpAddr| proofs.iter().find(|p| p.addr == *addr);
             let lives = |addr: &IpAddr| {
-                let who = proof(addr).and_then(|proof| proof.answer).map(HwAddr::from);
-                who.is_some_and(|who| Some(who) != asker.hw)
+                proof(addr).is_some_and(|proof| match proof.answer.map(HwAddr::from) {
+                    Some(who) => Some(who) != asker.hw,
+                    None => !proof.heard,
+                })
             };
             if !asker.can_probe || addrs.iter().any(lives) {
                 continue;
