@@ -17,6 +17,8 @@ const QUIET: Duration = Duration::from_secs(1);
 const STALLED: Duration = QUIET;
 /// Below this rate the generator sleeps between packets, for up to a millisecond.
 const SLEEPY: f64 = 4_000.0;
+/// A storm that is not over by then is given up.
+const STORMING: Duration = Duration::from_secs(30);
 /// How long a client waits that looks whether a server is there.
 const KNOCK: Span = Span(5);
 /// How often unanswered clients are looked for.
@@ -29,7 +31,7 @@ pub(crate) enum Pace {
     Rate(f64),
     /// So many at a time: the next one begins when one is done.
     Window(usize),
-    /// All at once; who is not answered within this time asks again.
+    /// All at once; who is not answered within this time asks again, up to two seconds later.
     AtOnce(Duration),
 }
 
@@ -210,6 +212,9 @@ impl Load {
             if run.dry && (run.open == 0 || quiet > patience(pace)) {
                 break;
             }
+            if matches!(pace, Pace::AtOnce(_)) && now > STORMING {
+                break;
+            }
             match pace {
                 Pace::Window(_) if quiet > STALLED && run.open > 0 && !run.dry => {
                     self.give_up(&mut run);
@@ -354,7 +359,7 @@ impl Load {
         run.next_sweep = now + SWEEP;
         for (number, client) in self.clients.iter_mut().enumerate() {
             let Some((word, way)) = client.asked else { continue };
-            if now.saturating_sub(client.asked_at) > after {
+            if now.saturating_sub(client.asked_at) > after + spread(number as u32) {
                 client.asked_at = now;
                 run.outcome.resent += 1;
                 self.speaker.say(word, way, number as u32, &client.held, &mut self.out);
@@ -377,6 +382,11 @@ impl Load {
             self.frames.send(&mut self.out);
         }
     }
+}
+
+/// What chance is to clients that ask again (RFC 2131 s4.1): up to two seconds, different for each.
+fn spread(client: u32) -> Duration {
+    Duration::from_millis(u64::from(client.wrapping_mul(0x9e37_79b1) >> 16) % 2_000)
 }
 
 fn patience(pace: Pace) -> Duration {

@@ -263,7 +263,8 @@ fn rates(figures: &Figures, page: &mut String) {
 }
 
 fn storms(figures: &Figures, page: &mut String) {
-    *page += "\n## 10,000 clients at once\n\nEach asks again after four seconds without an answer.\n\n\
+    *page += "\n## 10,000 clients at once\n\nEach asks again after four seconds without an answer, a second more or less; after half a minute the \
+        rest is given up.\n\n\
         | server | bound | seconds | messages sent again |\n| --- | --- | --- | --- |\n";
     for peer in figures.peers(cases::STORM_CASE) {
         let text = |what, decimals| figures.text(cases::STORM_CASE, peer, what, decimals);
