@@ -179,10 +179,9 @@ fn read_udp(
     let len = usize::from(udp.get_length());
     let datagram = segment.get(..len).filter(|d| d.len() >= UDP_LEN).ok_or(bad_length(len))?;
     // RFC 768: zero means that the sender made no checksum.
-    if checksum_ready && udp.get_checksum() != 0 {
-        if udp_checksum(datagram, src, dst) != udp.get_checksum() {
-            return Err(FrameError::BadUdpChecksum);
-        }
+    let sum = udp.get_checksum();
+    if checksum_ready && sum != 0 && udp_checksum(datagram, src, dst) != sum {
+        return Err(FrameError::BadUdpChecksum);
     }
     Ok(datagram)
 }

@@ -98,7 +98,7 @@ impl World {
                     .option(opt::CLIENT_ID, &[0, b'n', high, low])
                     .option(opt::RAPID_COMMIT, &[]),
             };
-            self.from_relay4(&packet.build(), 200);
+            self.relay4_arrives(&packet.build(), 200);
         }
     }
 
@@ -150,7 +150,7 @@ impl World {
             let from = self.random.within(4, bytes.len() as u64) as usize;
             bytes[from..].iter_mut().for_each(|byte| *byte = self.random.next() as u8);
         }
-        self.from6(own, Some(LinkId(PORTS + 50 + u32::from(own.0[5]))), &bytes);
+        self.comes6_from(own, Some(LinkId(PORTS + 50 + u32::from(own.0[5]))), &bytes);
     }
 
     pub(crate) fn meet6(&mut self, bytes: &[u8], mac: Mac) {

@@ -37,7 +37,7 @@ impl World {
             dst_port: 67,
         };
         if is_relayed && broadcast {
-            return self.from_relay4(bytes, i as u8);
+            return self.relay4_arrives(bytes, i as u8);
         }
         if is_relayed {
             return self.arrives4(arrival, bytes);
@@ -57,7 +57,7 @@ impl World {
     }
 
     /// A DHCPv4 broadcast that came through the relay.
-    pub(crate) fn from_relay4(&mut self, bytes: &[u8], circuit: u8) {
+    pub(crate) fn relay4_arrives(&mut self, bytes: &[u8], circuit: u8) {
         let arrival = Arrival {
             link: UPLINK,
             port: None,
@@ -84,7 +84,7 @@ impl World {
         let mac = self.clients6[i].mac;
         if i < CLIENTS6 {
             let port = is_access(i).then_some(LinkId(PORTS + i as u32));
-            return self.from6(mac, port, bytes);
+            return self.comes6_from(mac, port, bytes);
         }
         let arrival = Arrival6 {
             link: UPLINK,
@@ -98,7 +98,7 @@ impl World {
     }
 
     /// A DHCPv6 message from the bridge.
-    pub(crate) fn from6(&mut self, mac: Mac, port: Option<LinkId>, bytes: &[u8]) {
+    pub(crate) fn comes6_from(&mut self, mac: Mac, port: Option<LinkId>, bytes: &[u8]) {
         let Some(link) = self.bridge else {
             return self.tally.fault("packet while the bridge is away");
         };
