@@ -9,7 +9,7 @@ use foreshadow::wire::{Kind, Kind6, Message, Message6, MessageType, MessageType6
 
 use super::client6::named;
 use super::relays::network_of;
-use super::world::World;
+use super::world::{Event, World};
 
 /// By client, and by whether it is about DHCPv6.
 type Of = (Mac, bool);
@@ -20,11 +20,19 @@ pub(crate) struct Affinity {
     last: BTreeMap<Of, Resource>,
     /// What each was offered last.
     offered: BTreeMap<Of, Vec<Resource>>,
+    /// To whom each was offered last, and when.
+    offered_to: BTreeMap<Resource, (Mac, u64)>,
 }
 
 impl World {
     pub(crate) fn judge_affinity4(&mut self, mac: Mac, bytes: &[u8]) {
         let Ok(msg) = Message::parse(bytes) else { return };
+        self.is_overheard(msg.yiaddr().into());
+        self.judge_v4(mac, &msg);
+        self.affinity.offered_to.insert(msg.yiaddr().into(), (mac, self.now));
+    }
+
+    fn judge_v4(&mut self, mac: Mac, msg: &Message<'_>) {
         if msg.client_id().is_some_and(|id| id.first() == Some(&0)) || msg.yiaddr().is_unspecified()
         {
             return;
@@ -37,15 +45,24 @@ impl World {
 
     pub(crate) fn judge_affinity6(&mut self, mac: Mac, bytes: &[u8]) {
         let Ok(msg) = Message6::parse(bytes) else { return };
-        if msg.client_id().is_some_and(|id| id.starts_with(b"\0\x02image")) {
-            return;
-        }
         let mut addrs = named(&msg);
         addrs.retain(|(resource, valid)| matches!(resource, Resource::V6(_)) && *valid > 0);
         let addrs: Vec<Resource> = addrs.into_iter().map(|(resource, _)| resource).collect();
+        addrs.first().into_iter().for_each(|addr| self.is_overheard(*addr));
+        let is_clone = msg.client_id().is_some_and(|id| id.starts_with(b"\0\x02image"));
         match msg.kind() {
-            Kind6::Known(MessageType6::Advertise) => self.judge((mac, true), addrs),
-            _ => addrs.into_iter().for_each(|addr| self.has_now((mac, true), addr)),
+            _ if is_clone => {}
+            Kind6::Known(MessageType6::Advertise) => self.judge((mac, true), addrs.clone()),
+            _ => addrs.iter().for_each(|addr| self.has_now((mac, true), *addr)),
+        }
+        self.affinity.offered_to.extend(addrs.iter().map(|addr| (*addr, (mac, self.now))));
+    }
+
+    /// Whoever listens may act on it at once.
+    fn is_overheard(&mut self, offered: Resource) {
+        if self.random.chance(120) {
+            let delay = self.random.below(2);
+            self.at(delay, Event::Hostile(Some(offered)));
         }
     }
 
@@ -71,10 +88,13 @@ impl World {
             return self.tally.seen("offers of the address that it had");
         }
         // What was offered stays offered; what it had may have come free meanwhile.
-        if before == Some(offered.clone()) || !self.is_free_for(client.0, had, &offered) {
+        // A guest that speaks under its name shares its offer, as a changed card does.
+        let shared = offered.iter().any(|addr| self.is_offered_to_other(client.0, *addr));
+        if shared || before == Some(offered.clone()) || !self.is_free_for(client.0, had, &offered) {
             return;
         }
-        panic!("{} had {had}, which is free, and is offered {offered:?}", client.0);
+        let known = self.server.engine.leases().get(network_of(had), had);
+        panic!("{} had {had}, and is offered {offered:?}; known is {known:?}", client.0);
     }
 
     fn is_free_for(&self, mac: Mac, had: Resource, offered: &[Resource]) -> bool {
@@ -83,14 +103,24 @@ impl World {
         let lease = engine.leases().get(network, had);
         let others = lease.is_some_and(|l| !is_its(l) || matches!(l.state, State::Quarantined(_)))
             || self.witness.told.get(&had).is_some_and(|told| told.client != mac)
-            || engine.offers().get(network, had).is_some_and(|o| o.hw.mac() != Some(mac))
+            || self.is_offered_to_other(mac, had)
             || engine.leases().is_pending(network, had);
-        // It was granted another since, and has not heard of it yet.
+        // It was granted another since, or who spoke under its name was.
         let newer = offered.iter().any(|r| {
-            let its = engine.leases().get(network, *r).filter(|l| is_its(l));
-            its.zip(lease).is_some_and(|(other, had)| other.updated >= had.updated)
+            let other = engine.leases().get(network, *r).zip(lease);
+            other.is_some_and(|(l, had)| l.client == had.client && l.updated >= had.updated)
         });
         !others && !newer && self.is_given(mac, had)
+    }
+
+    /// Whether somebody else was offered it of late. (Room for this offer may have been made at the
+    /// cost of that one.)
+    fn is_offered_to_other(&self, mac: Mac, had: Resource) -> bool {
+        let hold = self.policies[self.current].networks[0].offer_hold.0;
+        let of_late = |(to, at): &(Mac, u64)| *to != mac && self.now <= at + hold;
+        let offer = self.server.engine.offers().get(network_of(had), had);
+        offer.is_some_and(|offer| offer.hw.mac() != Some(mac))
+            || self.affinity.offered_to.get(&had).is_some_and(of_late)
     }
 
     /// Whether the policy in force gives it out, to this client as to any.

@@ -19,15 +19,44 @@ use super::world::{CLIENTS, CLIENTS6, DUID, Event, FLOODER, Machines, OWN, PORTS
 const FLOOD: u32 = 150;
 
 impl World {
+    /// A guest has heard what somebody was offered, or has nothing better to do.
+    pub(crate) fn guest_acts(&mut self, about: Option<Resource>) {
+        let picked = about.or_else(|| self.left_behind());
+        match picked {
+            Some(Resource::V4(addr)) => self.hostile(Some(addr)),
+            Some(Resource::V6(addr)) => self.hostile6(Some(addr)),
+            _ if self.random.chance(500) => self.hostile(None),
+            _ => self.hostile6(None),
+        }
+        if about.is_none() {
+            let next = self.random.within(10, 2000);
+            self.at(next, Event::Hostile(None));
+        }
+    }
+
+    /// Now and then an address that somebody had.
+    fn left_behind(&mut self) -> Option<Resource> {
+        let is_one = self.random.chance(250);
+        let leases = self.server.engine.leases().iter().filter(|_| is_one);
+        let mut found: Vec<Resource> = leases
+            .filter(|l| l.state.is_remembered() && l.network == network_of(OWN.into()))
+            .map(|l| l.resource)
+            .collect();
+        found.sort();
+        let pick = self.random.below(found.len() as u64) as usize;
+        found.get(pick).copied()
+    }
+
     /// A packet of a guest's own making: noise, a message that makes no sense, or one that speaks
     /// for somebody else.
-    pub(crate) fn hostile(&mut self) {
+    fn hostile(&mut self, about: Option<Ipv4Addr>) {
         let own = Mac([2, 0, 0, 0, 1, self.random.below(4) as u8]);
         let victim = Mac([2, 0, 0, 0, 0, self.random.below(CLIENTS as u64) as u8]);
         let forged = self.random.chance(500);
         self.tally.fault(if forged { "packet forged" } else { "packet hostile" });
         let kind = self.random.pick(&MessageType::ALL);
         let addr = Ipv4Addr::new(10, 0, 0, self.random.below(26) as u8);
+        let addr = about.unwrap_or(addr);
         let named = if forged { victim } else { own };
         let mut packet = RequestV4::new(kind, named).xid(self.random.next() as u32);
         if self.random.chance(500) {
@@ -48,8 +77,6 @@ impl World {
         // in another's name.
         let port = LinkId(PORTS + 50 + u32::from(own.0[5]));
         self.meet4(&bytes);
-        let next = self.random.within(10, 2000);
-        self.at(next, Event::Hostile);
         let Some(link) = self.bridge else { return };
         self.witness.arrives4(
             self.moment(),
@@ -111,7 +138,7 @@ impl World {
     }
 
     /// The same by DHCPv6: under its own name or another's, of what it may not have.
-    pub(crate) fn hostile6(&mut self) {
+    fn hostile6(&mut self, about: Option<Ipv6Addr>) {
         self.tally.fault("DHCPv6 packet hostile");
         let own = Mac([2, 0, 0, 0, 1, self.random.below(4) as u8]);
         let victim = self.random.below(CLIENTS6 as u64) as usize;
@@ -126,7 +153,7 @@ impl World {
             packet = packet.server_id(DUID);
         }
         let low = self.random.below(24) as u16;
-        let addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, low);
+        let addr = about.unwrap_or(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, low));
         packet = packet.ia(IaKind::Na, 1, &[ia_addr(addr, 0, 0, &[])]);
         if self.random.chance(300) {
             let prefix = Ipv6Addr::new(0x2001, 0xdb8, 0xaa00, (low % 16) << 4, 0, 0, 0, 0);
@@ -138,8 +165,6 @@ impl World {
             bytes[from..].iter_mut().for_each(|byte| *byte = self.random.next() as u8);
         }
         self.from6(own, Some(LinkId(PORTS + 50 + u32::from(own.0[5]))), &bytes);
-        let next = self.random.within(10, 2000);
-        self.at(next, Event::Hostile);
     }
 
     pub(crate) fn meet6(&mut self, bytes: &[u8], mac: Mac) {
@@ -169,10 +194,10 @@ impl World {
             Some(l) if table.is_pending(network, resource) && l.hw.mac() == Some(mac) => "pending",
             Some(l) if l.state == State::Leased && l.hw.mac() == Some(mac) => "leased",
             Some(l) if l.state == State::Leased => "another's",
+            _ if engine.offers().get(network, resource).is_some() => "offered",
             Some(l) if l.state == State::Expired => "expired",
             Some(l) if l.state == State::Released => "released",
             Some(_) => "quarantined",
-            None if engine.offers().get(network, resource).is_some() => "offered",
             None => "free",
         }
     }

@@ -15,7 +15,7 @@ use super::relays::{
 use super::server::Outgoing;
 use super::witness::Moment;
 use super::world::{
-    CLIENTS, CLIENTS6, DUID, Event, Machines, OWN, OWN6, PORTS, World, is_access, spelt,
+    CLIENTS, CLIENTS6, DUID, Event, Machines, OWN, OWN6, PORTS, World, is_access, spelt, spelt6,
 };
 
 /// All relay agents and servers (RFC 9915 s7.1).
@@ -114,6 +114,9 @@ impl World {
     }
 
     fn arrives6(&mut self, arrival: Arrival6, mac: Mac, bytes: &[u8], relayed: &[u8]) {
+        if self.verbose {
+            println!("{:>10} {mac} says {}", self.now, spelt6(bytes));
+        }
         let live = Machines(&self.clients, &self.clients6, self.now);
         let believed = self.server.store_ok().then(|| self.quarantine());
         self.witness.arrives6(self.moment(), mac, bytes, believed, &live);
@@ -129,7 +132,12 @@ impl World {
 
     pub(crate) fn leaves(&mut self, out: Outgoing) {
         if self.verbose {
-            println!("{:>10} leaves {}", self.now, spelt(&out.bytes));
+            let inner = unwrap6(&out.bytes).map_or(&out.bytes[..], |(_, bytes)| bytes);
+            let said = match out.to {
+                Destination::Frame6 { .. } | Destination::Udp6 { .. } => spelt6(inner),
+                _ => spelt(inner),
+            };
+            println!("{:>10} leaves {said}", self.now);
         }
         for byte in &out.bytes {
             self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);

@@ -60,8 +60,8 @@ pub(crate) enum Event {
     Trouble,
     /// The server is told that its time is right.
     Trusted,
-    /// Somebody who means no good sends something.
-    Hostile,
+    /// Somebody who means no good sends something, about what another was just offered.
+    Hostile(Option<Resource>),
     /// The bridge is there again.
     LinkBack,
 }
@@ -112,7 +112,7 @@ impl std::fmt::Debug for Event {
             Event::Disk => write!(f, "disk"),
             Event::Trouble => write!(f, "trouble"),
             Event::Trusted => write!(f, "clock trusted"),
-            Event::Hostile => write!(f, "hostile"),
+            Event::Hostile(about) => write!(f, "hostile about {about:?}"),
             Event::LinkBack => write!(f, "the bridge is back"),
         }
     }
@@ -176,7 +176,7 @@ impl World {
             world.client6_says(i, None);
         }
         world.at(1000, Event::Trouble);
-        world.at(1500, Event::Hostile);
+        world.at(1500, Event::Hostile(None));
         world
     }
 
@@ -260,8 +260,7 @@ impl World {
                 self.trusted = true;
                 self.server.input(self.server_now(), Input::ClockTrusted(true));
             }
-            Event::Hostile if self.random.chance(500) => self.hostile(),
-            Event::Hostile => self.hostile6(),
+            Event::Hostile(about) => self.guest_acts(about),
             Event::LinkBack => self.link_back(),
         }
     }
@@ -285,7 +284,8 @@ impl World {
             }
             4..7 => {
                 self.tally.fault("packet duplicated");
-                vec![delay, self.random.below(4000)]
+                let soon = if self.random.chance(500) { 10 } else { 4000 };
+                vec![delay, self.random.below(soon)]
             }
             7..11 => {
                 self.tally.fault("packet late, others overtake it");
@@ -316,7 +316,7 @@ impl World {
         if self.server.wants_disk() {
             self.server.begin();
             let delay = match self.random.below(100) {
-                0 => {
+                0..2 => {
                     self.tally.fault("sync slow");
                     self.random.within(500, 20_000)
                 }
@@ -353,9 +353,11 @@ impl World {
             if self.failed_at.is_some_and(|at| self.now <= at + network.offer_hold.0) {
                 continue;
             }
-            // Whoever was bound before costs no offer more.
+            // Whoever was bound before, or has a reservation, costs no offer more.
+            let reserved = |r: Resource| network.reservations.iter().any(|of| r == of.addr.into());
             let unknown = |offer: &&Offer| {
                 offer.network == network.id
+                    && !reserved(offer.resource)
                     && engine.leases().get(network.id, offer.resource).is_none()
             };
             let held = engine.offers().iter().filter(unknown).count();
