@@ -51,6 +51,9 @@ impl Engine {
         if !self.has_room_for(ctx.id(), &ctx.hw) {
             return Err(DropReason::TooManyLeases);
         }
+        if !self.has_offer_room(ctx) {
+            return Err(DropReason::Exhausted);
+        }
         if let Some(addr) = wanted.filter(|addr| self.entitled(ctx, *addr).is_ok())
             && let Some(choice) = self.consider(ctx, addr, fx)
         {
@@ -176,12 +179,16 @@ impl Engine {
         }
     }
 
-    /// The next free address that the client may use; room is made for it at the cost of ports
-    /// that hold more offers than their share.
+    /// Whether there may be one offer more: room is made at the cost of ports that hold more offers
+    /// than their share.
+    fn has_offer_room(&mut self, ctx: &Ctx<'_>) -> bool {
+        self.offers.count(ctx.id()) < ctx.network.offers_max || self.evict_offer(ctx)
+    }
+
+    /// The next free address that the client may use.
     fn next_free(&mut self, ctx: &Ctx<'_>) -> Result<Chosen, DropReason> {
-        let over = self.offers.count(ctx.id()) >= ctx.network.offers_max;
-        if (over && !self.evict_offer(ctx)) || !self.may_use_any(ctx) {
-            return Err(if over { DropReason::Exhausted } else { DropReason::Denied });
+        if !self.may_use_any(ctx) {
+            return Err(DropReason::Denied);
         }
         self.take_next(ctx)
             .or_else(|| self.evict_offer(ctx).then(|| self.take_next(ctx)).flatten())

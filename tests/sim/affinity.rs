@@ -60,7 +60,7 @@ impl World {
 
     /// Whoever listens may act on it at once.
     fn is_overheard(&mut self, offered: Resource) {
-        if self.random.chance(40) {
+        if self.random.chance(120) {
             let delay = self.random.below(2);
             self.at(delay, Event::Hostile(Some(offered)));
         }
@@ -118,7 +118,9 @@ impl World {
     fn is_offered_to_other(&self, mac: Mac, had: Resource) -> bool {
         let hold = self.policies[self.current].networks[0].offer_hold.0;
         let of_late = |(to, at): &(Mac, u64)| *to != mac && self.now <= at + hold;
-        self.affinity.offered_to.get(&had).is_some_and(of_late)
+        let offer = self.server.engine.offers().get(network_of(had), had);
+        offer.is_some_and(|offer| offer.hw.mac() != Some(mac))
+            || self.affinity.offered_to.get(&had).is_some_and(of_late)
     }
 
     /// Whether the policy in force gives it out, to this client as to any.

@@ -21,7 +21,8 @@ const FLOOD: u32 = 150;
 impl World {
     /// A guest has heard what somebody was offered, or has nothing better to do.
     pub(crate) fn guest_acts(&mut self, about: Option<Resource>) {
-        match about {
+        let picked = about.or_else(|| self.left_behind());
+        match picked {
             Some(Resource::V4(addr)) => self.hostile(Some(addr)),
             Some(Resource::V6(addr)) => self.hostile6(Some(addr)),
             _ if self.random.chance(500) => self.hostile(None),
@@ -31,6 +32,19 @@ impl World {
             let next = self.random.within(10, 2000);
             self.at(next, Event::Hostile(None));
         }
+    }
+
+    /// Now and then an address that somebody had.
+    fn left_behind(&mut self) -> Option<Resource> {
+        let is_one = self.random.chance(250);
+        let leases = self.server.engine.leases().iter().filter(|_| is_one);
+        let mut found: Vec<Resource> = leases
+            .filter(|l| l.state.is_remembered() && l.network == network_of(OWN.into()))
+            .map(|l| l.resource)
+            .collect();
+        found.sort();
+        let pick = self.random.below(found.len() as u64) as usize;
+        found.get(pick).copied()
     }
 
     /// A packet of a guest's own making: noise, a message that makes no sense, or one that speaks

@@ -353,9 +353,11 @@ impl World {
             if self.failed_at.is_some_and(|at| self.now <= at + network.offer_hold.0) {
                 continue;
             }
-            // Whoever was bound before costs no offer more.
+            // Whoever was bound before, or has a reservation, costs no offer more.
+            let reserved = |r: Resource| network.reservations.iter().any(|of| r == of.addr.into());
             let unknown = |offer: &&Offer| {
                 offer.network == network.id
+                    && !reserved(offer.resource)
                     && engine.leases().get(network.id, offer.resource).is_none()
             };
             let held = engine.offers().iter().filter(unknown).count();
