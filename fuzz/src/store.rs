@@ -39,7 +39,16 @@ pub fn run(data: &[u8]) {
 /// A directory of this process for what a target writes.
 pub(crate) fn scratch(target: &str) -> PathBuf {
     let place = option_env!("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from);
-    let dir = place.join(format!("foreshadow-fuzz-{target}-{}", std::process::id()));
+    let name = format!("foreshadow-fuzz-{target}-");
+    // What earlier processes left: a static is never dropped, and a fault ends its process.
+    for entry in fs::read_dir(&place).into_iter().flatten().flatten() {
+        let left =
+            entry.file_name().to_str().and_then(|left| left.strip_prefix(&name)?.parse().ok());
+        if left.is_some_and(|pid: u32| !Path::new("/proc").join(pid.to_string()).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    let dir = place.join(format!("{name}{}", std::process::id()));
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir).expect("a temporary directory");
     dir
