@@ -180,7 +180,13 @@ impl Engine {
     /// Whether there may be one offer more: room is made at the cost of ports that hold more offers
     /// than their share.
     fn has_offer_room(&mut self, ctx: &Ctx<'_>) -> bool {
-        self.offers.count(ctx.id()) < ctx.network.offers_max || self.evict_offer(ctx)
+        // What could not be written is offered again, and may be more than one too many.
+        while self.offers.count(ctx.id()) >= ctx.network.offers_max {
+            if !self.evict_offer(ctx) {
+                return false;
+            }
+        }
+        true
     }
 
     /// The next free address that the client may use.

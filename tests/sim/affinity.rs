@@ -105,10 +105,13 @@ impl World {
             || self.witness.told.get(&had).is_some_and(|told| told.client != mac)
             || self.is_offered_to_other(mac, had)
             || engine.leases().is_pending(network, had);
-        // It was granted another since, or who spoke under its name was.
+        // It has another still, or was granted one since, or who spoke under its name was.
         let newer = offered.iter().any(|r| {
             let other = engine.leases().get(network, *r).zip(lease);
-            other.is_some_and(|(l, had)| l.client == had.client && l.updated >= had.updated)
+            other.is_some_and(|(l, had)| {
+                let is_its = l.client == had.client;
+                is_its && (l.state == State::Leased || l.updated >= had.updated)
+            })
         });
         !others && !newer && self.is_given(mac, had)
     }

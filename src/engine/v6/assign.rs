@@ -139,7 +139,12 @@ impl Engine {
     }
 
     fn has_room6(&mut self, ctx: &Ctx6<'_>) -> bool {
-        self.offers.count(ctx.id()) < ctx.network.offers_max || self.evict_offer6(ctx)
+        while self.offers.count(ctx.id()) >= ctx.network.offers_max {
+            if !self.evict_offer6(ctx) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Makes room at the cost of a port that holds more offers than its share.
