@@ -6,6 +6,8 @@ pub(crate) struct Mutation {
     /// What it breaks.
     pub(crate) invariant: String,
     pub(crate) name: String,
+    /// It takes long to be found.
+    pub(crate) is_hard: bool,
     pub(crate) file: String,
     /// What stands there; what is between `«` and `»`, if they are there, is replaced.
     old: String,
@@ -24,11 +26,13 @@ pub(crate) fn mutations(list: &str) -> Vec<Mutation> {
                 assert!(count > 0, "no mutation breaks: {invariant}");
                 (invariant, count) = (rest.to_owned(), 0);
             }
-            "== " => {
-                count += 1;
+            "== " | "=? " => {
+                let is_hard = mark == "=? ";
+                count += usize::from(!is_hard);
                 found.push(Mutation {
                     invariant: invariant.clone(),
                     name: rest.to_owned(),
+                    is_hard,
                     file: String::new(),
                     old: String::new(),
                     new: String::new(),
