@@ -116,7 +116,10 @@ impl Server {
     /// Writes another configuration body; it takes effect at a reload or restart.
     pub(crate) fn write_config(&self, body: &str) {
         let header = fs::read_to_string(self.dir.join("header")).unwrap();
-        fs::write(self.config(), header + body).unwrap();
+        // Whole at any time: the reload before this one may still be reading.
+        let beside = self.dir.join("next");
+        fs::write(&beside, header + body).unwrap();
+        fs::rename(&beside, self.config()).unwrap();
     }
 
     /// SIGHUP: reads the configuration again.
