@@ -74,6 +74,8 @@ pub struct Driver<M: Machine> {
     pub(super) batch: RecvBatch,
     pub(super) links: Links,
     pub(super) police: Police,
+    /// Links of which this turn may have left unread what neighbours said.
+    pub(super) behind: Vec<LinkId>,
     outgoing: Outgoing,
     /// Ends before the driver does.
     pub(super) committer: Option<Committer>,
@@ -130,6 +132,7 @@ impl<M: Machine> Driver<M> {
             ready: Vec::new(),
             batch: RecvBatch::default(),
             police: Police::default(),
+            behind: Vec::new(),
             outgoing: Outgoing::open(setup.mode)?,
             committer,
             is_volatile,
@@ -405,7 +408,7 @@ impl<M: Machine> Driver<M> {
             let (arp, nd) = (overruns(&served.arp), overruns(&served.nd));
             self.counters.overruns_arp.add(arp);
             self.counters.overruns_nd.add(nd);
-            if arp + nd > 0 || served.is_behind {
+            if arp + nd > 0 || self.behind.contains(&served.link) {
                 self.machine.handle(now, Input::Deaf(served.link), &mut self.fx);
             }
         }

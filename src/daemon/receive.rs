@@ -37,9 +37,11 @@ const RELAY_FORW: u8 = 12;
 impl<M: Machine> Driver<M> {
     /// Reads one batch from each socket that has packets, and decides on it.
     pub(super) fn read_packets(&mut self) {
+        self.behind.clear();
         if self.committer.as_ref().is_some_and(|committer| !committer.has_room()) {
             self.counters.disk_waits.add(1);
             self.committer.iter().for_each(|committer| committer.wait_for_room(WAIT_FOR_DISK));
+            self.behind.extend(self.ready.iter().map(|token| served::of_token(*token).0));
             return;
         }
         let mut ready = std::mem::take(&mut self.ready);
@@ -269,7 +271,7 @@ impl<M: Machine> Driver<M> {
             return Ok(());
         };
         let count = socket.recv(&mut self.batch)?;
-        self.links.get_mut(link).into_iter().for_each(|served| served.is_behind = count == BATCH);
+        self.behind.extend((count == BATCH).then_some(link));
         self.began = Clock::mark();
         self.counters.arps.add(count as u64);
         let now = self.clock.now();
@@ -295,7 +297,7 @@ impl<M: Machine> Driver<M> {
             return Ok(());
         };
         let count = socket.recv(&mut self.batch)?;
-        self.links.get_mut(link).into_iter().for_each(|served| served.is_behind = count == BATCH);
+        self.behind.extend((count == BATCH).then_some(link));
         self.began = Clock::mark();
         self.counters.ndp.add(count as u64);
         let now = self.clock.now();

@@ -59,8 +59,6 @@ pub struct Served {
     pub arp: Option<FrameSocket>,
     /// For neighbour discovery, where the network has IPv6.
     pub nd: Option<FrameSocket>,
-    /// What neighbours said waits to be read.
-    pub is_behind: bool,
     /// For port 67.
     pub udp: Option<UdpSocket>,
     /// Its network, or one behind a relay, has IPv6.
@@ -94,7 +92,6 @@ impl Served {
             dhcp: None,
             arp: None,
             nd: None,
-            is_behind: false,
             udp: None,
             udp6: None,
             has_v6: false,
