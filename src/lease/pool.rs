@@ -92,7 +92,7 @@ impl Pool {
     pub fn take_next(&mut self, now: Timestamp, fresh_for: Span) -> Option<(u128, bool)> {
         while let Some((value, at)) = self.queue.pop_front() {
             let current = self.checked.get(&value) == Some(&Check::Proven { at });
-            if current && now <= at + fresh_for {
+            if current && now < at + fresh_for {
                 self.take(value);
                 return Some((value, true));
             }
@@ -146,7 +146,7 @@ impl Pool {
     pub fn age(&mut self, now: Timestamp, fresh_for: Span) {
         while let Some((value, at)) = self.queue.front().copied() {
             let current = self.checked.get(&value) == Some(&Check::Proven { at });
-            if current && now <= at + fresh_for {
+            if current && now < at + fresh_for {
                 return;
             }
             self.queue.pop_front();
@@ -222,7 +222,7 @@ mod tests {
         pool.start_proof(Timestamp(0));
         pool.prove(1, Timestamp(1));
         assert_eq!(pool.next_stale(Span(10)), Some(Timestamp(11)));
-        pool.age(Timestamp(12), Span(10));
+        pool.age(Timestamp(11), Span(10));
         assert_eq!((pool.proven(), pool.start_proof(Timestamp(20))), (0, Some(1)));
     }
 

@@ -69,9 +69,8 @@ impl World {
             packet = packet.addr(opt::SERVER_ID, OWN);
         }
         let mut bytes = packet.build();
-        if !forged && self.random.chance(300) {
-            let from = self.random.within(44, bytes.len() as u64) as usize;
-            bytes[from..].iter_mut().for_each(|byte| *byte = self.random.next() as u8);
+        if !forged {
+            self.damage(&mut bytes, 44);
         }
         // It can choose everything but the port that it is behind, and the bridge drops frames
         // in another's name.
@@ -95,6 +94,16 @@ impl World {
             dst_port: 67,
         };
         self.server.input(self.server_now(), Input::Packet4(arrival, &bytes));
+    }
+
+    /// Noise from somewhere on, or the end cut off, behind a header that may be read.
+    fn damage(&mut self, bytes: &mut Vec<u8>, header: u64) {
+        let from = self.random.within(header, bytes.len() as u64) as usize;
+        match self.random.below(10) {
+            0 | 1 => bytes[from..].iter_mut().for_each(|byte| *byte = self.random.next() as u8),
+            2 => bytes.truncate(from),
+            _ => {}
+        }
     }
 
     /// Very many packets at once from behind the relay: of one machine under many names, which
@@ -160,10 +169,7 @@ impl World {
             packet = packet.ia(IaKind::Pd, 2, &[ia_prefix(prefix, 60, 0, 0, &[])]);
         }
         let mut bytes = packet.build();
-        if self.random.chance(200) {
-            let from = self.random.within(4, bytes.len() as u64) as usize;
-            bytes[from..].iter_mut().for_each(|byte| *byte = self.random.next() as u8);
-        }
+        self.damage(&mut bytes, 4);
         self.from6(own, Some(LinkId(PORTS + 50 + u32::from(own.0[5]))), &bytes);
     }
 
