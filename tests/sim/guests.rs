@@ -51,12 +51,18 @@ impl World {
     /// for somebody else.
     fn hostile(&mut self, about: Option<Ipv4Addr>) {
         let own = Mac([2, 0, 0, 0, 1, self.random.below(4) as u8]);
-        let victim = Mac([2, 0, 0, 0, 0, self.random.below(CLIENTS as u64) as u8]);
+        let victim = self.random.below(CLIENTS as u64) as usize;
+        let (victim, has) = (self.clients[victim].mac, self.clients[victim].addr);
         let forged = self.random.chance(500);
         self.tally.fault(if forged { "packet forged" } else { "packet hostile" });
         let kind = self.random.pick(&MessageType::ALL);
         let addr = Ipv4Addr::new(10, 0, 0, self.random.below(26) as u8);
         let addr = about.unwrap_or(addr);
+        // Everybody knows who has which address.
+        let (kind, addr) = match has.filter(|_| forged && self.random.chance(300)) {
+            Some(has) => (MessageType::Release, has),
+            None => (kind, addr),
+        };
         let named = if forged { victim } else { own };
         let mut packet = RequestV4::new(kind, named).xid(self.random.next() as u32);
         if self.random.chance(500) {
@@ -115,10 +121,12 @@ impl World {
             let (high, low) = ((n >> 8) as u8, n as u8);
             let mac = if many { Mac([2, 0, 0, 1, high, low]) } else { FLOODER };
             let packet = RequestV4::new(MessageType::Discover, mac).xid(self.random.next() as u32);
+            let name = self.random.below(600).to_be_bytes();
             let packet = match many {
-                true => packet,
+                true if n % 2 == 0 => packet,
+                true => packet.addr(opt::REQUESTED_IP, Ipv4Addr::new(10, 9, 0, low)),
                 false => packet
-                    .option(opt::CLIENT_ID, &[0, b'n', high, low])
+                    .option(opt::CLIENT_ID, &[0, b'n', name[6], name[7]])
                     .option(opt::RAPID_COMMIT, &[]),
             };
             self.from_relay4(&packet.build(), 200);

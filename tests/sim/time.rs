@@ -63,7 +63,7 @@ impl World {
     /// The machine boots again, and its wall clock may say anything.
     pub(crate) fn boot_clock(&mut self, contents: &Contents) {
         let jump = self.random.within(70_000, 5_000_000) as i64;
-        let (error, fault) = match self.random.below(30) {
+        let (error, fault) = match self.random.below(16) {
             0 => (jump, Some("clock jumps forward")),
             1 => (-jump, Some("clock jumps back")),
             _ => (0, None),
