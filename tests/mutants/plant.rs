@@ -43,7 +43,7 @@ pub(crate) fn mutations(list: &str) -> Vec<Mutation> {
             }
             "++ " => last.expect("a name first").new = rest.to_owned(),
             "" => {}
-            _ => assert!(line.starts_with("# "), "what is `{line}`?"),
+            _ => assert!(line.starts_with('#'), "what is `{line}`?"),
         }
     }
     assert!(count > 0, "no mutation breaks: {invariant}");

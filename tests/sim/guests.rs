@@ -129,7 +129,7 @@ impl World {
                     .option(opt::CLIENT_ID, &[0, b'n', name[6], name[7]])
                     .option(opt::RAPID_COMMIT, &[]),
             };
-            self.from_relay4(&packet.build(), 200);
+            self.relayed4(&packet.build(), 200);
         }
     }
 

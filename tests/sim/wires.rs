@@ -37,7 +37,7 @@ impl World {
             dst_port: 67,
         };
         if is_relayed && broadcast {
-            return self.from_relay4(bytes, i as u8);
+            return self.relayed4(bytes, i as u8);
         }
         if is_relayed {
             self.tally.seen("DHCPv4 packets routed around a relay");
@@ -58,7 +58,7 @@ impl World {
     }
 
     /// A DHCPv4 broadcast that came through the relay.
-    pub(crate) fn from_relay4(&mut self, bytes: &[u8], circuit: u8) {
+    pub(crate) fn relayed4(&mut self, bytes: &[u8], circuit: u8) {
         let arrival = Arrival {
             link: UPLINK,
             port: None,
