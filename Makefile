@@ -73,7 +73,7 @@ sim:
 
 # Whether the simulation finds each fault of tests/sim/mutations.txt (MUTANTS=word: some of them).
 mutants:
-	MUTANTS_HARD=1 cargo test --locked $(RUNNER) --test mutants -- --nocapture
+	cargo test --locked $(RUNNER) --test mutants -- --nocapture
 
 # The power cut under the running server, at random moments: see tests/powercut/README.md.
 powercut:

@@ -4,8 +4,7 @@
 //! the place of: `if mutant::is(3) { broken } else { as it was }`. Which is in force is chosen when
 //! the simulation runs. The copy has the dependencies of this build, and no binary.
 //!
-//! `MUTANTS=word` makes only those whose name has the word; `MUTANTS_HARD=1` also those that are
-//! marked as hard to find.
+//! `MUTANTS=word` makes only those whose name has the word.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
 #![allow(clippy::print_stdout)] // What was found, and how to see it.
 
@@ -23,9 +22,6 @@ use plant::{Mutation, mutations, plant};
 /// How far the simulation goes for each: seeds, and steps of each of them.
 const SEEDS: u64 = 6;
 const STEPS: u64 = 60_000;
-/// The same for those that are hard to find, which are tried when this is set.
-const HARD: &str = "MUTANTS_HARD";
-const HARD_STEPS: u64 = 600_000;
 /// What chooses; none is in force without it.
 const CHOICE: &str = "SIM_MUTANT";
 
@@ -35,17 +31,15 @@ fn the_simulation_finds_every_mutation() {
     let mutations = mutations(&list);
     let copy = copy(&mutations);
     let simulation = build(&copy);
-    let (sound, said) = simulate(&simulation, None, STEPS);
+    let (sound, said) = simulate(&simulation, None);
     assert!(sound, "nothing is broken, and the simulation fails:\n{said}");
     let wanted = std::env::var("MUTANTS").unwrap_or_default();
     let mut missed = Vec::new();
     for (number, mutation) in mutations.iter().enumerate() {
-        let is_tried = !mutation.is_hard || std::env::var_os(HARD).is_some();
-        if !is_tried || !mutation.name.contains(&wanted) {
+        if !mutation.name.contains(&wanted) {
             continue;
         }
-        let steps = if mutation.is_hard { HARD_STEPS } else { STEPS };
-        let (sound, said) = simulate(&simulation, Some(number), steps);
+        let (sound, said) = simulate(&simulation, Some(number));
         let replay = said.lines().find(|line| line.starts_with("seed ") && line.contains("step"));
         let replay = replay.and_then(|line| line.split(": ").next()).unwrap_or("by its end");
         let (outcome, replay) = if sound { ("MISSED", "") } else { ("found", replay) };
@@ -160,12 +154,12 @@ fn chown(path: &Path, uid: u32, gid: u32) {
 }
 
 /// Whether the simulation finds nothing wrong, and what it says.
-fn simulate(simulation: &Path, mutation: Option<usize>, steps: u64) -> (bool, String) {
+fn simulate(simulation: &Path, mutation: Option<usize>) -> (bool, String) {
     let mut said = String::new();
     let sound = ["the_invariants", "the_same_seed"].iter().all(|test| {
         let mut command = Command::new(simulation);
         command.arg(test).env("SIM_SEED", "1").env("SIM_SEEDS", SEEDS.to_string());
-        command.env("SIM_STEPS", steps.to_string()).env("RUST_BACKTRACE", "0").env_remove(CHOICE);
+        command.env("SIM_STEPS", STEPS.to_string()).env("RUST_BACKTRACE", "0").env_remove(CHOICE);
         command.envs(mutation.map(|number| (CHOICE, number.to_string())));
         let output = command.output().unwrap();
         said += &String::from_utf8_lossy(&[output.stdout, output.stderr].concat());

@@ -8,6 +8,9 @@
 //!   then (no battery, no time server yet), so it is never taken to be before the last time in
 //!   the store, and it is not *trusted* until it is called synchronised or [`GRACE`] has passed.
 //!   Until then nothing expires: an address goes to its last owner only.
+//! - Leases by a time that was in doubt, or that went on from the store and so was slow, may last
+//!   longer than they say by a wall clock that is right. After another boot they are given all
+//!   their length.
 //! - A wall clock that was ahead when we started, and was set back since, has put our time ahead.
 //!   Trusted now, it would end leases early. But who renews gets a lease by our time: once the
 //!   longest lease of before has had its length, nobody is left whom the error could hurt.
@@ -51,42 +54,66 @@ pub struct Clock {
     outlived: Span,
     /// The time is later than the last one in the store because the wall clock said so.
     by_wall: bool,
+    /// Leases of before may last longer than they say.
+    doubts_past: bool,
 }
 
 /// What the outside says about time, so that tests can say it.
 #[derive(Clone, Debug)]
-struct Reading {
-    boot_ms: u64,
-    wall_ms: u64,
-    boot_id: Box<str>,
-    synchronised: bool,
+pub struct Reading {
+    /// The boot clock, in milliseconds.
+    pub boot_ms: u64,
+    /// The wall clock, in milliseconds since 1970.
+    pub wall_ms: u64,
+    /// Another one after each boot.
+    pub boot_id: Box<str>,
+    /// Whether somebody keeps the wall clock right.
+    pub synchronised: bool,
 }
 
 impl Clock {
     /// Starts the clock. `meta` and `leases` are what the store held.
     pub fn start(meta: &BTreeMap<Box<str>, Box<[u8]>>, leases: &[Lease]) -> Clock {
+        Clock::start_by(&read_outside(), meta, leases)
+    }
+
+    /// The same by another's word.
+    pub fn start_by(
+        outside: &Reading,
+        meta: &BTreeMap<Box<str>, Box<[u8]>>,
+        leases: &[Lease],
+    ) -> Clock {
         let saved = meta.get(META).and_then(|bytes| Saved::read(bytes));
-        Clock::start_at(&read_outside(), saved, Past::of(leases))
+        Clock::start_at(outside, saved, Past::of(leases))
     }
 
     fn start_at(outside: &Reading, saved: Option<Saved>, past: Past) -> Clock {
         let (boot_id, started) = (outside.boot_id.clone(), outside.boot_ms);
         let outlived = past.longest.max(GRACE);
         if let Some(saved) = saved.as_ref().filter(|s| s.boot_id == outside.boot_id) {
-            let Saved { offset, trusted, by_wall, .. } = *saved;
-            return Clock { offset, boot_id, trusted, started, outlived, by_wall };
+            let Saved { offset, trusted, by_wall, doubts_past, .. } = *saved;
+            return Clock { offset, boot_id, trusted, started, outlived, by_wall, doubts_past };
         }
+        let before = saved.as_ref().map(|s| (s.trusted, s.by_wall));
         let last = saved.map_or(past.last, |s| past.last.max(s.last)).0;
         let now = outside.wall_ms.max(last);
         // Without a past nothing can expire wrongly.
-        let trusted = last == 0 || (outside.synchronised && outside.wall_ms >= last);
+        let by_wall = now > last;
+        let doubts_past = before.is_some_and(|(trusted, wall)| !trusted || (by_wall && !wall));
+        let right = outside.synchronised && outside.wall_ms >= last && !doubts_past;
+        let trusted = last == 0 || right;
         let offset = now.saturating_sub(outside.boot_ms);
-        Clock { offset, boot_id, trusted, started, outlived, by_wall: now > last }
+        Clock { offset, boot_id, trusted, started, outlived, by_wall, doubts_past }
     }
 
     /// The present moment.
     pub fn now(&self) -> Timestamp {
-        Timestamp(boot_ms().saturating_add(self.offset))
+        self.at(boot_ms())
+    }
+
+    /// The moment when the boot clock says `boot_ms` milliseconds.
+    pub fn at(&self, boot_ms: u64) -> Timestamp {
+        Timestamp(boot_ms.saturating_add(self.offset))
     }
 
     /// A mark from which to measure how long something takes.
@@ -102,29 +129,35 @@ impl Clock {
 
     /// Whether time is known to be right. Asks the kernel until it is; then it stays.
     pub fn is_trusted(&mut self) -> bool {
-        if !self.trusted {
-            self.judge(&read_outside());
-        }
-        self.trusted
+        self.trusted || self.judge(&read_outside())
     }
 
-    fn judge(&mut self, outside: &Reading) {
+    /// Whether time is right by what the outside says. Only for a clock that is not trusted yet.
+    pub fn judge(&mut self, outside: &Reading) -> bool {
         let now = outside.boot_ms.saturating_add(self.offset);
         let ahead = now > outside.wall_ms.saturating_add(AHEAD_MAX.0);
         let waited = Span::from_ms(outside.boot_ms.saturating_sub(self.started));
         self.trusted = match (ahead, self.by_wall) {
+            _ if self.doubts_past => waited >= self.outlived,
             (false, _) => outside.synchronised || waited >= GRACE,
             // By the store: its leases are of the same time as ours, whatever the wall clock says.
             (true, false) => waited >= GRACE,
             (true, true) => waited >= self.outlived,
         };
+        self.trusted
     }
 
     /// What to store under [`META`], now and then and at the end.
     pub fn save(&self) -> Box<[u8]> {
-        let (offset, last) = (self.offset, self.now().0);
-        let (trusted, by_wall) = (u8::from(self.trusted), u8::from(self.by_wall));
-        format!("{} {offset} {last} {trusted} {by_wall}", self.boot_id).into_bytes().into()
+        self.save_at(boot_ms())
+    }
+
+    /// The same when the boot clock says `boot_ms` milliseconds.
+    pub fn save_at(&self, boot_ms: u64) -> Box<[u8]> {
+        let (offset, last) = (self.offset, self.at(boot_ms).0);
+        let [trusted, by_wall, doubts] =
+            [self.trusted, self.by_wall, self.doubts_past].map(u8::from);
+        format!("{} {offset} {last} {trusted} {by_wall} {doubts}", self.boot_id).into_bytes().into()
     }
 }
 
@@ -151,13 +184,14 @@ impl Past {
 }
 
 /// The stored fact, as text: boot id, offset, the time when it was saved, trusted, by the wall
-/// clock.
+/// clock, doubts the past.
 struct Saved {
     boot_id: Box<str>,
     offset: u64,
     last: Timestamp,
     trusted: bool,
     by_wall: bool,
+    doubts_past: bool,
 }
 
 impl Saved {
@@ -169,6 +203,7 @@ impl Saved {
             last: Timestamp(words.next()?.parse().ok()?),
             trusted: words.next()? == "1",
             by_wall: words.next()? == "1",
+            doubts_past: words.next() == Some("1"),
         })
     }
 }
@@ -280,6 +315,23 @@ mod tests {
             let end = GRACE.0 + 2000;
             assert!(trusts(&mut clock, end, wall + end, synchronised));
         }
+    }
+
+    /// The wall clock was never set in one boot, and is right in the next.
+    #[test]
+    fn leases_by_a_slow_clock_have_all_their_length_by_a_right_one() {
+        let slow = Clock::start_at(&outside("b", 0, 5, false), None, past(10 * HOUR));
+        let mut then = saved(&slow, 11 * HOUR).unwrap();
+        then.trusted = true;
+        let right = outside("c", 0, 99 * HOUR, true);
+        let mut clock = Clock::start_at(&right, Some(then), past(10 * HOUR));
+        assert!(!clock.trusted);
+        assert!(!trusts(&mut clock, 2 * HOUR - 1, 101 * HOUR - 1, true));
+        // Another power cut before they are over: the doubt goes on.
+        let right = outside("d", 0, 102 * HOUR, true);
+        let mut again = Clock::start_at(&right, saved(&clock, 101 * HOUR), past(10 * HOUR));
+        assert!(!trusts(&mut again, 2 * HOUR - 1, 104 * HOUR - 1, true));
+        assert!(trusts(&mut again, 2 * HOUR, 104 * HOUR, true));
     }
 
     #[test]

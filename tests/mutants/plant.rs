@@ -6,8 +6,6 @@ pub(crate) struct Mutation {
     /// What it breaks.
     pub(crate) invariant: String,
     pub(crate) name: String,
-    /// It takes long to be found.
-    pub(crate) is_hard: bool,
     pub(crate) file: String,
     /// What stands there; what is between `«` and `»`, if they are there, is replaced.
     old: String,
@@ -26,13 +24,11 @@ pub(crate) fn mutations(list: &str) -> Vec<Mutation> {
                 assert!(count > 0, "no mutation breaks: {invariant}");
                 (invariant, count) = (rest.to_owned(), 0);
             }
-            "== " | "=? " => {
-                let is_hard = mark == "=? ";
-                count += usize::from(!is_hard);
+            "== " => {
+                count += 1;
                 found.push(Mutation {
                     invariant: invariant.clone(),
                     name: rest.to_owned(),
-                    is_hard,
                     file: String::new(),
                     old: String::new(),
                     new: String::new(),
@@ -47,7 +43,7 @@ pub(crate) fn mutations(list: &str) -> Vec<Mutation> {
             }
             "++ " => last.expect("a name first").new = rest.to_owned(),
             "" => {}
-            _ => assert!(line.starts_with("# "), "what is `{line}`?"),
+            _ => assert!(line.starts_with('#'), "what is `{line}`?"),
         }
     }
     assert!(count > 0, "no mutation breaks: {invariant}");

@@ -51,12 +51,18 @@ impl World {
     /// for somebody else.
     fn hostile(&mut self, about: Option<Ipv4Addr>) {
         let own = Mac([2, 0, 0, 0, 1, self.random.below(4) as u8]);
-        let victim = Mac([2, 0, 0, 0, 0, self.random.below(CLIENTS as u64) as u8]);
+        let victim = self.random.below(CLIENTS as u64) as usize;
+        let (victim, has) = (self.clients[victim].mac, self.clients[victim].addr);
         let forged = self.random.chance(500);
         self.tally.fault(if forged { "packet forged" } else { "packet hostile" });
         let kind = self.random.pick(&MessageType::ALL);
         let addr = Ipv4Addr::new(10, 0, 0, self.random.below(26) as u8);
         let addr = about.unwrap_or(addr);
+        // Everybody knows who has which address.
+        let (kind, addr) = match has.filter(|_| forged && self.random.chance(300)) {
+            Some(has) => (MessageType::Release, has),
+            None => (kind, addr),
+        };
         let named = if forged { victim } else { own };
         let mut packet = RequestV4::new(kind, named).xid(self.random.next() as u32);
         if self.random.chance(500) {
@@ -69,9 +75,8 @@ impl World {
             packet = packet.addr(opt::SERVER_ID, OWN);
         }
         let mut bytes = packet.build();
-        if !forged && self.random.chance(300) {
-            let from = self.random.within(44, bytes.len() as u64) as usize;
-            bytes[from..].iter_mut().for_each(|byte| *byte = self.random.next() as u8);
+        if !forged {
+            self.damage(&mut bytes, 44);
         }
         // It can choose everything but the port that it is behind, and the bridge drops frames
         // in another's name.
@@ -97,6 +102,16 @@ impl World {
         self.server.input(self.server_now(), Input::Packet4(arrival, &bytes));
     }
 
+    /// Noise from somewhere on, or the end cut off, behind a header that may be read.
+    fn damage(&mut self, bytes: &mut Vec<u8>, header: u64) {
+        let from = self.random.within(header, bytes.len() as u64) as usize;
+        match self.random.below(10) {
+            0 | 1 => bytes[from..].iter_mut().for_each(|byte| *byte = self.random.next() as u8),
+            2 => bytes.truncate(from),
+            _ => {}
+        }
+    }
+
     /// Very many packets at once from behind the relay: of one machine under many names, which
     /// takes what it gets, or of as many machines that never ask again.
     pub(crate) fn flood(&mut self) {
@@ -106,10 +121,12 @@ impl World {
             let (high, low) = ((n >> 8) as u8, n as u8);
             let mac = if many { Mac([2, 0, 0, 1, high, low]) } else { FLOODER };
             let packet = RequestV4::new(MessageType::Discover, mac).xid(self.random.next() as u32);
+            let name = self.random.below(600).to_be_bytes();
             let packet = match many {
-                true => packet,
+                true if n % 2 == 0 => packet,
+                true => packet.addr(opt::REQUESTED_IP, Ipv4Addr::new(10, 9, 0, low)),
                 false => packet
-                    .option(opt::CLIENT_ID, &[0, b'n', high, low])
+                    .option(opt::CLIENT_ID, &[0, b'n', name[6], name[7]])
                     .option(opt::RAPID_COMMIT, &[]),
             };
             self.relay4_arrives(&packet.build(), 200);
@@ -160,10 +177,7 @@ impl World {
             packet = packet.ia(IaKind::Pd, 2, &[ia_prefix(prefix, 60, 0, 0, &[])]);
         }
         let mut bytes = packet.build();
-        if self.random.chance(200) {
-            let from = self.random.within(4, bytes.len() as u64) as usize;
-            bytes[from..].iter_mut().for_each(|byte| *byte = self.random.next() as u8);
-        }
+        self.damage(&mut bytes, 4);
         self.comes6_from(own, Some(LinkId(PORTS + 50 + u32::from(own.0[5]))), &bytes);
     }
 

@@ -14,6 +14,7 @@ mod random;
 mod relays;
 mod server;
 mod tally;
+mod time;
 mod troubles;
 mod watched;
 mod wires;
@@ -92,8 +93,16 @@ fn the_invariants_hold_at_every_step() {
     }
 }
 
-/// Faults that a normal run must have injected.
+/// What must have happened in a normal run: faults, and what was judged.
 const FAULTS: &[&str] = &[
+    "DHCPv4 packets routed around a relay",
+    "DHCPv4 packets through a relay",
+    "DHCPv6 messages through a relay",
+    "batches committed as a group",
+    "calms, in which all that is free was found free",
+    "commits failed",
+    "offers of the address that it had",
+    "power cuts tried beside the run",
     "DHCPv6 packet hostile",
     "EIO in create",
     "EIO in remove",

@@ -1,7 +1,7 @@
 //! The server without its threads and sockets: the engine, what waits for the disk, and the
 //! writer, put together as the driver does it, with a queue for what the disk has yet to do.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -37,6 +37,8 @@ pub(crate) struct Server {
     /// When the batches that wait were decided, in their order.
     decided: VecDeque<(usize, (Timestamp, u64))>,
     writer: Writer,
+    /// Facts about the server itself.
+    meta: BTreeMap<Box<str>, Box<[u8]>>,
     store_ok: bool,
     queue: VecDeque<Item>,
     /// What the disk is at.
@@ -65,6 +67,7 @@ impl Server {
         let seq = contents.seq;
         Server {
             engine: Engine::new(policy, contents.leases, seq),
+            meta: contents.meta,
             fx: Effects::default(),
             parked: Parked::new(seq),
             decided: VecDeque::new(),
@@ -83,6 +86,15 @@ impl Server {
     pub(crate) fn input(&mut self, now: Timestamp, input: Input<'_>) {
         self.engine.handle(now, input, &mut self.fx);
         self.flush(now);
+    }
+
+    /// Writes down a fact about the server itself.
+    pub(crate) fn note(&mut self, now: Timestamp, name: &str, value: &[u8]) {
+        if self.store_ok {
+            self.meta.insert(name.into(), value.into());
+            self.engine.note(name, value, &mut self.fx);
+            self.flush(now);
+        }
     }
 
     pub(crate) fn set_policy(&mut self, now: Timestamp, policy: Arc<Policy>) {
@@ -210,6 +222,7 @@ impl Server {
         if need.contents {
             contents.leases = self.engine.leases().iter().cloned().collect();
             contents.seq = self.parked.newest();
+            contents.meta = self.meta.clone();
         }
         self.queue.push_back(Item::Restart(need, contents));
     }

@@ -38,7 +38,8 @@ impl Tally {
         faults: &[&'static str],
         pairs: impl Iterator<Item = (&'static str, &'static str)>,
     ) -> Vec<String> {
-        let never = faults.iter().filter(|name| !self.faults.contains_key(*name));
+        let met = |name: &str| self.faults.contains_key(name) || self.seen.contains_key(name);
+        let never = faults.iter().filter(|name| !met(name));
         let never = never.map(|name| (*name).to_owned());
         let unmet = pairs.filter(|pair| !self.met.contains_key(pair));
         never.chain(unmet.map(|(state, message)| format!("{message} while {state}"))).collect()

@@ -13,7 +13,7 @@ use super::disk::{SimDisk, Trouble};
 use super::server::Server;
 use super::watched::{Durable, Watched};
 use super::wires::bridge;
-use super::world::{CALM, DUID, Event, GRACE, World};
+use super::world::{CALM, DUID, Event, World};
 
 /// Small journals, so that they take turns often; time does not make them.
 const OPTIONS: StoreOptions = StoreOptions {
@@ -49,6 +49,9 @@ impl World {
             6 => self.disk.cause(Trouble::Torn),
             7 => self.disk.cause(Trouble::Full),
             8 => self.disk.cause(Trouble::ReadOnly),
+            // Not too often: the clock is doubted for a while after some. But what was promised by
+            // a slow one is to meet the next.
+            9..12 if !self.time.is_slow() && self.random.chance(600) => {}
             9 | 10 => {
                 let n = self.random.within(1, 60);
                 self.disk.cause(Trouble::PowerIn(n));
@@ -64,7 +67,7 @@ impl World {
                 self.server.set_policy(self.server_now(), policy);
             }
             14 => self.what_if(),
-            15 if self.trusted && self.bridge.is_some() => self.calm(),
+            15 if self.time.is_trusted() && self.bridge.is_some() => self.calm(),
             16 => self.link_away(),
             17 => self.flood(),
             _ => self.disk.recover(),
@@ -83,7 +86,7 @@ impl World {
             let quiet = |event: &Event| matches!(event, Event::Disk | Event::Neighbour(_));
             let next = self.events.iter().find(|(_, event)| quiet(event)).map(|(key, _)| *key);
             let wake = self.server.engine.next_wakeup().unwrap_or(Timestamp::NEVER);
-            let wake = wake.0.saturating_sub(self.ahead).max(self.now);
+            let wake = wake.0.saturating_sub(self.time.ahead()).max(self.now);
             let tend = self.now + self.server.patience().max(1);
             let at = next.map_or(u64::MAX, |key| key.0).max(self.now);
             self.pass_to(at.min(wake).min(tend).min(until));
@@ -134,32 +137,9 @@ impl World {
         self.durable = store.durable.clone();
         let policy = self.policies[self.current].clone();
         let ticks = Arc::clone(&self.ticks);
-        let last = contents.leases.iter().map(|lease| lease.updated).max();
+        self.boot_clock(&contents);
         self.server = Server::start(policy, Box::new(store), contents, ticks);
         self.identify();
         self.declines_lost();
-        self.reset_clock(last.unwrap_or(Timestamp(0)));
-    }
-
-    /// After a restart the wall clock may say anything. As the server's clock has it, time is never
-    /// before the last one that the store knows, and not trusted for as long as a lease may last.
-    pub(crate) fn reset_clock(&mut self, last: Timestamp) {
-        let before = self.server_now().0;
-        let wall = match self.random.below(6) {
-            0 => {
-                self.tally.fault("clock jumps forward");
-                before + self.random.within(60_000, 5_000_000)
-            }
-            1 => {
-                self.tally.fault("clock jumps back");
-                before - self.random.within(60_000, 5_000_000)
-            }
-            _ => return,
-        };
-        self.ahead = wall.max(last.0) - self.now;
-        self.events.retain(|_, event| !matches!(event, Event::Trusted));
-        self.trusted = false;
-        self.server.input(self.server_now(), Input::ClockTrusted(false));
-        self.at(GRACE, Event::Trusted);
     }
 }

@@ -40,6 +40,7 @@ impl World {
             return self.relay4_arrives(bytes, i as u8);
         }
         if is_relayed {
+            self.tally.seen("DHCPv4 packets routed around a relay");
             return self.arrives4(arrival, bytes);
         }
         let Some(link) = self.bridge else {
@@ -68,6 +69,7 @@ impl World {
             dst: UPLINK_ADDR,
             dst_port: 67,
         };
+        self.tally.seen("DHCPv4 packets through a relay");
         self.arrives4(arrival, &relay4(bytes, circuit));
     }
 
@@ -94,6 +96,7 @@ impl World {
             src: SocketAddrV6::new(RELAY6, 547, 0, 0),
             dst: UPLINK_ADDR6,
         };
+        self.tally.seen("DHCPv6 messages through a relay");
         self.arrives6(arrival, mac, bytes, &relay6(bytes, mac, i as u8));
     }
 
@@ -176,7 +179,7 @@ impl World {
     fn leaves4(&mut self, out: &Outgoing) {
         let (decided, durable) = (self.decided(out), self.durable());
         let (at, live) = (self.moment(), Machines(&self.clients, &self.clients6, self.now));
-        self.witness.leaves4(at, decided, &out.bytes, &durable, self.trusted, &live);
+        self.witness.leaves4(at, decided, &out.bytes, &durable, self.time.is_trusted(), &live);
         let msg = Message::parse(&out.bytes).expect("we write what we can read");
         let mac = msg.hw().mac().expect("Ethernet");
         let found = self.clients.iter().position(|client| client.mac == mac);
@@ -210,7 +213,7 @@ impl World {
 
     fn decided(&self, out: &Outgoing) -> Moment {
         let (server, turn) = out.decided;
-        Moment { now: server.0 - self.ahead, server, turn }
+        Moment { now: server.0 - self.time.ahead(), server, turn }
     }
 
     /// What the disk would say of an address.
@@ -264,7 +267,7 @@ impl World {
 
     pub(crate) fn identify(&mut self) {
         self.server.engine.set_identity(DUID, [7; 16]);
-        self.server.input(self.server_now(), Input::ClockTrusted(self.trusted));
+        self.server.input(self.server_now(), Input::ClockTrusted(self.time.is_trusted()));
         if let Some(link) = self.bridge {
             self.server.input(self.server_now(), Input::LinkUp(bridge(link)));
         }

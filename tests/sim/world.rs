@@ -21,6 +21,7 @@ use super::random::Random;
 use super::relays::RELAYED;
 use super::server::Server;
 use super::tally::Tally;
+use super::time::Time;
 use super::troubles::open;
 use super::watched::Durable;
 use super::witness::{Live, Moment, Witness};
@@ -37,8 +38,6 @@ pub(crate) const DUID: &[u8] = b"\0\x04our-own-duid-1234";
 /// Longer than any offer, quarantine or lease.
 pub(crate) const CALM: u64 = 130_000;
 pub(crate) const OWN6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
-/// How long a clock is doubted that may be wrong.
-pub(crate) const GRACE: u64 = 600_000;
 pub(crate) const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
 pub(crate) enum Event {
@@ -58,8 +57,8 @@ pub(crate) enum Event {
     Disk,
     /// Something is about to go wrong.
     Trouble,
-    /// The server is told that its time is right.
-    Trusted,
+    /// The server looks whether its time is right.
+    Clock,
     /// Somebody who means no good sends something, about what another was just offered.
     Hostile(Option<Resource>),
     /// The bridge is there again.
@@ -71,10 +70,7 @@ pub(crate) struct World {
     pub(crate) now: u64,
     /// How much has happened at this moment.
     still: u32,
-    /// What the server's clock is ahead of `now`.
-    pub(crate) ahead: u64,
-    /// Whether it is known to be right.
-    pub(crate) trusted: bool,
+    pub(crate) time: Time,
     pub(crate) ticks: Arc<AtomicU64>,
     pub(crate) events: BTreeMap<(u64, u64), Event>,
     pub(crate) numbered: u64,
@@ -111,7 +107,7 @@ impl std::fmt::Debug for Event {
             Event::Neighbour(seen) => write!(f, "{} has {}", seen.mac, seen.addr),
             Event::Disk => write!(f, "disk"),
             Event::Trouble => write!(f, "trouble"),
-            Event::Trusted => write!(f, "clock trusted"),
+            Event::Clock => write!(f, "clock"),
             Event::Hostile(about) => write!(f, "hostile about {about:?}"),
             Event::LinkBack => write!(f, "the bridge is back"),
         }
@@ -146,8 +142,7 @@ impl World {
             random,
             now: 0,
             still: 0,
-            ahead: 1_700_000_000_000,
-            trusted: true,
+            time: Time::new(),
             ticks,
             events: BTreeMap::new(),
             numbered: 0,
@@ -176,6 +171,7 @@ impl World {
             world.client6_says(i, None);
         }
         world.at(1000, Event::Trouble);
+        world.at(5000, Event::Clock);
         world.at(1500, Event::Hostile(None));
         world
     }
@@ -185,7 +181,7 @@ impl World {
     }
 
     pub(crate) fn server_now(&self) -> Timestamp {
-        Timestamp(self.now + self.ahead)
+        Timestamp(self.now + self.time.ahead())
     }
 
     pub(crate) fn at(&mut self, delay: u64, event: Event) {
@@ -209,7 +205,7 @@ impl World {
     pub(crate) fn step(&mut self) {
         let head = self.events.first_key_value().map_or(u64::MAX, |((at, _), _)| *at);
         let wake = self.server.engine.next_wakeup().unwrap_or(Timestamp::NEVER);
-        let wake = wake.0.saturating_sub(self.ahead).max(self.now);
+        let wake = wake.0.saturating_sub(self.time.ahead()).max(self.now);
         let tend = self.now + self.server.patience().max(1);
         if tend < head && tend < wake {
             self.pass_to(tend);
@@ -256,10 +252,7 @@ impl World {
             Event::Neighbour(seen) => self.heard(seen),
             Event::Disk => self.disk_works(),
             Event::Trouble => self.trouble(),
-            Event::Trusted => {
-                self.trusted = true;
-                self.server.input(self.server_now(), Input::ClockTrusted(true));
-            }
+            Event::Clock => self.look_at_clock(),
             Event::Hostile(about) => self.guest_acts(about),
             Event::LinkBack => self.link_back(),
         }

@@ -1,0 +1,99 @@
+//! The server's clock, and what the outside says about time: a wall clock that is wrong after a
+//! power cut, and is set right later or never.
+
+use std::collections::BTreeMap;
+
+use foreshadow::daemon::clock::{Clock, META, Reading};
+use foreshadow::engine::Input;
+use foreshadow::store::Contents;
+
+use super::world::{Event, World};
+
+/// What a right wall clock said at the beginning.
+const BEGINNING: u64 = 1_700_000_000_000;
+/// How often the server looks whether its time is right, and notes it.
+const LOOK: u64 = 30_000;
+
+#[derive(Debug)]
+pub(crate) struct Time {
+    clock: Clock,
+    boots: u64,
+    /// When the machine booted, by everybody's time.
+    booted: u64,
+    /// By how much the wall clock is ahead, in milliseconds.
+    error: i64,
+    synchronised: bool,
+    trusted: bool,
+}
+
+impl Time {
+    pub(crate) fn new() -> Time {
+        let reading =
+            Reading { boot_ms: 0, wall_ms: BEGINNING, boot_id: "0".into(), synchronised: true };
+        let clock = Clock::start_by(&reading, &BTreeMap::new(), &[]);
+        Time { clock, boots: 0, booted: 0, error: 0, synchronised: true, trusted: true }
+    }
+
+    /// How much the server's time is ahead of everybody's.
+    pub(crate) fn ahead(&self) -> u64 {
+        self.clock.at(0).0 - self.booted
+    }
+
+    /// Whether the server trusts it.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.trusted
+    }
+
+    /// Whether the wall clock is behind.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.error < 0
+    }
+
+    fn reading(&self, now: u64) -> Reading {
+        Reading {
+            boot_ms: now - self.booted,
+            wall_ms: (BEGINNING + now).saturating_add_signed(self.error),
+            boot_id: self.boots.to_string().into(),
+            synchronised: self.synchronised,
+        }
+    }
+
+    fn judge(&mut self, now: u64) {
+        let reading = self.reading(now);
+        self.trusted = self.trusted || self.clock.judge(&reading);
+    }
+}
+
+impl World {
+    /// The machine boots again, and its wall clock may say anything.
+    pub(crate) fn boot_clock(&mut self, contents: &Contents) {
+        let jump = self.random.within(70_000, 5_000_000) as i64;
+        let (error, fault) = match self.random.below(8) {
+            0 => (jump, Some("clock jumps forward")),
+            1 => (-jump, Some("clock jumps back")),
+            _ => (0, None),
+        };
+        fault.into_iter().for_each(|fault| self.tally.fault(fault));
+        let synchronised = error == 0 && self.random.chance(800);
+        let (boots, booted) = (self.time.boots + 1, self.now);
+        self.time = Time { boots, booted, error, synchronised, trusted: false, ..Time::new() };
+        let reading = self.time.reading(self.now);
+        self.time.clock = Clock::start_by(&reading, &contents.meta, &contents.leases);
+        self.time.judge(self.now);
+    }
+
+    /// Somebody may set the wall clock right, and the server looks at it.
+    pub(crate) fn look_at_clock(&mut self) {
+        if self.random.chance(20) {
+            (self.time.error, self.time.synchronised) = (0, true);
+        }
+        let before = self.time.trusted;
+        self.time.judge(self.now);
+        if self.time.trusted && !before {
+            self.server.input(self.server_now(), Input::ClockTrusted(true));
+        }
+        let saved = self.time.clock.save_at(self.now - self.time.booted);
+        self.server.note(self.server_now(), META, &saved);
+        self.at(LOOK, Event::Clock);
+    }
+}
