@@ -206,7 +206,7 @@ fn imported(prefix: &str, len: u8, client: u8, hw: HwAddr) -> Lease {
 fn a_client_that_was_imported_without_hardware_keeps_its_prefix() {
     let mut world = World::new();
     let lease = imported("2001:db8:aa00:100::", 56, 9, HwAddr::default());
-    assert!(world.engine.import(lease.clone(), &mut Effects::default()));
+    assert!(world.engine.import(world.now, lease.clone(), &mut Effects::default()));
     let held = [ia_prefix(ip("2001:db8:aa00:100::"), 56, 0, 0, &[])];
     let renew = to_us(MessageType6::Renew, 9).ia(IaKind::Pd, 1, &held);
     let reply = world.ask(1, renew);
@@ -223,7 +223,7 @@ fn an_imported_prefix_overlaps_no_other() {
     let mut world = World::new();
     let mut import = |prefix: &str, len: u8, client: u8| {
         let lease = imported(prefix, len, client, HwAddr::default());
-        world.engine.import(lease, &mut Effects::default())
+        world.engine.import(world.now, lease, &mut Effects::default())
     };
     assert!(import("2001:db8:aa00::", 56, 1));
     assert!(!import("2001:db8:aa00::", 55, 2), "it holds what another has");

@@ -466,7 +466,7 @@ impl GatedStore {
 
 impl Store for GatedStore {
     fn commit(&mut self, _: Seq, changes: &[Change]) -> Result<(), StoreError> {
-        let bindings = changes.iter().filter(|c| matches!(c, Change::Put(_))).count();
+        let bindings = changes.iter().filter(|c| matches!(c, Change::Put(..))).count();
         let _ = self.begun.send(bindings);
         if bindings > 0 {
             let _ = self.open.recv();

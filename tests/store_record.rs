@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use foreshadow::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
-use foreshadow::lease::{Change, Details, Lease, NextHop, QuarantineReason, State};
+use foreshadow::lease::change::ACT_JSON_MAX;
+use foreshadow::lease::{Act, Cause, Change, Details, Lease, NextHop, QuarantineReason, State};
 use foreshadow::store::record::{RECORD_MAX, RecordError, decode, encode};
 use proptest::collection::vec;
 use proptest::option::of;
@@ -103,10 +104,33 @@ fn lease() -> impl Strategy<Value = Lease> {
     )
 }
 
+fn cause() -> impl Strategy<Value = Cause> {
+    let imported = any::<u64>().prop_map(|at| Cause::Imported(Timestamp(at)));
+    prop_oneof![4 => prop::sample::select(Cause::TIMELESS), 1 => imported]
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let optional = (of(text()), of(text()), of(text()));
+    (any::<u64>(), text(), text(), text(), optional).prop_map(
+        |(at, who, verb, object, (account, before, after))| Act {
+            at: Timestamp(at),
+            who: who.into(),
+            verb: verb.into(),
+            object: object.into(),
+            account: account.map(Into::into),
+            before: before.map(Into::into),
+            after: after.map(Into::into),
+        },
+    )
+}
+
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
-        4 => lease().prop_map(Change::Put),
-        1 => (any::<u32>(), resource()).prop_map(|(n, r)| Change::Remove(NetworkId(n), r)),
+        4 => (lease(), cause()).prop_map(|(lease, cause)| Change::Put(lease, cause)),
+        1 => (any::<u32>(), resource(), of(any::<u64>()))
+            .prop_map(|(n, r, at)| Change::Remove(NetworkId(n), r, at.map(Timestamp))),
+        1 => text().prop_map(|name| Change::Forget(name.into())),
+        1 => act().prop_map(|act| Change::Act(Box::new(act))),
         1 => (text(), vec(any::<u8>(), 0..400))
             .prop_map(|(name, value)| Change::Meta(name.into(), value.into())),
     ]
@@ -134,7 +158,7 @@ proptest! {
 
     /// The checksum is made to fit, so that the decoder itself meets the bytes.
     #[test]
-    fn any_bytes_end_in_a_fact_or_an_error(mut bytes in vec(any::<u8>(), 0..300), kind in 0..5u8) {
+    fn any_bytes_end_in_a_fact_or_an_error(mut bytes in vec(any::<u8>(), 0..300), kind in 0..9u8) {
         let head = [1, kind];
         bytes.splice(0..0, head);
         bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
@@ -176,7 +200,7 @@ fn what_is_unknown_is_an_error() {
         decode(&sealed(&body))
     };
     assert_eq!(with(0, 2), Err(RecordError::Version(2)));
-    assert_eq!(with(1, 4), Err(RecordError::Kind(4)));
+    assert_eq!(with(1, 8), Err(RecordError::Kind(8)));
     assert_eq!(decode(&sealed(&[&body[..], b"x"].concat())), Err(RecordError::Trailing(1)));
     assert_eq!(decode(&[]), Err(RecordError::Short("checksum")));
 }
@@ -185,7 +209,7 @@ fn what_is_unknown_is_an_error() {
 #[test]
 fn the_first_version_stays_readable() {
     let hw = HwAddr::ethernet(Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
-    let change = Change::Put(Lease {
+    let lease = Lease {
         network: NetworkId(7),
         resource: Resource::V4(Ipv4Addr::new(10, 0, 0, 9)),
         client: ClientKey::hardware(&hw),
@@ -196,7 +220,8 @@ fn the_first_version_stays_readable() {
         until: Timestamp(1129),
         port: None,
         details: Arc::new(Details { hostname: Some("vm".into()), ..Details::default() }),
-    });
+    };
+    let change = Change::Put(lease, Cause::Renewed);
     let body = [
         &[1, 1, 7, 0, 0, 0, 4, 10, 0, 0, 9][..],
         &[8, 1, 1, 0x52, 0x54, 0, 0x12, 0x34, 0x56],
@@ -212,7 +237,7 @@ fn the_first_version_stays_readable() {
 fn a_next_hop_stays_readable() {
     let hw = HwAddr::ethernet(Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
     let next_hop = Some("fe80::9%br0".parse().unwrap());
-    let change = Change::Put(Lease {
+    let lease = Lease {
         network: NetworkId(7),
         resource: Resource::Prefix6("2001:db8:8000::".parse().unwrap(), 56),
         client: ClientKey::hardware(&hw),
@@ -223,7 +248,8 @@ fn a_next_hop_stays_readable() {
         until: Timestamp(2),
         port: None,
         details: Arc::new(Details { next_hop, ..Details::default() }),
-    });
+    };
+    let change = Change::Put(lease, Cause::Renewed);
     let body = [
         &[1, 1, 7, 0, 0, 0, 7, 0x20, 1, 0x0d, 0xb8, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 56][..],
         &[8, 1, 1, 0x52, 0x54, 0, 0x12, 0x34, 0x56, 0xa0, 1, 1, 0, 1],
@@ -232,6 +258,60 @@ fn a_next_hop_stays_readable() {
     .concat();
     assert_eq!(encoded(&change), sealed(&body));
     assert_eq!(decode(&sealed(&body)), Ok(change));
+}
+
+/// The same for what the second format added.
+#[test]
+fn reasons_and_acts_stay_readable() {
+    let resource = Resource::V4(Ipv4Addr::new(10, 0, 0, 9));
+    let lifted = Change::Remove(NetworkId(7), resource, Some(Timestamp(200)));
+    assert_eq!(encoded(&lifted), sealed(&[1, 5, 0xc8, 1, 7, 0, 0, 0, 4, 10, 0, 0, 9]),);
+    assert_eq!(encoded(&Change::Forget("a".into())), sealed(&[1, 6, 1, b'a']));
+    let act = Act {
+        at: Timestamp(3),
+        who: "me".into(),
+        verb: "do".into(),
+        object: "it".into(),
+        account: None,
+        before: Some("1".into()),
+        after: Some("2".into()),
+    };
+    let body = [&[1, 7, 3, 6, 2][..], b"me\x02do\x02it\x011\x012"].concat();
+    assert_eq!(encoded(&Change::Act(Box::new(act))), sealed(&body));
+    let hw = HwAddr::ethernet(Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
+    let lease = Lease {
+        network: NetworkId(7),
+        resource,
+        client: ClientKey::hardware(&hw),
+        hw,
+        state: State::Leased,
+        since: Timestamp(1),
+        updated: Timestamp(1),
+        until: Timestamp(2),
+        port: None,
+        details: Arc::default(),
+    };
+    let body = [
+        &[7, 0, 0, 0, 4, 10, 0, 0, 9][..],
+        &[8, 1, 1, 0x52, 0x54, 0, 0x12, 0x34, 0x56, 0x80, 1, 1, 0, 1],
+    ]
+    .concat();
+    let granted = Change::Put(lease.clone(), Cause::Granted);
+    assert_eq!(encoded(&granted), sealed(&[&[1, 4, 2][..], &body].concat()));
+    let imported = Change::Put(lease, Cause::Imported(Timestamp(200)));
+    assert_eq!(encoded(&imported), sealed(&[&[1, 4, 1, 0xc8, 1][..], &body].concat()));
+}
+
+/// The largest act that is let in fits a record.
+#[test]
+fn an_act_within_its_bounds_fits() {
+    let long = || Box::<str>::from("x".repeat(ACT_JSON_MAX));
+    let (who, verb, object, account) = (long(), long(), long(), Some(long()));
+    let (at, before, after) = (Timestamp(u64::MAX), Some(long()), Some(long()));
+    let act = Act { at, who, verb, object, account, before, after }.bounded();
+    assert_eq!(act.after.as_deref().map(str::len), Some(ACT_JSON_MAX));
+    let change = Change::Act(Box::new(act));
+    assert_eq!(decode(&encoded(&change)), Ok(change));
 }
 
 #[test]

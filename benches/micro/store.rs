@@ -7,7 +7,7 @@ use std::sync::Arc;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use foreshadow::base::{ClientKey, HwAddr, NetworkId, Resource, Timestamp};
-use foreshadow::lease::{Change, Details, Lease, Seq, State};
+use foreshadow::lease::{Cause, Change, Details, Lease, Seq, State};
 use foreshadow::store::{DiskStore, Store, StoreOptions, record};
 
 use crate::messages::mac;
@@ -20,7 +20,7 @@ const NOW: u64 = 1_763_800_000_000;
 fn change(i: u64) -> Change {
     let host = (i.wrapping_mul(0x9e37_79b1) % LEASES) as u32;
     let hw = HwAddr::ethernet(mac(host));
-    Change::Put(Lease {
+    let lease = Lease {
         network: NetworkId::of("bench"),
         resource: Resource::V4(Ipv4Addr::from_bits(0x0a00_0000 + host)),
         client: ClientKey::hardware(&hw),
@@ -34,7 +34,8 @@ fn change(i: u64) -> Change {
             hostname: Some(format!("vm-{host}").into()),
             ..Details::default()
         }),
-    })
+    };
+    Change::Put(lease, Cause::Renewed)
 }
 
 #[divan::bench]

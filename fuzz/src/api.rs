@@ -17,7 +17,7 @@ use foreshadow::api::view::ReloadView;
 use foreshadow::api::{Command, Post, Refusal, Reload};
 use foreshadow::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
 use foreshadow::config::{self, Policy};
-use foreshadow::lease::{Change, Details, Lease, QuarantineReason, Seq, State};
+use foreshadow::lease::{Cause, Change, Details, Lease, QuarantineReason, Seq, State};
 use foreshadow::store::Store;
 use foreshadow::store::mem::MemDisk;
 use foreshadow::store::record::encode;
@@ -190,7 +190,8 @@ fn check_stored(disk: &MemDisk) -> Seq {
         super::wire_support::check_hostname(lease.details.hostname.as_deref());
         let is_plain = |text: &str| text.len() <= 255 && !text.contains(|c: char| c.is_control());
         assert!(lease.details.account.as_deref().is_none_or(is_plain), "{lease:?}");
-        encode(&Change::Put(lease), &mut Vec::new()).expect("what was imported can be stored");
+        encode(&Change::Put(lease, Cause::Renewed), &mut Vec::new())
+            .expect("what was imported can be stored");
     }
     contents.seq
 }
@@ -204,7 +205,9 @@ fn stopped(policy: &Arc<Policy>, disk: &MemDisk) -> Stopped {
         lease("2001:db8:aa00:100::/56", 5, State::Leased),
     ];
     let (mut store, _) = disk.open();
-    store.commit(Seq(1), &leases.map(Change::Put)).expect("committed");
+    store
+        .commit(Seq(1), &leases.map(|lease| Change::Put(lease, Cause::Granted)))
+        .expect("committed");
     let (_, contents) = disk.open();
     Stopped::new(policy.clone(), NOW, contents, Some(Box::new(store)))
 }

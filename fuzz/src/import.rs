@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use foreshadow::base::{ClientKey, HwAddr, NetworkId, Timestamp};
 use foreshadow::import::{Import, Source, kea_server_duid, parse};
-use foreshadow::lease::{Change, Details, Lease, State};
+use foreshadow::lease::{Cause, Change, Details, Lease, State};
 use foreshadow::store::record::{decode, encode};
 
 /// Words of the three formats.
@@ -79,7 +79,7 @@ fn check(text: &str, import: &Import) {
 }
 
 fn stored(lease: &Lease) {
-    let change = Change::Put(lease.clone());
+    let change = Change::Put(lease.clone(), Cause::Imported(Timestamp(1)));
     let mut out = Vec::new();
     encode(&change, &mut out).expect("what was imported can be stored");
     assert_eq!(decode(&out), Ok(change));

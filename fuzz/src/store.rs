@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use foreshadow::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Span, Timestamp};
-use foreshadow::lease::{Change, Details, Lease, Seq, State};
+use foreshadow::lease::{Cause, Change, Details, Lease, Seq, State};
 use foreshadow::store::{Contents, DiskStore, Store, StoreError, StoreOptions, open_copy};
 
 use super::damage::{self, Damage};
@@ -69,7 +69,9 @@ impl Template {
                 let mut held = states.last().cloned().unwrap_or_default();
                 held.extend(leases.iter().map(|lease| (lease.resource, lease.clone())));
                 states.push(held);
-                store.commit(Seq(seq), &leases.map(Change::Put)).expect("committed");
+                store
+                    .commit(Seq(seq), &leases.map(|lease| Change::Put(lease, Cause::Granted)))
+                    .expect("committed");
             }
         }
         let files = FILES.map(|name| fs::read(dir.join(name)).expect("the store's file"));

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::base::{NetworkId, Prefix6, Resource, Sort, Timestamp};
 use crate::config::Policy;
-use crate::lease::{Change, Lease, QuarantineReason, Seq, State};
+use crate::lease::{Cause, Change, Lease, QuarantineReason, Seq, State};
 use crate::store::{Contents, Store, StoreError};
 
 use super::command::{Command, Desk, Refusal, Reply};
@@ -112,8 +112,8 @@ impl Stopped {
         leases.any(|lease| lease.state.is_held() && lease.until > self.now)
     }
 
-    fn put(&mut self, lease: Lease) {
-        self.changes.push(Change::Put(lease.clone()));
+    fn put(&mut self, lease: Lease, cause: Cause) {
+        self.changes.push(Change::Put(lease.clone(), cause));
         self.set(lease);
     }
 
@@ -173,13 +173,14 @@ impl Desk for Stopped {
         let lease = self.slots.get(slot)?.clone()?;
         match lease.state {
             State::Quarantined(_) => {
-                self.changes.push(Change::Remove(network, resource));
+                self.changes.push(Change::Remove(network, resource, Some(self.now)));
                 self.by_resource.remove(&(network, resource));
                 *self.slots.get_mut(slot)? = None;
             }
             state if state.is_held() => {
                 let (until, updated) = (self.now, self.now);
-                self.put(Lease { state: State::Released, until, updated, ..lease.clone() });
+                let released = Lease { state: State::Released, until, updated, ..lease.clone() };
+                self.put(released, Cause::Operator);
             }
             _ => {}
         }
@@ -197,7 +198,7 @@ impl Desk for Stopped {
         if self.is_overlapped(lease.network, lease.resource) {
             return false;
         }
-        self.put(lease);
+        self.put(lease, Cause::Imported(self.now));
         true
     }
 

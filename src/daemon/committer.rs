@@ -270,7 +270,7 @@ mod tests {
     use super::*;
 
     fn change(n: u8) -> Vec<Change> {
-        vec![Change::Remove(NetworkId(1), std::net::Ipv4Addr::new(10, 0, 0, n).into())]
+        vec![Change::Remove(NetworkId(1), std::net::Ipv4Addr::new(10, 0, 0, n).into(), None)]
     }
 
     fn meta(name: &str) -> Vec<Change> {

@@ -110,7 +110,7 @@ impl Desk for AtBench<'_, '_> {
 
     fn import(&mut self, lease: Lease) -> bool {
         let Bench { machine, now, fx, .. } = self.bench;
-        let taken = machine.import(lease.clone(), fx);
+        let taken = machine.import(*now, lease.clone(), fx);
         if taken {
             let (at, network) = (*now, Some(lease.network));
             fx.events.push(Event { at, network, kind: EventKind::Imported(Box::new(lease)) });

@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 use std::net::Ipv4Addr;
 
 use crate::base::{ClientKey, Span, Timestamp};
-use crate::lease::{Lease, QuarantineReason, State};
+use crate::lease::{Cause, Lease, QuarantineReason, State};
 
 use super::Engine;
 use super::context::Ctx;
@@ -58,7 +58,8 @@ impl Engine {
         }
         let state = State::Quarantined(QuarantineReason::Declined);
         let until = ctx.now + window;
-        self.put(Lease { state, until, updated: ctx.now, ..lease.clone() }, fx);
+        let declined = Lease { state, until, updated: ctx.now, ..lease.clone() };
+        self.put(declined, Cause::Declined, fx);
         self.say(ctx.now, Some(ctx.id()), EventKind::Declined(Box::new(lease)), fx);
         Ok(())
     }
@@ -76,7 +77,8 @@ impl Engine {
             return Err(DropReason::StoreFailed);
         }
         let (state, until) = (State::Released, ctx.now);
-        self.put(Lease { state, until, updated: ctx.now, ..lease.clone() }, fx);
+        let released = Lease { state, until, updated: ctx.now, ..lease.clone() };
+        self.put(released, Cause::Released, fx);
         self.say(ctx.now, Some(ctx.id()), EventKind::Released(Box::new(lease)), fx);
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::base::{Span, Timestamp};
-use crate::lease::{Details, Lease, Offer, State};
+use crate::lease::{Cause, Details, Lease, Offer, State};
 
 use super::Engine;
 use super::choose::Chosen;
@@ -96,11 +96,11 @@ impl Engine {
             None => self.table.share(details),
         };
         let lease = binding(ctx, details, addr, times.lease, before.as_ref());
-        self.put(lease.clone(), fx);
+        let known = before.filter(|l| l.state == State::Leased && l.client == ctx.client);
+        self.put(lease.clone(), cause(known.as_ref(), &lease, how), fx);
         self.abandon_others(ctx, &lease, fx);
-        let known = before.is_some_and(|l| l.state == State::Leased && l.client == ctx.client);
         let told = Box::new(lease);
-        let kind = match (how, known) {
+        let kind = match (how, known.is_some()) {
             (Grant::Adopt, _) => EventKind::Adopted(told),
             (_, true) => EventKind::Renewed(told),
             (_, false) => EventKind::Granted(told),
@@ -135,9 +135,20 @@ impl Engine {
             .collect();
         for lease in others {
             let (state, until) = (State::Released, ctx.now);
-            self.put(Lease { state, until, updated: ctx.now, ..lease.clone() }, fx);
+            let abandoned = Lease { state, until, updated: ctx.now, ..lease.clone() };
+            self.put(abandoned, Cause::Abandoned, fx);
             self.say(ctx.now, Some(ctx.id()), EventKind::Released(Box::new(lease)), fx);
         }
+    }
+}
+
+/// Why a binding is written that its client had as `known`, or did not have.
+pub(super) fn cause(known: Option<&Lease>, new: &Lease, how: Grant) -> Cause {
+    match known {
+        Some(known) if known.hw == new.hw => Cause::Renewed,
+        Some(_) => Cause::Moved,
+        None if how == Grant::Adopt => Cause::Adopted,
+        None => Cause::Granted,
     }
 }
 

@@ -33,7 +33,9 @@ use std::sync::Arc;
 
 use crate::base::{LinkId, NetworkId, Resource, Timestamp};
 use crate::config::Policy;
-use crate::lease::{Change, Lease, LeaseTable, Offer, OfferTable, QuarantineReason, Seq, State};
+use crate::lease::{
+    Act, Cause, Change, Lease, LeaseTable, Offer, OfferTable, QuarantineReason, Seq, State,
+};
 
 use advertise::Advertisers;
 pub use effects::{Arrival, Destination, Effects, Input, Reply};
@@ -227,9 +229,10 @@ impl Engine {
         match lease.state {
             State::Leased => self.put(
                 Lease { state: State::Released, until: now, updated: now, ..lease.clone() },
+                Cause::Operator,
                 fx,
             ),
-            State::Quarantined(_) => self.forget(network, resource, fx),
+            State::Quarantined(_) => self.forget(network, resource, Some(now), fx),
             State::Expired | State::Released => {}
         }
         self.say(now, Some(network), EventKind::Released(Box::new(lease.clone())), fx);
@@ -238,7 +241,7 @@ impl Engine {
 
     /// Takes over a binding from elsewhere (an import), unless the resource is held by another
     /// client or this client holds it longer, or a prefix that overlaps it. Whether it was taken.
-    pub fn import(&mut self, lease: Lease, fx: &mut Effects) -> bool {
+    pub fn import(&mut self, now: Timestamp, lease: Lease, fx: &mut Effects) -> bool {
         let stays = self.table.get(lease.network, lease.resource).is_some_and(|old| {
             old.state.is_held() && (old.client != lease.client || old.until >= lease.until)
         });
@@ -247,7 +250,7 @@ impl Engine {
         }
         self.offers.remove(lease.network, lease.resource);
         self.take_from_pool(lease.network, lease.resource);
-        self.put(lease, fx);
+        self.put(lease, Cause::Imported(now), fx);
         true
     }
 
@@ -296,7 +299,7 @@ impl Engine {
             let Some(lease) = self.table.first_due(now).cloned() else { return };
             match lease.state {
                 State::Quarantined(reason) => {
-                    self.forget(lease.network, lease.resource, fx);
+                    self.forget(lease.network, lease.resource, Some(lease.until), fx);
                     if let (QuarantineReason::InUse(_), Some(net)) =
                         (reason, self.net_index(lease.network))
                     {
@@ -304,7 +307,8 @@ impl Engine {
                     }
                 }
                 _ => {
-                    self.put(Lease { state: State::Expired, ..lease.clone() }, fx);
+                    let expired = Lease { state: State::Expired, ..lease.clone() };
+                    self.put(expired, Cause::Expired, fx);
                     let kind = EventKind::Expired(Box::new(lease.clone()));
                     self.say(now, Some(lease.network), kind, fx);
                 }
@@ -369,22 +373,40 @@ impl Engine {
         self.follow_adverts();
     }
 
-    /// Writes a binding as part of the open batch.
-    fn put(&mut self, lease: Lease, fx: &mut Effects) {
+    /// Writes a binding as part of the open batch, and why.
+    fn put(&mut self, lease: Lease, cause: Cause, fx: &mut Effects) {
         self.dirty = true;
-        self.table.put(self.seq, lease, &mut fx.changes);
+        self.table.put(self.seq, lease, cause, &mut fx.changes);
     }
 
-    /// Forgets a binding as part of the open batch.
-    fn forget(&mut self, network: NetworkId, resource: Resource, fx: &mut Effects) {
+    /// Forgets a binding as part of the open batch; `lifted` says when, if a quarantine ends.
+    fn forget(
+        &mut self,
+        network: NetworkId,
+        resource: Resource,
+        lifted: Option<Timestamp>,
+        fx: &mut Effects,
+    ) {
         self.dirty = true;
-        self.table.remove(self.seq, network, resource, &mut fx.changes);
+        self.table.remove(self.seq, network, resource, lifted, &mut fx.changes);
     }
 
     /// Notes a fact about the server itself as part of the open batch.
     pub fn note(&mut self, name: &str, value: &[u8], fx: &mut Effects) {
         self.dirty = true;
         fx.changes.push(Change::Meta(name.into(), value.into()));
+    }
+
+    /// Forgets such a fact as part of the open batch.
+    pub fn forget_note(&mut self, name: &str, fx: &mut Effects) {
+        self.dirty = true;
+        fx.changes.push(Change::Forget(name.into()));
+    }
+
+    /// Keeps an audit record of what somebody did, as part of the open batch.
+    pub fn audit(&mut self, act: Act, fx: &mut Effects) {
+        self.dirty = true;
+        fx.changes.push(Change::Act(Box::new(act.bounded())));
     }
 
     fn say(&self, at: Timestamp, network: Option<NetworkId>, kind: EventKind, fx: &mut Effects) {

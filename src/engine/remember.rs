@@ -83,6 +83,6 @@ impl Engine {
     fn forget_client(&mut self, ended: &Lease, fx: &mut Effects) {
         debug_assert!(matches!(ended.state, State::Expired | State::Released));
         self.take_from_pool(ended.network, ended.resource);
-        self.forget(ended.network, ended.resource, fx);
+        self.forget(ended.network, ended.resource, None, fx);
     }
 }

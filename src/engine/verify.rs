@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use crate::base::{ClientKey, HwAddr, LinkId, Mac, NetworkId, Resource, Span, Timestamp};
 use crate::config::policy::{Generate, Network, Verify};
-use crate::lease::{Lease, Pool, QuarantineReason, State};
+use crate::lease::{Cause, Lease, Pool, QuarantineReason, State};
 
 use super::Engine;
 use super::effects::{Effects, EventKind, LinkUp, Probe, Source};
@@ -294,6 +294,7 @@ impl Engine {
                 port: None,
                 details: before.map(|l| l.details).unwrap_or_default(),
             },
+            Cause::InUse,
             fx,
         );
         self.say(now, Some(id), EventKind::InUse(resource, mac), fx);
@@ -316,7 +317,7 @@ impl Engine {
                 .get(id, resource)
                 .is_some_and(|l| matches!(l.state, State::Quarantined(QuarantineReason::InUse(_))));
             if self.store_ok && in_use {
-                self.forget(id, resource, fx);
+                self.forget(id, resource, Some(now), fx);
             }
         }
     }

@@ -13,7 +13,7 @@ pub mod ranges;
 pub mod table;
 
 pub use binding::{Details, Lease, NextHop, QuarantineReason, State};
-pub use change::{Change, Seq};
+pub use change::{Act, Cause, Change, Seq};
 pub use delegation::PrefixPool;
 pub use offers::{Offer, OfferTable};
 pub use pool::Pool;

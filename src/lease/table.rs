@@ -11,7 +11,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::base::{ClientKey, HwAddr, LinkId, NetworkId, Resource, Sort, Timestamp};
 
-use super::{Change, Details, Lease, QuarantineReason, Seq, State};
+use super::{Cause, Change, Details, Lease, QuarantineReason, Seq, State};
 
 /// The one table of bindings. One thread owns it.
 #[derive(Debug, Default)]
@@ -85,21 +85,22 @@ impl LeaseTable {
         Arc::clone(&self.details)
     }
 
-    /// Writes a binding as part of batch `seq`.
-    pub fn put(&mut self, seq: Seq, lease: Lease, changes: &mut Vec<Change>) {
-        changes.push(Change::Put(lease.clone()));
+    /// Writes a binding as part of batch `seq`, and why.
+    pub fn put(&mut self, seq: Seq, lease: Lease, cause: Cause, changes: &mut Vec<Change>) {
+        changes.push(Change::Put(lease.clone(), cause));
         self.write(seq, lease.network, lease.resource, Some(lease));
     }
 
-    /// Forgets a binding as part of batch `seq`.
+    /// Forgets a binding as part of batch `seq`; `lifted` says when, if a quarantine ends with it.
     pub fn remove(
         &mut self,
         seq: Seq,
         network: NetworkId,
         resource: Resource,
+        lifted: Option<Timestamp>,
         changes: &mut Vec<Change>,
     ) {
-        changes.push(Change::Remove(network, resource));
+        changes.push(Change::Remove(network, resource, lifted));
         self.write(seq, network, resource, None);
     }
 

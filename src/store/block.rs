@@ -35,19 +35,23 @@ const PART_BYTES: usize = 6 * 1024;
 pub(super) const MAGIC: [u8; 4] = *b"fsB\xb1";
 const VERSION: u8 = 1;
 
-/// The place of a fact: the key of its block, then its index in the block.
-pub(super) fn slot(change: &Change) -> Box<[u8]> {
+/// The place of a fact: the key of its block, then its index in the block. `None` for what is in
+/// no checkpoint.
+pub(super) fn slot(change: &Change) -> Option<Box<[u8]>> {
     match change {
-        Change::Put(lease) => resource_slot(lease.network, lease.resource),
-        Change::Remove(network, resource) => resource_slot(*network, *resource),
-        Change::Meta(name, _) => {
-            let mut key = Vec::with_capacity(name.len() + 2);
-            key.push(b'm');
-            key.extend_from_slice(name.as_bytes());
-            key.push(0);
-            key.into()
-        }
+        Change::Put(lease, _) => Some(resource_slot(lease.network, lease.resource)),
+        Change::Remove(network, resource, _) => Some(resource_slot(*network, *resource)),
+        Change::Meta(name, _) | Change::Forget(name) => Some(name_slot(name)),
+        Change::Act(_) => None,
     }
+}
+
+fn name_slot(name: &str) -> Box<[u8]> {
+    let mut key = Vec::with_capacity(name.len() + 2);
+    key.push(b'm');
+    key.extend_from_slice(name.as_bytes());
+    key.push(0);
+    key.into()
 }
 
 fn resource_slot(network: NetworkId, resource: Resource) -> Box<[u8]> {

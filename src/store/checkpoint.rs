@@ -476,7 +476,7 @@ mod tests {
             let change = Change::Meta((*name).into(), [value].into());
             let mut bytes = Vec::new();
             record::encode(&change, &mut bytes).unwrap();
-            (block::slot(&change), bytes.into())
+            (block::slot(&change).unwrap(), bytes.into())
         };
         names.iter().map(fact).collect()
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::Span;
-use crate::lease::{Change, Lease, Seq};
+use crate::lease::{Cause, Change, Lease, Seq};
 
 use super::block::{self, Changes};
 use super::checkpoint::Checkpoint;
@@ -52,6 +52,8 @@ pub struct DiskStore {
     generation: u64,
     /// The last batch committed.
     last: u64,
+    /// The last batch that was handed to the checkpoint.
+    merged: u64,
     /// What the checkpoint does not have yet and no merge under way has.
     changes: Changes,
     buffer: Buffer,
@@ -170,6 +172,7 @@ impl DiskStore {
             active: 0,
             generation: number,
             last,
+            merged: last,
             changes: Changes::new(),
             buffer: Buffer::default(),
             worker,
@@ -189,7 +192,7 @@ impl DiskStore {
     /// Hands what has changed to the checkpoint and goes on in the other journal.
     fn turn(&mut self) -> Result<(), StoreError> {
         self.turned = Instant::now();
-        if self.changes.is_empty() {
+        if self.last == self.merged {
             return Ok(());
         }
         let next = 1 - self.active;
@@ -197,6 +200,7 @@ impl DiskStore {
         journal.start(&self.layout.disk, self.generation + 1, self.options.journal_bytes)?;
         self.generation += 1;
         self.active = next;
+        self.merged = self.last;
         self.worker.merge(std::mem::take(&mut self.changes), self.last);
         Ok(())
     }
@@ -279,7 +283,7 @@ impl Store for DiskStore {
             scratch.clear();
             record::encode(change, &mut scratch).map_err(StoreError::Record)?;
             self.buffer.push(&scratch);
-            fresh.push((block::slot(change), scratch.as_slice().into()));
+            fresh.extend(block::slot(change).map(|slot| (slot, scratch.as_slice().into())));
         }
         let Some(journal) = self.journals.get_mut(self.active) else {
             return Err(StoreError::Broken);
@@ -407,7 +411,7 @@ impl Generation {
         for chunk in order.chunks(REBUILD_CHUNK) {
             let mut changes = Changes::new();
             for lease in chunk {
-                insert(&Change::Put((*lease).clone()), &mut changes)?;
+                insert(&Change::Put((*lease).clone(), Cause::Renewed), &mut changes)?;
             }
             checkpoint.add(&changes, contents.seq.0)?;
         }
@@ -425,7 +429,7 @@ impl Generation {
 fn insert(change: &Change, changes: &mut Changes) -> Result<(), StoreError> {
     let mut bytes = Vec::with_capacity(256);
     record::encode(change, &mut bytes).map_err(StoreError::Record)?;
-    changes.insert(block::slot(change), bytes.into());
+    changes.extend(block::slot(change).map(|slot| (slot, bytes.into())));
     Ok(())
 }
 

@@ -31,7 +31,7 @@ use super::{StoreError, recovery};
 
 /// The format that is written. Formats up to it are read, and rewritten at start; newer ones are
 /// refused.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 const TITLE: &str = "foreshadow store";
 const BAD_SUM: &str = "its checksum does not fit";

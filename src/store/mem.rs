@@ -114,15 +114,17 @@ impl Facts {
         self.seq = seq;
         for change in changes {
             match change {
-                Change::Put(lease) => {
+                Change::Put(lease, _) => {
                     self.leases.insert((lease.network, lease.resource), lease.clone());
                 }
-                Change::Remove(network, resource) => {
+                Change::Remove(network, resource, _) => {
                     self.leases.remove(&(*network, *resource));
                 }
                 Change::Meta(name, value) => {
                     self.meta.insert(name.clone(), value.clone());
                 }
+                Change::Forget(name) => drop(self.meta.remove(name)),
+                Change::Act(_) => {}
             }
         }
     }

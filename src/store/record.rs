@@ -5,10 +5,15 @@
 //!
 //! ```text
 //! record  := version:u8 (= 1)  kind:u8  body  crc32c:u32      (checksum of all before it)
-//! kind    := 1 put  2 remove  3 meta
+//! kind    := 1 put  2 remove  3 meta;  since format 2:  4 put, why  5 remove, when  6 forget  7 act
 //! put     := network:u32 resource client:bytes flags:u8 hw state since updated until details
+//! put, why:= cause:u8 (1 imported: at:varint ms) put                      (`Cause::code`)
 //! remove  := network:u32 resource
+//! remove, when := at:varint ms, remove
 //! meta    := name:text value:bytes
+//! forget  := name:text
+//! act     := at:varint ms  flags:u8 who:text verb:text object:text
+//!            per flag: 1 account:text  2 before:text  4 after:text
 //! resource:= 4 addr[4]  |  6 addr[16]  |  7 addr[16] length:u8
 //! hw      := nothing (flag 0x80: the client key is this hardware address)  |  htype:u8 bytes
 //! state   := 1 leased  2 expired  3 released  4 declined  5 in use, mac[6]  6 quarantined
@@ -21,13 +26,14 @@
 //!
 //! Integers of fixed size are little endian; a varint has seven bits a byte, lowest first, at
 //! most ten bytes. Differences wrap, so every pair of times survives. Unknown versions, kinds,
-//! tags and flags are errors, never guesses; nothing may follow the body.
+//! tags and flags are errors, never guesses; nothing may follow the body. A binding that is merely
+//! renewed is kind 1, which says no reason; what the archive keeps has a kind of its own.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, LazyLock};
 
 use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
-use crate::lease::{Change, Details, Lease, NextHop, QuarantineReason, State};
+use crate::lease::{Act, Cause, Change, Details, Lease, NextHop, QuarantineReason, State};
 
 /// The longest record, in bytes: the largest lease fits four times over.
 pub const RECORD_MAX: usize = 6000;
@@ -38,6 +44,14 @@ const VERSION: u8 = 1;
 const PUT: u8 = 1;
 const REMOVE: u8 = 2;
 const META: u8 = 3;
+const PUT_WHY: u8 = 4;
+const REMOVE_WHEN: u8 = 5;
+const FORGET: u8 = 6;
+const ACT: u8 = 7;
+
+const ACT_ACCOUNT: u8 = 1;
+const ACT_BEFORE: u8 = 2;
+const ACT_AFTER: u8 = 4;
 
 const HOSTNAME: u8 = 0x01;
 const ACCOUNT: u8 = 0x02;
@@ -70,7 +84,7 @@ pub enum RecordError {
     #[error("record version {0}, this program knows {VERSION}")]
     Version(u8),
     /// No such kind.
-    #[error("record kind {0}, known are 1 to 3")]
+    #[error("record kind {0}, known are 1 to {ACT}")]
     Kind(u8),
     /// A field holds what it cannot.
     #[error("record has a bad {0}")]
@@ -116,8 +130,18 @@ pub fn decode(bytes: &[u8]) -> Result<Change, RecordError> {
         other => return Err(RecordError::Version(other)),
     }
     let change = match r.u8("kind")? {
-        PUT => Change::Put(lease(&mut r)?),
-        REMOVE => Change::Remove(NetworkId(r.u32("network")?), resource(&mut r)?),
+        PUT => Change::Put(lease(&mut r)?, Cause::Renewed),
+        PUT_WHY => {
+            let cause = cause(&mut r)?;
+            Change::Put(lease(&mut r)?, cause)
+        }
+        REMOVE => remove(None, &mut r)?,
+        REMOVE_WHEN => {
+            let at = Timestamp(r.varint("time")?);
+            remove(Some(at), &mut r)?
+        }
+        FORGET => Change::Forget(r.text("name")?.into()),
+        ACT => Change::Act(Box::new(act(&mut r)?)),
         META => Change::Meta(r.text("name")?.into(), r.bytes("value")?.into()),
         other => return Err(RecordError::Kind(other)),
     };
@@ -126,18 +150,28 @@ pub fn decode(bytes: &[u8]) -> Result<Change, RecordError> {
 
 /// Whether an encoded record takes a fact away instead of stating one.
 pub(super) fn is_removal(record: &[u8]) -> bool {
-    record.get(1) == Some(&REMOVE)
+    matches!(record.get(1), Some(&(REMOVE | REMOVE_WHEN | FORGET)))
+}
+
+/// Whether the archive keeps an encoded record: it changes who holds an address, or says what
+/// somebody did.
+#[allow(dead_code)] // Until the archive.
+pub(super) fn is_kept(record: &[u8]) -> bool {
+    matches!(record.get(1), Some(&(PUT_WHY | REMOVE_WHEN | ACT)))
 }
 
 fn encode_body(change: &Change, out: &mut Vec<u8>) -> Result<(), RecordError> {
     out.push(VERSION);
     match change {
-        Change::Put(lease) => {
-            out.push(PUT);
+        Change::Put(lease, cause) => {
+            put_cause(*cause, out);
             put_lease(lease, out)?;
         }
-        Change::Remove(network, resource) => {
-            out.push(REMOVE);
+        Change::Remove(network, resource, lifted) => {
+            out.push(if lifted.is_some() { REMOVE_WHEN } else { REMOVE });
+            if let Some(at) = lifted {
+                put_varint(at.0, out);
+            }
             out.extend_from_slice(&network.0.to_le_bytes());
             put_resource(*resource, out);
         }
@@ -146,8 +180,40 @@ fn encode_body(change: &Change, out: &mut Vec<u8>) -> Result<(), RecordError> {
             put_bytes(name.as_bytes(), out);
             put_bytes(value, out);
         }
+        Change::Forget(name) => {
+            out.push(FORGET);
+            put_bytes(name.as_bytes(), out);
+        }
+        Change::Act(act) => {
+            out.push(ACT);
+            put_act(act, out);
+        }
     }
     Ok(())
+}
+
+/// The kind of a binding's record, and its cause where it is kept.
+fn put_cause(cause: Cause, out: &mut Vec<u8>) {
+    if !cause.is_kept() {
+        return out.push(PUT);
+    }
+    out.extend_from_slice(&[PUT_WHY, cause.code()]);
+    if let Cause::Imported(at) = cause {
+        put_varint(at.0, out);
+    }
+}
+
+fn put_act(act: &Act, out: &mut Vec<u8>) {
+    let Act { at, who, verb, object, account, before, after } = act;
+    let optional = [(ACT_ACCOUNT, account), (ACT_BEFORE, before), (ACT_AFTER, after)];
+    let flags = optional.iter().filter(|(_, text)| text.is_some()).map(|(flag, _)| flag);
+    put_varint(at.0, out);
+    out.push(flags.fold(0, |all, flag| all | flag));
+    for text in
+        [who, verb, object].into_iter().chain(optional.iter().filter_map(|(_, t)| t.as_ref()))
+    {
+        put_bytes(text.as_bytes(), out);
+    }
 }
 
 fn put_lease(lease: &Lease, out: &mut Vec<u8>) -> Result<(), RecordError> {
@@ -248,6 +314,35 @@ pub(super) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+fn cause(r: &mut Reader<'_>) -> Result<Cause, RecordError> {
+    let code = r.u8("cause")?;
+    if code == Cause::Imported(Timestamp(0)).code() {
+        return Ok(Cause::Imported(Timestamp(r.varint("time")?)));
+    }
+    let mut kept = Cause::TIMELESS.iter().filter(|cause| cause.is_kept());
+    kept.find(|cause| cause.code() == code).copied().ok_or(RecordError::Field("cause"))
+}
+
+fn remove(lifted: Option<Timestamp>, r: &mut Reader<'_>) -> Result<Change, RecordError> {
+    Ok(Change::Remove(NetworkId(r.u32("network")?), resource(r)?, lifted))
+}
+
+fn act(r: &mut Reader<'_>) -> Result<Act, RecordError> {
+    let at = Timestamp(r.varint("time")?);
+    let flags = r.u8("flags")?;
+    if flags & !(ACT_ACCOUNT | ACT_BEFORE | ACT_AFTER) != 0 {
+        return Err(RecordError::Field("flags"));
+    }
+    let [who, verb, object] = [r.text("who")?, r.text("verb")?, r.text("object")?].map(Box::from);
+    let mut optional = |flag: u8, what| -> Result<Option<Box<str>>, RecordError> {
+        if flags & flag == 0 { Ok(None) } else { r.text(what).map(|text| Some(text.into())) }
+    };
+    let account = optional(ACT_ACCOUNT, "account")?;
+    let before = optional(ACT_BEFORE, "state before")?;
+    let after = optional(ACT_AFTER, "state after")?;
+    Ok(Act { at, who, verb, object, account, before, after })
 }
 
 fn lease(r: &mut Reader<'_>) -> Result<Lease, RecordError> {

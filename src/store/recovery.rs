@@ -195,10 +195,8 @@ impl Tail {
         for bytes in records {
             match record::decode(bytes) {
                 Ok(fact) => {
-                    let slot = block::slot(&fact);
-                    if batch.seq > since(&slot) {
-                        self.changes.insert(slot, bytes.into());
-                    }
+                    let slot = block::slot(&fact).filter(|slot| batch.seq > since(slot));
+                    self.changes.extend(slot.map(|slot| (slot, bytes.into())));
                 }
                 Err(e) => self.damage.push(unreadable(&scan.path, batch.offset, &e, self.seq)),
             }
@@ -219,11 +217,11 @@ impl Tail {
 
 fn add(contents: &mut Contents, fact: Change) {
     match fact {
-        Change::Put(lease) => contents.leases.push(lease),
+        Change::Put(lease, _) => contents.leases.push(lease),
         Change::Meta(name, value) => {
             contents.meta.insert(name, value);
         }
-        Change::Remove(..) => {}
+        Change::Remove(..) | Change::Forget(_) | Change::Act(_) => {}
     }
 }
 
@@ -382,7 +380,7 @@ mod tests {
             let change = Change::Meta(name.into(), seq.to_le_bytes().as_slice().into());
             let mut record = Vec::new();
             record::encode(&change, &mut record).unwrap();
-            (block::slot(&change), record.into())
+            (block::slot(&change).unwrap(), record.into())
         };
         names.map(fact).collect()
     }

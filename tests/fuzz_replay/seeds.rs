@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use foreshadow::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
-use foreshadow::lease::{Change, Details, Lease, NextHop, QuarantineReason, State};
+use foreshadow::lease::{Act, Cause, Change, Details, Lease, NextHop, QuarantineReason, State};
 use foreshadow::store::record::encode;
 
 /// Target, name, bytes.
@@ -105,7 +105,7 @@ fn texts() -> Vec<Seed> {
 }
 
 fn lease(resource: &str, client: ClientKey, state: State, details: Details) -> Change {
-    Change::Put(Lease {
+    put(Lease {
         network: NetworkId::of("lab"),
         resource: resource.parse().unwrap(),
         client,
@@ -117,6 +117,30 @@ fn lease(resource: &str, client: ClientKey, state: State, details: Details) -> C
         port: None,
         details: Arc::new(details),
     })
+}
+
+fn put(lease: Lease) -> Change {
+    Change::Put(lease, Cause::Renewed)
+}
+
+fn because(cause: Cause) -> Change {
+    let client = ClientKey::client_id(b"\x01id");
+    match lease("10.0.0.9", client, State::Leased, Details::default()) {
+        Change::Put(lease, _) => Change::Put(lease, cause),
+        other => other,
+    }
+}
+
+fn act() -> Change {
+    Change::Act(Box::new(Act {
+        at: Timestamp(1_700_000_000_000),
+        who: "root".into(),
+        verb: "delete".into(),
+        object: "instances/i-1".into(),
+        account: Some("acme".into()),
+        before: Some("{}".into()),
+        after: None,
+    }))
 }
 
 /// Records without their checksum, which the target adds, and whole ones in a block.
@@ -152,7 +176,15 @@ fn records() -> Vec<(&'static str, Vec<u8>)> {
                 Details::default(),
             ),
         ),
-        ("remove", Change::Remove(NetworkId(7), Resource::V4([10, 0, 0, 9].into()))),
+        ("remove", Change::Remove(NetworkId(7), Resource::V4([10, 0, 0, 9].into()), None)),
+        (
+            "remove_lifted",
+            Change::Remove(NetworkId(7), Resource::V4([10, 0, 0, 9].into()), Some(Timestamp(9))),
+        ),
+        ("forget", Change::Forget("instance/i-1".into())),
+        ("act", act()),
+        ("put_granted", because(Cause::Granted)),
+        ("put_imported", because(Cause::Imported(Timestamp(1_700_000_000_000)))),
         ("meta", Change::Meta("duid".into(), [0, 4, 1, 2, 3].as_slice().into())),
     ];
     let mut seeds = Vec::new();

@@ -296,9 +296,11 @@ impl Model {
     fn durable(&mut self, seq: Seq, changes: Vec<Change>, replies: Vec<Vec<u8>>, decided: Moment) {
         for change in changes {
             match change {
-                Change::Put(l) => drop(self.disk.insert((l.network, l.resource), l)),
-                Change::Remove(network, resource) => drop(self.disk.remove(&(network, resource))),
-                Change::Meta(..) => {}
+                Change::Put(l, _) => drop(self.disk.insert((l.network, l.resource), l)),
+                Change::Remove(network, resource, _) => {
+                    drop(self.disk.remove(&(network, resource)))
+                }
+                Change::Meta(..) | Change::Forget(_) | Change::Act(_) => {}
             }
         }
         for reply in replies {

@@ -280,9 +280,11 @@ impl Model {
     fn durable(&mut self, seq: Seq, changes: Vec<Change>, replies: Vec<Sent>, decided: Moment) {
         for change in changes {
             match change {
-                Change::Put(l) => drop(self.disk.insert((l.network, l.resource), l)),
-                Change::Remove(network, resource) => drop(self.disk.remove(&(network, resource))),
-                Change::Meta(..) => {}
+                Change::Put(l, _) => drop(self.disk.insert((l.network, l.resource), l)),
+                Change::Remove(network, resource, _) => {
+                    drop(self.disk.remove(&(network, resource)))
+                }
+                Change::Meta(..) | Change::Forget(_) | Change::Act(_) => {}
             }
         }
         for (client, reply) in replies {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use foreshadow::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Span, Timestamp};
-use foreshadow::lease::{Change, Details, Lease, Seq, State};
+use foreshadow::lease::{Act, Cause, Change, Details, Lease, Seq, State};
 use foreshadow::store::{Contents, DiskStore, Store, StoreError, StoreOptions};
 
 /// Addresses in use: few, so that later batches overwrite earlier ones.
@@ -79,14 +79,26 @@ fn batch(n: u64) -> Vec<Change> {
     let count = if n.is_multiple_of(50) { 300 } else { 1 + random(20) };
     let mut changes: Vec<Change> = (0..count).map(|_| change(n, &mut random)).collect();
     changes.push(Change::Meta("last".into(), n.to_le_bytes().as_slice().into()));
+    changes.push(match n % 3 {
+        0 => Change::Meta(format!("n{}", n % 40).into(), n.to_le_bytes().as_slice().into()),
+        1 => Change::Forget(format!("n{}", random(40)).into()),
+        _ => Change::Act(Box::new(act(n))),
+    });
     changes
+}
+
+fn act(n: u64) -> Act {
+    let (at, who, verb, object) = (Timestamp(n), "root".into(), "change".into(), "n".into());
+    let after = Some(format!("{{\"n\":{n}}}").into());
+    Act { at, who, verb, object, account: None, before: None, after }
 }
 
 fn change(n: u64, random: &mut impl FnMut(u64) -> u64) -> Change {
     let network = NetworkId::of("cut");
     let resource = Resource::V4(Ipv4Addr::from_bits(0x0a00_0000 + random(ADDRESSES) as u32));
     if random(20) == 0 {
-        return Change::Remove(network, resource);
+        let lifted = (random(2) == 0).then_some(Timestamp(n));
+        return Change::Remove(network, resource, lifted);
     }
     let mac = Mac([0x52, 0x54, 0, random(256) as u8, random(256) as u8, random(256) as u8]);
     let hw = HwAddr::ethernet(mac);
@@ -96,7 +108,8 @@ fn change(n: u64, random: &mut impl FnMut(u64) -> u64) -> Change {
         circuit_id: (random(4) == 0).then(|| vec![n as u8; random(255) as usize].into()),
         ..Details::default()
     };
-    Change::Put(Lease {
+    let cause = [Cause::Renewed, Cause::Granted, Cause::Imported(Timestamp(n))][random(3) as usize];
+    let lease = Lease {
         network,
         resource,
         client: ClientKey::hardware(&hw),
@@ -107,7 +120,8 @@ fn change(n: u64, random: &mut impl FnMut(u64) -> u64) -> Change {
         port: None,
         until: Timestamp(n + 86_400_000),
         details: Arc::new(details),
-    })
+    };
+    Change::Put(lease, cause)
 }
 
 /// What a store must hold.
@@ -136,15 +150,17 @@ impl Model {
         self.seq = n;
         for change in changes {
             match change {
-                Change::Put(lease) => {
+                Change::Put(lease, _) => {
                     self.leases.insert((lease.network, lease.resource), lease);
                 }
-                Change::Remove(network, resource) => {
+                Change::Remove(network, resource, _) => {
                     self.leases.remove(&(network, resource));
                 }
                 Change::Meta(name, value) => {
                     self.meta.insert(name, value);
                 }
+                Change::Forget(name) => drop(self.meta.remove(&name)),
+                Change::Act(_) => {}
             }
         }
     }

@@ -175,13 +175,13 @@ impl World {
     ) {
         for change in changes {
             match change {
-                Change::Put(lease) => {
+                Change::Put(lease, _) => {
                     self.disk.insert((lease.network, lease.resource), lease);
                 }
-                Change::Remove(network, resource) => {
+                Change::Remove(network, resource, _) => {
                     self.disk.remove(&(network, resource));
                 }
-                Change::Meta(..) => {}
+                Change::Meta(..) | Change::Forget(_) | Change::Act(_) => {}
             }
         }
         self.check_answers(&replies);

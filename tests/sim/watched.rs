@@ -43,9 +43,9 @@ impl Store for Watched {
         self.durable.with(|facts| {
             for change in changes {
                 match change {
-                    Change::Put(l) => drop(facts.insert((l.network, l.resource), l.clone())),
-                    Change::Remove(net, resource) => drop(facts.remove(&(*net, *resource))),
-                    Change::Meta(..) => {}
+                    Change::Put(l, _) => drop(facts.insert((l.network, l.resource), l.clone())),
+                    Change::Remove(net, resource, _) => drop(facts.remove(&(*net, *resource))),
+                    Change::Meta(..) | Change::Forget(_) | Change::Act(_) => {}
                 }
             }
         });

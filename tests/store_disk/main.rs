@@ -8,8 +8,8 @@ mod support;
 
 use std::sync::mpsc::channel;
 
-use foreshadow::base::NetworkId;
-use foreshadow::lease::{Change, Seq};
+use foreshadow::base::{NetworkId, Timestamp};
+use foreshadow::lease::{Cause, Change, Seq};
 use foreshadow::store::{Store, StoreError, open_copy};
 use support::*;
 
@@ -45,9 +45,11 @@ fn it_holds_what_a_map_would_hold() {
                         .map(|_| match random(10) {
                             0 => {
                                 let gone = lease(random(300) as u32, 0);
-                                Change::Remove(gone.network, gone.resource)
+                                Change::Remove(gone.network, gone.resource, None)
                             }
                             1 => Change::Meta(format!("m{}", random(3)).into(), [seq as u8].into()),
+                            2 => Change::Forget(format!("m{}", random(3)).into()),
+                            3 => act(seq),
                             _ => put(random(300) as u32, seq),
                         })
                         .collect();
@@ -134,11 +136,8 @@ fn networks_families_and_names_do_not_mix() {
             "::/0",
         ] {
             let resource = resource.parse().unwrap();
-            changes.push(Change::Put(foreshadow::lease::Lease {
-                network,
-                resource,
-                ..lease(1, 1)
-            }));
+            let lease = foreshadow::lease::Lease { network, resource, ..lease(1, 1) };
+            changes.push(Change::Put(lease, Cause::Granted));
         }
     }
     for name in ["", "a", "ab", "a\0", "a\0b", "a\n"] {
@@ -158,7 +157,10 @@ fn networks_families_and_names_do_not_mix() {
 
 fn removal(change: &Change) -> Option<Change> {
     match change {
-        Change::Put(lease) => Some(Change::Remove(lease.network, lease.resource)),
+        Change::Put(lease, _) => {
+            Some(Change::Remove(lease.network, lease.resource, Some(Timestamp(9))))
+        }
+        Change::Meta(name, _) => Some(Change::Forget(name.clone())),
         _ => None,
     }
 }
@@ -175,7 +177,7 @@ fn blocks_of_large_leases_are_cut_in_parts() {
             let details = std::sync::Arc::make_mut(&mut lease.details);
             details.circuit_id = Some(vec![host as u8; size].into());
             details.remote_id = Some(vec![0xff; size].into());
-            Change::Put(lease)
+            Change::Put(lease, Cause::Renewed)
         };
         let changes: Vec<Change> = (0..128).map(large).collect();
         store.commit(Seq(seq), &changes).unwrap();

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use foreshadow::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Span, Timestamp};
-use foreshadow::lease::{Change, Details, Lease, Seq, State};
+use foreshadow::lease::{Act, Cause, Change, Details, Lease, Seq, State};
 use foreshadow::store::disk::{Disk, Fault, Hook, Op};
 use foreshadow::store::{Contents, DiskStore, Recovery, Store, StoreError, StoreOptions};
 
@@ -87,7 +87,14 @@ pub(crate) fn lease(host: u32, version: u64) -> Lease {
 }
 
 pub(crate) fn put(host: u32, version: u64) -> Change {
-    Change::Put(lease(host, version))
+    Change::Put(lease(host, version), Cause::Granted)
+}
+
+/// What somebody did, for the archive alone.
+pub(crate) fn act(n: u64) -> Change {
+    let (who, verb, object) = ("root".into(), "change".into(), format!("thing/{n}").into());
+    let (at, account, before) = (Timestamp(n), None, None);
+    Change::Act(Box::new(Act { at, who, verb, object, account, before, after: None }))
 }
 
 /// Commits batches `seqs`, three leases each, and notes them in `model`.
@@ -145,15 +152,17 @@ impl Model {
         self.seq = seq;
         for change in changes {
             match change.clone() {
-                Change::Put(lease) => {
+                Change::Put(lease, _) => {
                     self.leases.insert((lease.network, lease.resource), lease);
                 }
-                Change::Remove(network, resource) => {
+                Change::Remove(network, resource, _) => {
                     self.leases.remove(&(network, resource));
                 }
                 Change::Meta(name, value) => {
                     self.meta.insert(name, value);
                 }
+                Change::Forget(name) => drop(self.meta.remove(&name)),
+                Change::Act(_) => {}
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::base::{ClientKey, Prefix6, Resource};
 use crate::config::policy::{Generate, Pool6};
 use crate::engine::Engine;
 use crate::engine::effects::{DropReason, Effects, EventKind, Offered};
-use crate::engine::grant::{Grant, later_end};
+use crate::engine::grant::{Grant, cause, later_end};
 use crate::engine::identity::Identified;
 use crate::engine::lots::Lots;
 use crate::lease::{Details, Lease, NextHop, Offer, QuarantineReason, State};
@@ -321,7 +321,9 @@ impl Engine {
                 None => self.table.share(details),
             };
             let lease = binding6(ctx, &key, term, details, before.as_ref());
-            self.put(lease.clone(), fx);
+            let known = before.as_ref().filter(|l| l.state == State::Leased);
+            let why = cause(known, &lease, how);
+            self.put(lease.clone(), why, fx);
             let told = Box::new(lease);
             let kind = match before.map(|before| before.state) {
                 Some(State::Leased) => EventKind::Renewed(told),

@@ -14,7 +14,7 @@ pub mod select;
 
 use crate::base::{ClientKey, Resource, Timestamp};
 use crate::config::Policy;
-use crate::lease::{Lease, QuarantineReason, State};
+use crate::lease::{Cause, Lease, QuarantineReason, State};
 use crate::wire::options6::StatusCode;
 use crate::wire::v6_relay::Relayed6;
 use crate::wire::{Ia, IaKind, Message6};
@@ -286,7 +286,11 @@ impl Engine {
             return Err(DropReason::TooManyDeclines);
         }
         for lease in ended {
-            self.put(Lease { state, until, updated: ctx.now, ..lease.clone() }, fx);
+            let cause = match state {
+                State::Quarantined(_) => Cause::Declined,
+                _ => Cause::Released,
+            };
+            self.put(Lease { state, until, updated: ctx.now, ..lease.clone() }, cause, fx);
             let told = Box::new(lease);
             let kind = match state {
                 State::Quarantined(_) => EventKind::Declined(told),

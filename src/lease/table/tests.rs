@@ -30,13 +30,13 @@ fn resource(last: u8) -> Resource {
 fn every_index_finds_a_binding_and_forgets_it() {
     let mut table = LeaseTable::default();
     let one = lease(1, 9, State::Leased, 50);
-    table.put(Seq(1), one.clone(), &mut Vec::new());
+    table.put(Seq(1), one.clone(), Cause::Granted, &mut Vec::new());
     assert_eq!(table.get(NET, resource(1)), Some(&one));
     assert_eq!(table.of_client(NET, &one.client).collect::<Vec<_>>(), [&one]);
     assert_eq!(table.of_hw(NET, &one.hw).collect::<Vec<_>>(), [&one]);
     assert_eq!(table.first_due(Timestamp(50)), Some(&one));
     assert_eq!(table.first_due(Timestamp(49)), None);
-    table.remove(Seq(1), NET, resource(1), &mut Vec::new());
+    table.remove(Seq(1), NET, resource(1), None, &mut Vec::new());
     assert!(table.is_empty() && table.get(NET, resource(1)).is_none());
     assert_eq!(table.of_client(NET, &one.client).count() + table.of_hw(NET, &one.hw).count(), 0);
     assert_eq!(table.next_deadline(), None);
@@ -56,8 +56,8 @@ fn the_other_network_is_another_world() {
 #[test]
 fn a_resource_settles_with_its_last_pending_write() {
     let mut table = LeaseTable::default();
-    table.put(Seq(1), lease(1, 1, State::Leased, 50), &mut Vec::new());
-    table.put(Seq(2), lease(1, 1, State::Released, 10), &mut Vec::new());
+    table.put(Seq(1), lease(1, 1, State::Leased, 50), Cause::Granted, &mut Vec::new());
+    table.put(Seq(2), lease(1, 1, State::Released, 10), Cause::Released, &mut Vec::new());
     let mut settled = Vec::new();
     table.committed(Seq(1), |_, key| settled.push(key));
     assert!(settled.is_empty() && table.is_pending(NET, resource(1)));
@@ -101,11 +101,11 @@ proptest! {
                     ][usize::from(state)];
                     let new = lease(addr, client, state, u64::from(addr) + 5);
                     current.insert(addr, new.clone());
-                    table.put(seq, new, &mut Vec::new());
+                    table.put(seq, new, Cause::Granted, &mut Vec::new());
                 }
                 Op::Remove(addr) => {
                     current.remove(&addr);
-                    table.remove(seq, NET, resource(addr), &mut Vec::new());
+                    table.remove(seq, NET, resource(addr), None, &mut Vec::new());
                 }
                 Op::Commit => {
                     table.committed(seq, |_, _| {});
