@@ -1,5 +1,6 @@
 //! `network.limits`: how fast guests may ask, and how much one of them may hold.
 
+use super::fault::FaultKind;
 use super::node::Node;
 use super::read::number;
 use super::schema;
@@ -75,6 +76,8 @@ impl Default for Limits {
 
 /// Most packets per second, and tokens in a bucket, that can be configured.
 const RATE_MAX: i64 = 1_000_000;
+/// What a client sends within milliseconds to be bound: DISCOVER and REQUEST, SOLICIT and REQUEST.
+const EXCHANGE_PACKETS: u32 = 2;
 
 /// `true`, `false` or a table.
 pub(super) fn limits(node: Option<Node<'_>>) -> Limits {
@@ -87,9 +90,13 @@ pub(super) fn limits(node: Option<Node<'_>>) -> Limits {
     }
     let Some(table) = node.table(&schema::LIMITS) else { return Limits::DEFAULT };
     let get = |key: &str| table.get(key);
-    let rate = |per_s: &str, burst: &str, default: Rate| Rate {
-        per_s: number(get(per_s), 0, RATE_MAX, default.per_s),
-        burst: number(get(burst), 1, RATE_MAX, default.burst),
+    let rate = |per_s: &str, burst: &str, default: Rate| {
+        let rate = Rate {
+            per_s: number(get(per_s), 0, RATE_MAX, default.per_s),
+            burst: number(get(burst), 1, RATE_MAX, default.burst),
+        };
+        get(burst).iter().for_each(|node| check_burst(node, rate, default));
+        rate
     };
     let Limits { port, client, relay, leases_per_port } = Limits::DEFAULT;
     Limits {
@@ -97,5 +104,14 @@ pub(super) fn limits(node: Option<Node<'_>>) -> Limits {
         client: rate("client_rate", "client_burst", client),
         relay: rate("relay_rate", "relay_burst", relay),
         leases_per_port: number(get("leases_per_port"), 0, RATE_MAX, leases_per_port),
+    }
+}
+
+/// Warns of a bucket in which no exchange has room.
+fn check_burst(node: &Node<'_>, rate: Rate, default: Rate) {
+    if rate.per_s != 0 && rate.burst < EXCHANGE_PACKETS {
+        let message = "a client sends two packets of an exchange at once, and one would be dropped";
+        let expected = format!("{EXCHANGE_PACKETS} at least; {} by default", default.burst);
+        node.push(node.fault(FaultKind::Suspicious, message).expected(expected).warning());
     }
 }

@@ -125,6 +125,24 @@ fn check_use(raw: &RawNetwork, sink: &Sink) {
         let message = "clients are told apart by relay information, but none is believed here";
         warn(&raw.identity.place, message, "add `relays` or `trusted_ports`");
     }
+    if let Some(relay) = relay_of_the_link(raw) {
+        let message = "every subnet here is behind relays, and none is on the interfaces";
+        let expected = "relays whose clients are elsewhere, as in relays = [\"10.1.0.1\"]; or no \
+                        interfaces here, and `relay_interfaces` in [server]";
+        warn(relay, message, expected);
+    }
+}
+
+/// Of a network with interfaces and no subnet for them, since relays are in each, one that is in
+/// its first: clients of the interfaces would be served as if they were behind it.
+fn relay_of_the_link(raw: &RawNetwork) -> Option<&Place> {
+    let relay_in = |subnet: &RawSubnet| {
+        let range = subnet.prefix.as_ref()?.value.range();
+        let inside = |relay: &&At<Prefix4>| relay.value.range().overlaps(&range);
+        raw.relays.iter().find(inside).map(|at| &at.place)
+    };
+    let relays: Option<Vec<&Place>> = raw.subnets.iter().map(relay_in).collect();
+    relays?.first().copied().filter(|_| !raw.interfaces.is_empty())
 }
 
 fn build_subnet(
