@@ -2,27 +2,23 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
 
 mod net_rig;
+#[path = "net_driver/server.rs"]
+mod server;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender};
 
 use foreshadow::base::Mac;
 use foreshadow::config::{self, Policy};
-use foreshadow::daemon::clock::Clock;
 use foreshadow::daemon::counters::Counters;
-use foreshadow::daemon::driver::{Driver, DriverHandle, Setup};
 use foreshadow::daemon::links::{Links, PortInfo};
 use foreshadow::daemon::police::Party;
-use foreshadow::daemon::telling::Told;
-use foreshadow::engine::Engine;
 use foreshadow::engine::effects::{DropReason, EventKind};
-use foreshadow::lease::{Change, Seq};
 use foreshadow::net::{Mode, Poller, RecvBatch};
 use foreshadow::store::mem::{Failure, MemDisk};
-use foreshadow::store::{BackupDone, Contents, Store, StoreError, StoreStats};
 use net_rig::{Request, Station, ip, veth, wait_for};
+use server::{GatedStore, Server};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
@@ -117,6 +113,49 @@ isolated_tests! {
         let offer = far.ask(&request);
         assert_eq!((offer.kind, offer.from), (2, Ipv4Addr::new(192, 0, 2, 1)));
         assert_eq!(server.count("frames"), 0, "the packet socket left it to udp");
+        server.stop();
+    }
+
+    fn a_guest_is_no_relay() {
+        bridge("br0", "10.0.0.1/24", &[("p0", "g0"), ("p1", "g1"), ("p2", "g2")]);
+        ip("addr add 192.0.2.1/24 dev br0");
+        ip("neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev br0");
+        let text = policy_text(&["br0"], "trusted_ports = [\"p1\"]\ntrunk_ports = [\"p2\"]\n\
+            relays = [\"192.0.2.9\"]\nlimits = { port_burst = 4 }", "192.0.2.0/24", "192.0.2.100-192.0.2.199");
+        let server = Server::start(&check(&text), Some(Box::new(MemDisk::new(1).open().0)));
+        let (guest, mut trusted, mut trunk) = (Station::on("g0"), Station::on("g1"), Station::on("g2"));
+        ["g1", "g2"].iter().for_each(|name| ip(&format!("link set {name} promisc on")));
+        let by_relay = |n: u8, dst: Ipv4Addr| Request {
+            dst_mac: if dst.is_broadcast() { Mac::BROADCAST } else { mac_of("br0") },
+            src: Ipv4Addr::new(192, 0, 2, 9),
+            dst,
+            giaddr: Ipv4Addr::new(192, 0, 2, 9),
+            ..client(n)
+        };
+        wait_for("the guest's packet", || {
+            guest.send(&by_relay(1, SERVER));
+            server.events.try_iter().flat_map(|told| told.events).find_map(|(event, _)| {
+                assert_eq!(server.count("offered"), 0, "it is taken for a relay");
+                matches!(event.kind, EventKind::Dropped(DropReason::GuestRelay, _)).then_some(())
+            })
+        });
+        // Relays have many clients: what limits a guest does not limit them.
+        for n in 10..40 {
+            assert_eq!(trusted.ask(&by_relay(n, SERVER)).kind, 2);
+            assert_eq!(trunk.ask(&by_relay(n + 30, Ipv4Addr::BROADCAST)).kind, 2);
+        }
+        trunk.send(&by_relay(99, Ipv4Addr::new(192, 0, 2, 255)));
+        trunk.answer_to(&client(99));
+        // Who routes through this host to another server is not served here.
+        let overheard = server.count("overheard");
+        wait_for("the packet for another server", || {
+            trunk.send(&by_relay(100, Ipv4Addr::new(198, 51, 100, 1)));
+            (server.count("overheard") > overheard).then_some(())
+        });
+        while let Some(answer) = trunk.poll() {
+            assert_ne!(answer.xid, client(100).xid);
+        }
+        assert_eq!(server.count("datagrams"), 0, "udp left it to the packet socket");
         server.stop();
     }
 
@@ -396,97 +435,5 @@ impl std::io::Write for Log {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
-    }
-}
-
-struct Server {
-    handle: DriverHandle<Engine>,
-    events: Receiver<Told>,
-    policy: Arc<Policy>,
-}
-
-impl Server {
-    fn start(policy: &Arc<Policy>, store: Option<Box<dyn Store>>) -> Server {
-        Server::start_as(policy, Mode::Serve, store)
-    }
-
-    fn start_as(policy: &Arc<Policy>, mode: Mode, store: Option<Box<dyn Store>>) -> Server {
-        let (sender, events) = mpsc::sync_channel(100_000);
-        let handle = Driver::start(Setup {
-            machine: Engine::new(Arc::clone(policy), Vec::new(), Seq(0)),
-            policy: Arc::clone(policy),
-            mode,
-            store,
-            meta: BTreeMap::new(),
-            last: Seq(0),
-            clock: Clock::start(&BTreeMap::new(), &[]),
-            events: sender,
-        });
-        Server { handle: handle.expect("driver"), events, policy: Arc::clone(policy) }
-    }
-
-    fn count(&self, name: &str) -> u64 {
-        let counters = self.handle.counters();
-        let found = counters.list().find(|(known, _)| *known == name).map(|(_, n)| n);
-        found.unwrap_or_else(|| panic!("no counter {name}"))
-    }
-
-    fn wait_for_event<T>(&self, want: impl Fn(&EventKind) -> Option<T>) -> T {
-        wait_for("an event", || {
-            let told = self.events.try_recv().ok()?;
-            told.events.iter().find_map(|(event, _)| want(&event.kind))
-        })
-    }
-
-    fn stop(self) {
-        assert!(self.handle.is_running(), "the driver ended by itself");
-        self.handle.stop().unwrap();
-    }
-}
-
-/// A store whose commits wait until they are let through.
-struct GatedStore {
-    begun: Sender<usize>,
-    open: Receiver<()>,
-}
-
-struct Gate {
-    /// How many bindings each commit has that begins.
-    begun: Receiver<usize>,
-    /// Lets one commit with bindings through; dropped: all.
-    open: Sender<()>,
-}
-
-impl GatedStore {
-    fn new() -> (GatedStore, Gate) {
-        let ((begun, begun_out), (open_in, open)) = (mpsc::channel(), mpsc::channel());
-        (GatedStore { begun, open }, Gate { begun: begun_out, open: open_in })
-    }
-}
-
-impl Store for GatedStore {
-    fn commit(&mut self, _: Seq, changes: &[Change]) -> Result<(), StoreError> {
-        let bindings = changes.iter().filter(|c| matches!(c, Change::Put(..))).count();
-        let _ = self.begun.send(bindings);
-        if bindings > 0 {
-            let _ = self.open.recv();
-        }
-        Ok(())
-    }
-
-    fn maintain(&mut self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn rebuild(&mut self, _: &Contents) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn backup(&mut self, _: &std::path::Path, done: BackupDone) {
-        done(Ok(()));
-    }
-
-    fn stats(&self) -> StoreStats {
-        StoreStats::default()
     }
 }

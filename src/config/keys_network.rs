@@ -26,7 +26,7 @@ pub(super) static NETWORK: Section = Section {
             "relays",
             "[\"10.1.0.0/16\"]",
             "[]",
-            "Which relays are believed, as prefixes or addresses of either protocol: by giaddr, and by source or link address for DHCPv6; on a link with clients by source alone.",
+            "Which relays are believed, as prefixes or addresses of either protocol: by giaddr, on a bridge only by its `trusted_ports` and `trunk_ports`; and by source or link address for DHCPv6, on a link with clients by source alone.",
         ),
         key(
             "server_id",
@@ -74,13 +74,13 @@ pub(super) static NETWORK: Section = Section {
             "trusted_ports",
             "[\"vnet-r*\"]",
             "[]",
-            "Bridge ports on which relay information is believed though no relay address (giaddr) is set.",
+            "Bridge ports on which DHCPv4 relays are believed: those that `relays` names, and relay information (option 82) without a relay address (giaddr).",
         ),
         key(
             "trunk_ports",
             "[\"eth0\"]",
             "[]",
-            "Bridge ports that lead to many clients: limits that count per port do not count there.",
+            "Bridge ports that lead to many clients: limits that count per port do not count there, and DHCPv4 relays that `relays` names are believed.",
         ),
         key(
             "offer_hold",

@@ -82,11 +82,13 @@ pub struct Network {
     pub name: Arc<str>,
     /// Interfaces it is served on; none for a network that only relays reach.
     pub interfaces: Vec<Pattern>,
-    /// Bridge ports on which relay information with giaddr 0 is believed.
+    /// Bridge ports on which DHCPv4 relays are believed: of `relays`, and such that set no giaddr.
     pub trusted_ports: Vec<Pattern>,
-    /// Bridge ports that lead to many clients (uplinks): no per-port share of offers.
+    /// Bridge ports that lead to many clients (uplinks): no per-port share of offers, and the
+    /// relays of `relays` are believed.
     pub trunk_ports: Vec<Pattern>,
-    /// Which giaddrs are believed for this network; none by default.
+    /// Which giaddrs are believed for this network; none by default. Of what comes by a port of
+    /// a bridge, only by those above.
     pub relays: Vec<Prefix4>,
     /// Whether this server may say NAK for what it does not know (RFC 2131 s4.3.2).
     pub authoritative: bool,

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -29,7 +29,7 @@ use super::served::{Kind, Role, Served, is_network, token};
 pub struct PortInfo {
     /// The bridge port; the interface itself where it is no bridge.
     pub port: Option<LinkId>,
-    /// In `trusted_ports` of the network.
+    /// In `trusted_ports` of the network: relays there are believed.
     pub trusted: bool,
     /// In `trunk_ports` of the network.
     pub trunk: bool,
@@ -220,6 +220,15 @@ impl Links {
     /// generous of all networks.
     pub fn relay_limits(&self) -> Limits {
         self.relay_limits
+    }
+
+    /// Whether what comes in by `link` for `dst` is for this host: an address of any of its
+    /// interfaces, or a broadcast.
+    pub fn is_for_us(&self, link: LinkId, dst: Ipv4Addr) -> bool {
+        let broadcast = |link: &Link| link.addrs.iter().any(|a| a.prefix.range().last == dst);
+        dst.is_broadcast()
+            || self.monitor.link(link).is_some_and(|link| link.has(dst) || broadcast(link))
+            || self.monitor.links().any(|link| link.has(dst))
     }
 
     /// Whether some network believes a relay at this address.

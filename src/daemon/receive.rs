@@ -97,50 +97,69 @@ impl<M: Machine> Driver<M> {
             }
             let Some(src) = frame.source() else { continue };
             let place = self.links.port_of(link, src, &mut fresh);
-            if let Some(party) = place.access
+            // Behind a trusted port there may be a relay with many clients.
+            let access = place.access.filter(|_| !place.trusted || !is_relayed(frame));
+            if let Some(party) = access
                 && let Err(reason) = self.police.admit(now, party, &[], place.limits.port)
             {
                 self.counters.dropped[reason as usize].add(1);
                 refused += 1;
                 continue;
             }
-            if frame.is_ipv6() {
-                match self.frame6(link, i, now, place) {
-                    Ok(admitted) => refused += usize::from(!admitted),
-                    Err(reason) => drop_packet(now, reason, &mut self.fx),
-                }
-                continue;
-            }
-            match read_frame(frame) {
-                Ok(udp) => {
-                    let client = [police::client4(udp.payload)];
-                    if udp.dst.port() == SERVER_PORT
-                        && let Err(reason) = admit(&mut self.police, now, link, place, &client)
-                    {
-                        self.counters.dropped[reason as usize].add(1);
-                        refused += 1;
-                        continue;
-                    }
-                    let arrival = Arrival {
-                        link,
-                        port: place.port,
-                        trusted: place.trusted,
-                        trunk: place.trunk,
-                        src_mac: Some(udp.eth_src),
-                        src: udp.src,
-                        dst: *udp.dst.ip(),
-                        dst_port: udp.dst.port(),
-                    };
-                    let input = Input::Packet4(arrival, udp.payload);
-                    self.machine.handle(now, input, &mut self.fx);
-                }
+            let read = match frame.is_ipv6() {
+                true => self.frame6(link, i, now, place),
+                false => self.frame4(link, i, now, place),
+            };
+            match read {
+                Ok(admitted) => refused += usize::from(!admitted),
                 Err(reason) => drop_packet(now, reason, &mut self.fx),
             }
         }
         Ok(count == BATCH && refused > BATCH / 2)
     }
 
-    /// A frame of the batch with IPv6 in it.
+    /// A frame of the batch with IPv4 in it; whether no limit was against it.
+    fn frame4(
+        &mut self,
+        link: LinkId,
+        i: usize,
+        now: Timestamp,
+        place: PortInfo,
+    ) -> Result<bool, DropReason> {
+        let Some(frame) = FrameSocket::frame(&self.batch, i) else { return Ok(true) };
+        let udp = read_frame(frame)?;
+        if udp.dst.port() == SERVER_PORT {
+            let relayed = giaddr(udp.payload).is_some();
+            // What this host routes to another server passes by here, too.
+            if relayed && self.mode == Mode::Serve && !self.links.is_for_us(link, *udp.dst.ip()) {
+                self.counters.overheard.add(1);
+                return Ok(true);
+            }
+            let client = [police::client4(udp.payload)];
+            let admitted = match relayed && (place.trusted || place.access.is_none()) {
+                true => admit4(&mut self.police, &self.links, now, link, udp.payload),
+                false => admit(&mut self.police, now, link, place, &client),
+            };
+            if let Err(reason) = admitted {
+                self.counters.dropped[reason as usize].add(1);
+                return Ok(false);
+            }
+        }
+        let arrival = Arrival {
+            link,
+            port: place.port,
+            trusted: place.trusted,
+            trunk: place.trunk,
+            src_mac: Some(udp.eth_src),
+            src: udp.src,
+            dst: *udp.dst.ip(),
+            dst_port: udp.dst.port(),
+        };
+        self.machine.handle(now, Input::Packet4(arrival, udp.payload), &mut self.fx);
+        Ok(true)
+    }
+
+    /// The same with IPv6 in it.
     fn frame6(
         &mut self,
         link: LinkId,
@@ -327,7 +346,7 @@ fn admit(
     }
 }
 
-/// The same for what came by port 67.
+/// The same for what came by UDP to port 67, and for what a relay of the link forwarded.
 fn admit4(
     police: &mut Police,
     links: &Links,
@@ -336,14 +355,29 @@ fn admit4(
     payload: &[u8],
 ) -> Result<(), DropReason> {
     let limits = links.relay_limits();
-    let giaddr = payload.get(24..28).and_then(|b| <[u8; 4]>::try_from(b).ok());
-    let relay = giaddr.map(Ipv4Addr::from).filter(|addr| !addr.is_unspecified()).map(IpAddr::V4);
+    let giaddr = giaddr(payload);
+    let relay = giaddr.map(IpAddr::V4);
     if relay.is_some_and(|relay| !links.believes(relay)) {
         return police.admit(now, Party::Stray(link), &[], limits.port);
     }
-    let client = [police::client4(payload), &giaddr.unwrap_or_default()];
+    let client = [police::client4(payload), &giaddr.map_or([0; 4], |addr| addr.octets())];
     police.admit(now, Party::Client(link), &client, limits.client)?;
     relay.map_or(Ok(()), |relay| police.admit(now, Party::Relay(relay), &[], limits.relay))
+}
+
+/// The relay that a DHCPv4 payload names (RFC 2131 s2).
+fn giaddr(payload: &[u8]) -> Option<Ipv4Addr> {
+    let bytes = <[u8; 4]>::try_from(payload.get(24..28)?).ok()?;
+    Some(Ipv4Addr::from(bytes)).filter(|addr| !addr.is_unspecified())
+}
+
+/// Whether a frame has a DHCPv4 message in it that names a relay, at a first look.
+fn is_relayed(frame: Frame<'_>) -> bool {
+    const ETHERNET: usize = 14;
+    const UDP: usize = 8;
+    let ip = frame.bytes.get(ETHERNET).filter(|_| !frame.is_ipv6());
+    let payload = ip.map(|first| ETHERNET + 4 * usize::from(first & 15) + UDP);
+    payload.and_then(|at| giaddr(frame.bytes.get(at..)?)).is_some()
 }
 
 /// The same for what came by port 547. A relay is believed by its source or its link address.

@@ -113,24 +113,27 @@ impl Served {
     pub fn open(&mut self, mode: Mode, poller: &Poller) -> Result<(), String> {
         let link = self.link;
         let on_link = is_network(self.role) || mode == Mode::Observe;
-        let takes = if is_network(self.role) { Takes::Relayed } else { Takes::Everything };
+        let takes6 = if is_network(self.role) { Takes::Relayed } else { Takes::Everything };
+        let by_port = is_network(self.role) && self.is_bridge;
+        let takes4 = if by_port { Takes::Nothing } else { takes6 };
         let outcomes = [
-            fill(&mut self.dhcp, on_link, poller, token(link, Kind::Dhcp), || {
-                FrameSocket::dhcp(link, mode)
+            fill(&mut self.dhcp, on_link, poller, token(link, Kind::Dhcp), || match by_port {
+                true => FrameSocket::dhcp_on_bridge(link, mode),
+                false => FrameSocket::dhcp(link, mode),
             }),
             fill(&mut self.arp, is_network(self.role), poller, token(link, Kind::Arp), || {
                 FrameSocket::arp(link, mode)
             }),
             // The server that is observed has the port.
             fill(&mut self.udp, mode == Mode::Serve, poller, token(link, Kind::Udp), || {
-                UdpSocket::open(link, takes)
+                UdpSocket::open(link, takes4)
             }),
             fill(
                 &mut self.udp6,
                 self.has_v6 && mode == Mode::Serve,
                 poller,
                 token(link, Kind::Udp6),
-                || Udp6Socket::open(link, takes),
+                || Udp6Socket::open(link, takes6),
             ),
             fill(
                 &mut self.nd,

@@ -48,7 +48,7 @@ pub struct Arrival {
     pub link: LinkId,
     /// The bridge port behind it, where the forwarding database knows it.
     pub port: Option<LinkId>,
-    /// The port is one whose relay information is believed (`trusted_ports`).
+    /// The port is one whose relays are believed (`trusted_ports`).
     pub trusted: bool,
     /// The port is a trunk (`trunk_ports`).
     pub trunk: bool,
@@ -60,6 +60,15 @@ pub struct Arrival {
     pub dst: Ipv4Addr,
     /// UDP destination port: 67, or 68 for what another server said.
     pub dst_port: u16,
+}
+
+impl Arrival {
+    /// Whether its frame came by an access port of a bridge, or by a port that is not known: from
+    /// where guests are.
+    pub fn is_from_guest(&self) -> bool {
+        let is_by_port = self.src_mac.is_some() && self.port != Some(self.link);
+        is_by_port && !self.trunk && !self.trusted
+    }
 }
 
 /// Where a DHCPv6 packet came in.
@@ -354,6 +363,8 @@ drop_reasons! {
     NoSubnet = "no-subnet",
     /// giaddr is not in `relays`, or relay information came by an untrusted port.
     UntrustedRelay = "untrusted-relay",
+    /// Relayed by a port of a bridge that neither `trusted_ports` nor `trunk_ports` names.
+    GuestRelay = "guest-relay",
     /// Nothing is free for this client.
     Exhausted = "exhausted",
     /// Unknown client in INIT-REBOOT, or a renewal that is not ours: RFC 2131 s4.3.2 wants silence.

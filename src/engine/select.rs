@@ -54,6 +54,10 @@ impl Engine {
         msg: &Message<'a>,
         giaddr: Ipv4Addr,
     ) -> Result<Selected<'a>, DropReason> {
+        // A guest can write any giaddr; the port that it is behind is not for it to choose.
+        if arrival.is_from_guest() {
+            return Err(DropReason::GuestRelay);
+        }
         let relay = msg.relay_info();
         let selection = relay.as_ref().and_then(|r| r.link_selection());
         let selection = selection.or_else(|| msg.subnet_selection());

@@ -193,14 +193,7 @@ fn dhcp6(server: To) -> Assembler {
 /// forwarded, and to the client's (68, 546) what other servers say. Of IPv4, giaddr is zero; of
 /// IPv6, the message type is no relay's. Where that is cut off, it passes, to be counted.
 pub fn dhcp_on_link() -> Program {
-    let message_type = IP6_PAYLOAD + UDP_PAYLOAD;
-    let v6 = dhcp6(To::Next)
-        .load_packet_len()
-        .if_at_least(message_type + 1, To::Next, To::Keep)
-        .load_byte(message_type)
-        .if_equal(RELAY_FORW, To::Drop, To::Next)
-        .if_equal(RELAY_FORW + 1, To::Drop, To::Keep);
-    dhcp(v6)
+    dhcp(dhcp6_of_clients())
         .load_packet_len()
         .subtract_x()
         .if_at_least(IP + UDP_PAYLOAD + GIADDR_END, To::Next, To::Keep)
@@ -209,9 +202,25 @@ pub fn dhcp_on_link() -> Program {
         .finish()
 }
 
+/// The same on a bridge, and what DHCPv4 relays forward: only the frame tells by which port it came.
+pub fn dhcp_on_bridge() -> Program {
+    // To port 67 is kept: falling off the last test is the kept ending.
+    dhcp(dhcp6_of_clients()).finish()
+}
+
+/// DHCPv6 that no relay forwarded.
+fn dhcp6_of_clients() -> Assembler {
+    let message_type = IP6_PAYLOAD + UDP_PAYLOAD;
+    dhcp6(To::Next)
+        .load_packet_len()
+        .if_at_least(message_type + 1, To::Next, To::Keep)
+        .load_byte(message_type)
+        .if_equal(RELAY_FORW, To::Drop, To::Next)
+        .if_equal(RELAY_FORW + 1, To::Drop, To::Keep)
+}
+
 /// What an observer hears: all DHCP, relayed or not.
 pub fn dhcp_observed() -> Program {
-    // To port 67 is kept as well: falling off the last test is the kept ending.
     dhcp(dhcp6(To::Keep)).finish()
 }
 
@@ -388,6 +397,18 @@ mod tests {
         assert!(keeps(Datagram { giaddr: [9; 4], ..DISCOVER }));
         assert!(keeps(Datagram { port: 68, ..DISCOVER }));
         assert!(!keeps(Datagram { port: 53, ..DISCOVER }));
+    }
+
+    #[test]
+    fn a_bridge_is_heard_with_its_dhcpv4_relays() {
+        let keeps = |d: Datagram| run(&dhcp_on_bridge(), &d.frame());
+        assert!(keeps(DISCOVER));
+        assert!(keeps(Datagram { giaddr: [9; 4], ..DISCOVER }));
+        assert!(keeps(Datagram { port: 68, ..DISCOVER }));
+        assert!(!keeps(Datagram { port: 53, ..DISCOVER }));
+        let keeps = |v6: V6| run(&dhcp_on_bridge(), &v6.frame());
+        assert!(keeps(V6::udp(547, &[1, 0, 0])));
+        assert!(!keeps(V6::udp(547, &[12, 0, 0])), "RELAY-FORW comes by UDP");
     }
 
     #[test]

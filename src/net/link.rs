@@ -365,6 +365,11 @@ impl Link {
         self.addrs6.iter().filter(global).min_by_key(distance).map(|a| a.addr)
     }
 
+    /// Whether an IPv4 address is one of its own.
+    pub fn has(&self, addr: Ipv4Addr) -> bool {
+        self.addrs.iter().any(|a| a.addr == addr)
+    }
+
     /// Whether that changed anything.
     fn add(&mut self, addr: LinkAddr) -> bool {
         if self.addrs.contains(&addr) {

@@ -86,12 +86,15 @@ impl Frame<'_> {
 
 impl FrameSocket {
     /// Opens the socket for DHCP of both families on `link`: [`Frame::is_ipv6`] tells them apart.
+    /// What relays forward is left to UDP.
     pub fn dhcp(link: LinkId, mode: Mode) -> io::Result<FrameSocket> {
-        let program = match mode {
-            Mode::Serve => filter::dhcp_on_link(),
-            Mode::Observe => filter::dhcp_observed(),
-        };
-        FrameSocket::open(link, mode, &program, libc::ETH_P_ALL as u16, DHCP_BUFFER_BYTES)
+        FrameSocket::open_dhcp(link, mode, &filter::dhcp_on_link())
+    }
+
+    /// The same on a bridge, with what DHCPv4 relays forward: whether one is believed depends on
+    /// its port, which only its frame tells.
+    pub fn dhcp_on_bridge(link: LinkId, mode: Mode) -> io::Result<FrameSocket> {
+        FrameSocket::open_dhcp(link, mode, &filter::dhcp_on_bridge())
     }
 
     /// Opens the socket for ARP on `link`.
@@ -110,6 +113,12 @@ impl FrameSocket {
     pub fn neighbour_discovery(link: LinkId, mode: Mode) -> io::Result<FrameSocket> {
         let program = filter::neighbour_discovery();
         FrameSocket::open(link, mode, &program, libc::ETH_P_IPV6 as u16, NEIGHBOUR_BUFFER_BYTES)
+    }
+
+    fn open_dhcp(link: LinkId, mode: Mode, served: &Program) -> io::Result<FrameSocket> {
+        let observed = filter::dhcp_observed();
+        let program = if mode == Mode::Serve { served } else { &observed };
+        FrameSocket::open(link, mode, program, libc::ETH_P_ALL as u16, DHCP_BUFFER_BYTES)
     }
 
     fn open(

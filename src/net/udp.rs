@@ -31,6 +31,8 @@ pub(super) const BUFFER_BYTES: usize = 8 << 20;
 /// What a socket is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
+    /// Nothing: it holds the port, and a packet socket on the same bridge takes all.
+    Nothing,
     /// Relayed packets only: a packet socket on the same interface takes the rest.
     Relayed,
     /// Everything that reaches port 67.
@@ -59,6 +61,7 @@ impl UdpSocket {
     pub fn open(link: LinkId, takes: Takes) -> io::Result<UdpSocket> {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         match takes {
+            Takes::Nothing => socket.attach_filter(&filter::nothing().for_kernel())?,
             Takes::Relayed => socket.attach_filter(&filter::relayed().for_kernel())?,
             Takes::Everything => {}
         }

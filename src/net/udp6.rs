@@ -56,6 +56,7 @@ impl Udp6Socket {
     pub fn open(link: LinkId, takes: Takes) -> io::Result<Udp6Socket> {
         let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
         match takes {
+            Takes::Nothing => socket.attach_filter(&filter::nothing().for_kernel())?,
             Takes::Relayed => socket.attach_filter(&filter::relayed6().for_kernel())?,
             Takes::Everything => {}
         }

@@ -33,13 +33,14 @@ fn wait_served(host: &Host) {
     wait_until("an OFFER", PATIENCE, || is_served(host));
 }
 
-/// A client behind ISC's relay gets an address of the relayed subnet, with that subnet's router,
+/// A client behind ISC's relay, which is on a trusted port, gets an address of the relayed subnet, with that subnet's router,
 /// and renews by unicast through the router.
 #[test]
 fn a_real_relay_is_served() {
     require("dhcrelay", "isc-dhcp-relay");
     let (world, server_host) = World::with_bridge("relay");
-    let relay = world.client("relay", &server_host, "br0");
+    let relay = world.host("relay");
+    let port = world.plug(&relay, "eth0", &server_host, "br0");
     relay.ip("addr add 10.77.1.2/24 dev eth0");
     relay.bridge("far0", Some("10.77.9.1/24"));
     relay.sh("echo 1 > /proc/sys/net/ipv4/ip_forward");
@@ -54,7 +55,9 @@ prefix = "10.77.9.0/24"
 pools = ["10.77.9.100-10.77.9.199"]
 options = { routers = ["10.77.9.1"] }
 "#;
-    let _server = Server::start(&world, &server_host, &(calm_lan() + far));
+    let trusted = format!("interfaces = [\"br0\"]\ntrusted_ports = [\"{port}\"]");
+    let lan = calm_lan().replace("interfaces = [\"br0\"]", &trusted);
+    let _server = Server::start(&world, &server_host, &(lan + far));
     let argv = ["dhcrelay", "-4", "-d", "-a", "-id", "far0", "-iu", "eth0", "10.77.1.1"];
     let mut agent = world.spawn(&relay, "dhcrelay", &argv);
     agent.wait_line("Sending on   LPF/far0");

@@ -78,7 +78,7 @@ impl World {
         let length = length.parse::<usize>().map_err(|_| "relayed BYTES")?;
         let mut packet = RequestV4::bootp(mac("c1")?).giaddr(addr(".1")?).build();
         packet.truncate(length);
-        let arrival = self.arrival(mac("c1")?, addr(".1")?);
+        let arrival = Arrival { src_mac: None, ..self.arrival(mac("c1")?, addr(".1")?) };
         self.input(Input::Packet4(arrival, &packet), outcome);
         Ok(())
     }
