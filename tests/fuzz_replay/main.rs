@@ -25,7 +25,7 @@ use targets::{TARGETS, Target};
 
 /// The largest committed input, in bytes, and the most of one target.
 const INPUT_MAX: usize = 4096;
-const INPUTS_MAX: usize = 64;
+const INPUTS_MAX: usize = 128;
 
 fn fuzz_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
