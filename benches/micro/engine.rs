@@ -123,6 +123,7 @@ impl World {
         self.fx.bytes.clear();
         self.fx.changes.clear();
         self.fx.events.clear();
+        self.fx.outcomes.clear();
     }
 
     /// What `clients` say next to offers, or to advertisements.

@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
+use foreshadow::api::exposition::{Exposition, Family};
+use foreshadow::api::figures::Figures;
+use foreshadow::api::metrics::{Measure, Metrics};
 use foreshadow::api::peer::Peer;
 use foreshadow::api::server::{Bound, Hub, Server};
 use foreshadow::api::stopped::Stopped;
@@ -26,6 +29,7 @@ use foreshadow::store::record::encode;
 pub const WORDS: &[&[u8]] = &[
     b"GET ",
     b"POST ",
+    b"/metrics",
     b"/v1/status",
     b"/v1/leases",
     b"/v1/leases/export?format=csv",
@@ -117,6 +121,16 @@ struct Bench {
     _server: Server,
 }
 
+/// What there is to measure of a desk without a server.
+struct Bindings;
+
+impl Measure for Bindings {
+    fn write(&self, pages: &[Figures], out: &mut Exposition) {
+        out.family(Family::gauge("bindings", "All."));
+        pages.iter().for_each(|page| out.count(&[], page.bindings));
+    }
+}
+
 impl Bench {
     fn new() -> Bench {
         watch_panics();
@@ -125,8 +139,10 @@ impl Bench {
             Err(faults) => panic!("{}", faults.render(false)),
         };
         let desk = Arc::new(Mutex::new(stopped(&policy, &MemDisk::new(1))));
+        let way = Arc::new(Way(desk.clone()));
         let hub = Hub {
-            post: Arc::new(Way(desk.clone())),
+            metrics: Arc::new(Metrics::new(way.clone(), Box::new(Bindings))),
+            post: way,
             reload: Arc::new(Reloads),
             now: Box::new(|| NOW),
             own: Peer::own().expect("our own user"),

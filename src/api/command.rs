@@ -9,6 +9,7 @@ use crate::base::{NetworkId, Resource};
 use crate::config::Policy;
 use crate::lease::Lease;
 
+use super::figures::Figures;
 use super::view::StatusView;
 
 /// How many leases one [`Command::Leases`] may look at: a bound on how long it keeps the packets
@@ -25,6 +26,8 @@ pub type Reply<T> = oneshot::Sender<T>;
 pub enum Command {
     /// Figures about everything.
     Status(Reply<StatusView>),
+    /// Figures for metrics, of the networks from this one on.
+    Figures(usize, Reply<Figures>),
     /// The bindings from a position on that pass a filter.
     Leases {
         /// Which.
@@ -143,6 +146,8 @@ pub trait Desk {
     fn policy(&self) -> Arc<Policy>;
     /// Figures about everything.
     fn status(&self) -> StatusView;
+    /// Figures for metrics, of the networks from this one on.
+    fn figures(&self, from: usize) -> Figures;
     /// The binding of a resource.
     fn lease(&self, network: NetworkId, resource: Resource) -> Option<&Lease>;
     /// Shows up to `most` bindings from position `from` on to `look`; returns where to go on.
@@ -191,6 +196,7 @@ impl Command {
     pub fn run(self, desk: &mut dyn Desk) -> Option<Pending> {
         match self {
             Command::Status(reply) => drop(reply.send(desk.status())),
+            Command::Figures(from, reply) => drop(reply.send(desk.figures(from))),
             Command::Leases { filter, from, reply } => drop(reply.send(page(desk, &filter, from))),
             Command::Lease { network, resource, reply } => {
                 let leases = bindings(desk, network, resource);

@@ -10,6 +10,7 @@
 //! | request | what it does |
 //! | --- | --- |
 //! | `GET /v1/status` | [`view::StatusView`] |
+//! | `GET /metrics` | all figures, as OpenMetrics or text; see [`metrics`] |
 //! | `GET /v1/leases?network=&state=&account=&from=` | a page of leases, [`view::LeasesView`] |
 //! | `GET /v1/leases/{resource}?network=` | the bindings of one address or prefix |
 //! | `POST /v1/leases/{resource}/release?network=` | ends a binding or a quarantine |
@@ -23,9 +24,13 @@
 
 pub mod client;
 pub mod command;
+pub mod exposition;
+pub mod figures;
 pub mod leases;
+pub mod metrics;
 pub mod peer;
 pub mod problem;
+pub mod scrape;
 pub mod server;
 pub mod stopped;
 pub mod transfer;

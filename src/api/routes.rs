@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -48,6 +48,7 @@ type Named = Result<Path<String>, PathRejection>;
 /// The routes, with what they need.
 pub(super) fn router(hub: Arc<Hub>) -> Router {
     Router::new()
+        .route("/metrics", get(metrics))
         .route("/v1/status", get(status))
         .route("/v1/leases", get(list))
         .route("/v1/leases/export", get(export))
@@ -132,6 +133,10 @@ fn views(page: &Page) -> Vec<LeaseView> {
 
 async fn status(State(hub): Shared) -> Answer<StatusView> {
     Ok(Json(hub.ask(ANSWER_MAX, Command::Status).await?))
+}
+
+async fn metrics(State(hub): Shared, headers: HeaderMap) -> Response {
+    hub.metrics.answer(&headers).await
 }
 
 #[derive(Deserialize)]

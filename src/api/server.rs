@@ -22,6 +22,7 @@ use tokio::time::{Instant, Sleep};
 use crate::base::Timestamp;
 
 use super::command::{Post, Reload};
+use super::metrics::Metrics;
 use super::peer::Peer;
 use super::routes;
 
@@ -38,6 +39,8 @@ pub struct Hub {
     pub post: Arc<dyn Post>,
     /// Reads the configuration again.
     pub reload: Arc<dyn Reload>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// The time, for imports that do not say since when.
     pub now: Box<dyn Fn() -> Timestamp + Send + Sync>,
     /// Who the server runs as.

@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::base::{NetworkId, Prefix6, Resource, Sort, Timestamp};
 use crate::config::Policy;
 use crate::lease::{Cause, Change, Lease, QuarantineReason, Seq, State};
-use crate::store::{Contents, Store, StoreError};
+use crate::store::{Contents, Store, StoreError, StoreStats};
 
 use super::command::{Command, Desk, Refusal, Reply};
+use super::figures::Figures;
 use super::view::{NetworkView, StatusView, StoreView};
 
 /// What the store of a stopped server holds; with the store itself if it may be changed.
@@ -154,6 +156,24 @@ impl Desk for Stopped {
                 .collect(),
             store: StoreView { writable: self.store.is_some(), ..StoreView::default() },
             ..StatusView::default()
+        }
+    }
+
+    /// Where nothing runs there is nothing to measure: no networks.
+    fn figures(&self, _from: usize) -> Figures {
+        Figures {
+            networks: Vec::new(),
+            next: None,
+            policy: self.policy.clone(),
+            bindings: self.slots.iter().flatten().count() as u64,
+            accounts: Vec::new(),
+            other_accounts: 0,
+            accounts_count: 0,
+            store: StoreStats::default(),
+            store_writable: self.store.is_some(),
+            store_lag: Duration::ZERO,
+            store_slow: false,
+            clock_trusted: true,
         }
     }
 

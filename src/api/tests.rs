@@ -17,7 +17,10 @@ use crate::store::{BackupDone, Contents, Store, StoreError, StoreStats};
 
 use super::client::{Client, ClientError};
 use super::command::{Command, Post, Refusal, Reload};
+use super::exposition::Exposition;
+use super::figures::Figures;
 use super::leases::parse_network;
+use super::metrics::{Measure, Metrics};
 use super::peer::Peer;
 use super::server::{Bound, Caller, Hub, Server};
 use super::stopped::Stopped;
@@ -63,6 +66,13 @@ fn network(name: &str, prefix: &str) -> Network {
     }
 }
 
+/// Nothing is counted.
+struct Nothing;
+
+impl Measure for Nothing {
+    fn write(&self, _: &[Figures], _: &mut Exposition) {}
+}
+
 /// A policy of two networks without pools.
 pub(crate) fn policy() -> Arc<Policy> {
     Arc::new(Policy {
@@ -83,6 +93,7 @@ pub(crate) fn policy() -> Arc<Policy> {
             checkpoint_every: crate::base::Span::from_secs(1),
             cache_bytes: 1 << 20,
         },
+        metrics: MetricsPolicy::default(),
         relay_interfaces: vec![],
         networks: vec![network("vms", "10.0.0.0/16"), network("lab", "10.9.0.0/24")],
         classes: vec![],
@@ -195,6 +206,7 @@ impl Bench {
         Hub {
             post: Arc::new(Way(self.stop.clone())),
             reload: Arc::new(Reloads),
+            metrics: Arc::new(Metrics::new(Arc::new(Way(self.stop.clone())), Box::new(Nothing))),
             now: Box::new(|| NOW),
             own: Peer::own().unwrap(),
         }

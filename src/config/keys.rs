@@ -2,6 +2,7 @@
 //! [`schema`](super::schema).
 
 use super::keys_network::*;
+use super::metrics::METRICS;
 use super::schema::{Key, REQUIRED, Section};
 
 pub(super) const fn key(
@@ -19,6 +20,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &SERVER,
     &LOG,
     &STORE,
+    &METRICS,
     &SETTINGS,
     &LEASE,
     &NETWORK,
@@ -45,6 +47,7 @@ pub(super) static ROOT: Section = Section {
         key("server", "a table", "see below", "Paths, and interfaces that only relays use."),
         key("log", "a table", "see below", "Log lines."),
         key("store", "a table", "see below", "The lease store."),
+        key("metrics", "a table", "see below", "Metrics for scrapers."),
         key("network", "tables", "none", "The networks that are served, one `[[network]]` each."),
         key(
             "class",

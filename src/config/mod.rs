@@ -17,6 +17,7 @@ mod keys;
 mod keys_network;
 mod limits;
 mod links;
+mod metrics;
 mod node;
 mod options;
 pub mod policy;

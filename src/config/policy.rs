@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::base::{HwAddr, Mac, NetworkId, Prefix4, Prefix6, Range4, Span};
 
 pub use super::limits::{Limits, Rate};
+pub use super::metrics::MetricsPolicy;
 pub use super::policy6::*;
 
 /// The whole configuration.
@@ -21,6 +22,8 @@ pub struct Policy {
     pub log: LogPolicy,
     /// `[store]`.
     pub store: StorePolicy,
+    /// `[metrics]`.
+    pub metrics: MetricsPolicy,
     /// Interfaces that carry relayed packets and no network of ours (`server.relay_interfaces`).
     pub relay_interfaces: Vec<Pattern>,
     /// `[[network]]`, in the order of the file.

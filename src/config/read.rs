@@ -45,6 +45,7 @@ pub(super) fn file(root: &Table<'_>) -> File {
         relay_interfaces,
         log: log(root),
         store: store(root),
+        metrics: super::metrics::metrics(root),
         settings: settings(root, &defs),
         networks: super::read_network::networks(root, &defs, &names),
         classes,

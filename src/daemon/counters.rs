@@ -4,15 +4,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::engine::effects::{DropReason, Event, EventKind};
+use crate::engine::tally::{Answered, Asked, OUTCOMES, Outcome};
 
 /// A count that only grows.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
 impl Count {
-    /// Adds `n`.
+    /// Adds `n`. Two threads that add to one count lose some: each is one thread's, which saves the
+    /// packet path the lock of an atomic addition.
     pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
     /// The count now.
@@ -24,8 +26,9 @@ impl Count {
 /// Bounds of a histogram: bucket `i` counts what is below `2^(i+1)`, the last one the rest.
 pub const BUCKETS: usize = 24;
 
-/// A distribution in buckets that double.
+/// A distribution in buckets that double. Aligned, so that those of two threads share no cache line.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub struct Histogram {
     /// Bucket `i` counts values of at least `2^i` (the first one also 0) and below `2^(i+1)`.
     pub buckets: [Count; BUCKETS],
@@ -36,9 +39,14 @@ pub struct Histogram {
 impl Histogram {
     /// Counts a value.
     pub fn record(&self, value: u64) {
+        self.record_many(value, 1);
+    }
+
+    /// Counts a value that occurred `n` times.
+    pub fn record_many(&self, value: u64, n: u64) {
         let bucket = (u64::BITS - value.leading_zeros()).saturating_sub(1) as usize;
-        self.buckets[bucket.min(BUCKETS - 1)].add(1);
-        self.sum.add(value);
+        self.buckets[bucket.min(BUCKETS - 1)].add(n);
+        self.sum.add(value.wrapping_mul(n));
     }
 
     /// How many values there were.
@@ -55,6 +63,10 @@ macro_rules! counters {
             $($(#[doc = $doc])* pub $name: Count,)*
             /// Dropped packets; [`DropReason`] `as usize` is the index.
             pub dropped: [Count; DropReason::ALL.len()],
+            /// Packets that were decided on, by [`Asked`] and then by [`Outcome::index`].
+            pub packets: [Outcomes; Asked::ALL.len()],
+            /// Microseconds from the receipt of a batch until its replies left, by [`Answered`].
+            pub reply_us: [Histogram; Answered::ALL.len()],
             /// Changes per commit.
             pub commit_changes: Histogram,
             /// Microseconds per commit, sync included.
@@ -159,7 +171,41 @@ counters! {
     routes_failed,
 }
 
+/// Packets by what became of them.
+#[derive(Debug)]
+pub struct Outcomes(pub [Count; OUTCOMES]);
+
+impl Default for Outcomes {
+    fn default() -> Outcomes {
+        Outcomes(std::array::from_fn(|_| Count::default()))
+    }
+}
+
+/// Replies of one batch, by what they are.
+#[derive(Debug, Default)]
+pub struct Replies([u32; Answered::ALL.len()]);
+
+impl Replies {
+    /// One more.
+    pub fn add(&mut self, kind: Answered) {
+        self.0[kind as usize] += 1;
+    }
+}
+
 impl Counters {
+    /// Counts a packet that was decided on.
+    pub fn packet(&self, asked: Asked, outcome: Outcome) {
+        self.packets[asked as usize].0[outcome.index()].add(1);
+    }
+
+    /// Counts replies that left so long after their batch was received.
+    pub fn replied(&self, replies: &Replies, took: Duration) {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        for (n, histogram) in replies.0.iter().zip(&self.reply_us).filter(|(n, _)| **n > 0) {
+            histogram.record_many(took, u64::from(*n));
+        }
+    }
+
     /// Counts a commit.
     pub fn committed(&self, changes: usize, took: Duration) {
         self.commit_changes.record(changes as u64);

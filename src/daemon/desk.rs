@@ -1,9 +1,11 @@
 //! Answers the control plane's commands on the engine's thread.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::api::command::{Command, Desk, Post, Refusal, Reply};
+use crate::api::figures::{Figures, NetworkFigures, POOLS_PER_PAGE};
 use crate::api::leases::time_text;
 use crate::api::view::{Ipv6View, NetworkView, StatusView, StoreView};
 use crate::base::{NetworkId, Resource, Sort, Timestamp};
@@ -92,6 +94,38 @@ impl Desk for AtBench<'_, '_> {
             packets: counters.list().map(|(name, n)| (name.into(), n)).collect(),
             dropped: counters.drops().map(|(reason, n)| (reason.into(), n)).collect(),
             alarms: self.alarms(),
+        }
+    }
+
+    fn figures(&self, from: usize) -> Figures {
+        let engine = &*self.bench.machine;
+        let mut interfaces: HashMap<NetworkId, u64> = HashMap::new();
+        engine.links().for_each(|up| *interfaces.entry(up.network).or_default() += 1);
+        let (mut networks, mut looked) = (Vec::new(), 0);
+        for net in engine.networks().iter().skip(from) {
+            if looked >= POOLS_PER_PAGE {
+                break;
+            }
+            let up = interfaces.get(&net.id).copied().unwrap_or(0);
+            networks.push(NetworkFigures::of(net, up, engine.leases(), engine.offers()));
+            looked += 1 + networks.last().map_or(0, |figures| figures.pools.len());
+        }
+        let next = from.saturating_add(networks.len());
+        let accounts = engine.leases().census().accounts();
+        let (largest, other) = accounts.largest(engine.policy().metrics.accounts);
+        Figures {
+            next: (next < engine.networks().len()).then_some(next),
+            networks,
+            policy: engine.policy().clone(),
+            bindings: engine.leases().len() as u64,
+            accounts: largest,
+            other_accounts: other,
+            accounts_count: accounts.len() as u64,
+            store: self.bench.store,
+            store_writable: self.bench.store_trouble.is_none(),
+            store_lag: self.bench.store_lag,
+            store_slow: lag::alarm(self.bench.store_lag).is_some(),
+            clock_trusted: self.bench.clock_trusted,
         }
     }
 

@@ -25,7 +25,7 @@ use crate::store::{Contents, Store, StoreStats};
 
 use super::clock::{self, Clock};
 use super::committer::{Committer, Need, Report};
-use super::counters::Counters;
+use super::counters::{Counters, Replies};
 use super::lag::Lag;
 use super::links::Links;
 use super::machine::Machine;
@@ -221,8 +221,10 @@ impl<M: Machine> Driver<M> {
 
     /// Closes the batch and carries out its effects. `confirm` is told when it is durable.
     pub(super) fn flush(&mut self, confirm: Option<Confirm>) {
+        let mut replies = Replies::default();
         for reply in self.fx.send_now.drain(..) {
             self.outgoing.reply(&reply, &self.fx.bytes, &mut self.links, &self.counters);
+            replies.add(reply.kind);
         }
         for probe in self.fx.probes.drain(..) {
             self.outgoing.probe(&probe, &mut self.links, &self.counters);
@@ -241,8 +243,13 @@ impl<M: Machine> Driver<M> {
             }
         }
         self.fx.changes.clear();
+        for (asked, outcome) in self.fx.outcomes.drain(..) {
+            self.counters.packet(asked, outcome);
+        }
         self.send_due();
-        self.telling.note(self.clock.now(), &mut self.fx.events, self.began.elapsed());
+        let took = self.began.elapsed();
+        self.counters.replied(&replies, took);
+        self.telling.note(self.clock.now(), &mut self.fx.events, took);
         self.fx.bytes.clear();
     }
 
@@ -258,8 +265,11 @@ impl<M: Machine> Driver<M> {
         self.outgoing.send(&mut self.links, &self.counters);
         for mut held in due.drain(..) {
             held.confirm();
-            let began = held.began.unwrap_or(self.began);
-            self.telling.note(self.clock.now(), &mut held.events, began.elapsed());
+            let took = held.began.unwrap_or(self.began).elapsed();
+            let mut replies = Replies::default();
+            held.replies.iter().for_each(|reply| replies.add(reply.kind));
+            self.counters.replied(&replies, took);
+            self.telling.note(self.clock.now(), &mut held.events, took);
             self.parked.recycle(held);
         }
         self.due = due;

@@ -21,6 +21,7 @@ pub mod lines;
 pub mod links;
 pub mod log;
 pub mod machine;
+pub mod metrics;
 pub mod notify;
 pub mod outgoing;
 pub mod parked;

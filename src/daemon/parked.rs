@@ -150,6 +150,7 @@ mod tests {
 
     use crate::base::{LinkId, Mac};
     use crate::engine::Destination;
+    use crate::engine::tally::Answered;
 
     use super::*;
 
@@ -158,7 +159,7 @@ mod tests {
         let to = Destination::Frame { link: LinkId(1), mac: Mac::ZERO, from: ip, ip };
         Effects {
             bytes: text.as_bytes().to_vec(),
-            send_after: vec![Reply { to, payload: 0..text.len() }],
+            send_after: vec![Reply { to, kind: Answered::Ack, payload: 0..text.len() }],
             ..Effects::default()
         }
     }

@@ -86,6 +86,7 @@ fn fixed_changes(old: &Policy, new: &Policy) -> Vec<String> {
         ("server.hosts_file", was.hosts_file != is.hosts_file),
         ("server.duid", was.server_duid != is.server_duid),
         ("log.format", old.log.json != new.log.json),
+        ("metrics.listen", old.metrics.listen != new.metrics.listen),
         ("store.journal", old.store.journal_bytes != new.store.journal_bytes),
         ("store.checkpoint", old.store.checkpoint_every != new.store.checkpoint_every),
         ("store.cache", old.store.cache_bytes != new.store.cache_bytes),

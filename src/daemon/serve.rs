@@ -1,6 +1,7 @@
 //! From a checked configuration to a running server, and to its orderly end.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +12,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::api::command::{LEASES_PER_PAGE, Post, Reload};
+use crate::api::metrics::Metrics;
 use crate::api::peer::Peer;
+use crate::api::scrape::{BoundScrape, Scrape};
 use crate::api::server::{Bound, Hub, Server};
 use crate::base::Timestamp;
 use crate::config::{self, Policy};
@@ -23,10 +26,11 @@ use super::clock::Clock;
 use super::counters::Counters;
 use super::desk::Counter;
 use super::driver::{Driver, DriverHandle, Setup};
-use super::hosts::{self, Hosts};
+use super::hosts::{self, Hosts, Written};
 use super::identity::{Identity, duid_text};
 use super::lines;
 use super::log::{EventLog, Log};
+use super::metrics::Meter;
 use super::notify::Notify;
 use super::privilege;
 use super::reload::{Load, Reloader};
@@ -70,8 +74,9 @@ pub fn run(serve: &Serve, policy: Arc<Policy>, warnings: &str) -> anyhow::Result
     }
     privilege::drop_privileges().context("giving up privileges")?;
     let socket = bind(&policy.server.control_socket)?;
+    let scrape = policy.metrics.listen.map(|addr| listen(serve, addr)).transpose()?;
     let (store, contents) = open_store(serve, &policy)?;
-    let server = Running::start(serve, policy, log, socket, store, contents)?;
+    let server = Running::start(serve, policy, log, (socket, scrape), store, contents)?;
     notify.ready("serving");
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
     let outcome = server.watch(signals, &notify);
@@ -102,6 +107,11 @@ fn bind(socket: &Path) -> anyhow::Result<Bound> {
         std::fs::create_dir_all(parent).map_err(refused)?;
     }
     Bound::new(socket).map_err(refused)
+}
+
+fn listen(serve: &Serve, addr: SocketAddr) -> anyhow::Result<BoundScrape> {
+    BoundScrape::new(addr)
+        .with_context(|| format!("{}: metrics.listen: {addr}", serve.config.display()))
 }
 
 type Opened = (Option<Box<dyn Store>>, Contents);
@@ -153,6 +163,7 @@ fn tell(recovery: &Recovery, bindings: usize) {
 
 struct Running {
     control: Server,
+    scrape: Option<Scrape>,
     reloader: Arc<Reloader>,
     driver: DriverHandle<Engine>,
     teller: std::thread::JoinHandle<()>,
@@ -163,20 +174,14 @@ impl Running {
         serve: &Serve,
         policy: Arc<Policy>,
         log: Log,
-        socket: Bound,
+        (socket, scrape): (Bound, Option<BoundScrape>),
         store: Option<Box<dyn Store>>,
         contents: Contents,
     ) -> anyhow::Result<Running> {
         let clock = Clock::start(&contents.meta, &contents.leases);
         let (started, now, then) = (clock.now(), clock.reader(), clock.reader());
-        let hosts = match &policy.server.hosts_file {
-            Some(path) if !serve.observe => {
-                let written = Hosts::write(path, contents.leases.iter());
-                let refused = |error| privilege::explain_path("hosts_file", path, &error);
-                Some(written.map_err(|error| anyhow::anyhow!(refused(error)))?)
-            }
-            _ => None,
-        };
+        let measured = Box::new(clock.reader());
+        let hosts = write_hosts(serve, &policy, &contents)?;
         let delegated = Delegated::among(contents.leases.iter());
         let (events, heard) = mpsc::sync_channel(EVENTS_MAX);
         let mut machine = Engine::new(policy.clone(), contents.leases, contents.seq);
@@ -225,9 +230,13 @@ impl Running {
         })?;
         let post: Arc<dyn Post> = Arc::new(Counter::new(driver.jobs(), started));
         let reloader = Arc::new(reloader(serve, &policy, post.clone(), log, new_policy));
-        let hub = Hub { post, reload: reloader.clone(), now: Box::new(now), own: Peer::own()? };
+        let meter = Meter::new(driver.counters(), started, measured);
+        let metrics = Arc::new(Metrics::new(post.clone(), Box::new(meter)));
+        let scrape = scrape.map(|bound| bound.serve(metrics.clone())).transpose()?;
+        let (reload, own) = (reloader.clone(), Peer::own()?);
+        let hub = Hub { post, reload, metrics, now: Box::new(now), own };
         let control = socket.serve(hub)?;
-        Ok(Running { control, reloader, driver, teller })
+        Ok(Running { control, scrape, reloader, driver, teller })
     }
 
     /// Waits for signals, and looks after the driver meanwhile.
@@ -262,8 +271,8 @@ impl Running {
     }
 
     fn stop(self) -> anyhow::Result<()> {
-        let Running { control, reloader, driver, teller } = self;
-        drop(control);
+        let Running { control, scrape, reloader, driver, teller } = self;
+        drop((control, scrape));
         drop(reloader);
         driver.stop()?;
         // The driver's end of the channel is gone, so the teller ends too.
@@ -271,6 +280,19 @@ impl Running {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+fn write_hosts(
+    serve: &Serve,
+    policy: &Policy,
+    contents: &Contents,
+) -> anyhow::Result<Option<Written>> {
+    let path = policy.server.hosts_file.as_ref().filter(|_| !serve.observe);
+    let write = |path: &PathBuf| {
+        let refused = |error| privilege::explain_path("hosts_file", path, &error);
+        Hosts::write(path, contents.leases.iter()).map_err(|e| anyhow::anyhow!(refused(e)))
+    };
+    path.map(write).transpose()
 }
 
 fn reloader(

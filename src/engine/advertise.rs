@@ -11,6 +11,7 @@ use crate::wire::ra::{Dnssl, Pref64, PrefixInfo, Rdnss, RouterAdvert};
 use super::Engine;
 use super::effects::{Destination, Effects, LinkUp, Reply};
 use super::lots::Lots;
+use super::tally::Answered;
 
 /// MAX_INITIAL_RTR_ADVERTISEMENTS: so many come soon, after the first or after a change (s10).
 const INITIAL_COUNT: u8 = 3;
@@ -246,7 +247,8 @@ fn send(
         };
         if advert.write_icmp6(&mut fx.bytes).is_ok() {
             let to = Destination::Advert { link: up.link, to };
-            fx.send_now.push(Reply { to, payload: start..fx.bytes.len() });
+            let kind = Answered::RouterAdvertisement;
+            fx.send_now.push(Reply { to, kind, payload: start..fx.bytes.len() });
             return;
         }
         // Nothing was written. The configuration is checked to fit: what does not is dropped

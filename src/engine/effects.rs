@@ -6,6 +6,8 @@ use std::ops::Range;
 use crate::base::{HwAddr, LinkId, Mac, NetworkId, Prefix4, Resource, Timestamp};
 use crate::lease::{Change, Lease, Offer, Seq};
 
+use super::tally::{Answered, Asked, Outcome};
+
 /// Something that happened.
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -154,6 +156,8 @@ pub struct Effects {
     pub probes: Vec<Probe>,
     /// What happened, for logs, metrics, the hosts file and, later, forecasts.
     pub events: Vec<Event>,
+    /// What each packet asked for and what became of it, for metrics.
+    pub outcomes: Vec<(Asked, Outcome)>,
 }
 
 /// One reply: where to, and which part of [`Effects::bytes`].
@@ -161,6 +165,8 @@ pub struct Effects {
 pub struct Reply {
     /// Where it goes.
     pub to: Destination,
+    /// What it is.
+    pub kind: Answered,
     /// Its payload.
     pub payload: Range<usize>,
 }

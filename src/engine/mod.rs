@@ -23,6 +23,7 @@ pub mod reply;
 pub mod request;
 pub mod select;
 pub mod settings;
+pub mod tally;
 pub mod v4;
 pub mod v6;
 pub mod verify;

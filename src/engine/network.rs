@@ -3,9 +3,9 @@
 use hashbrown::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::base::{NetworkId, Prefix6, Resource, Timestamp};
+use crate::base::{NetworkId, Prefix6, Range4, Resource, Sort, Timestamp};
 use crate::config::policy::{self, HostId, HostId6, Network};
-use crate::lease::{Lease, Pool, PrefixPool, State};
+use crate::lease::{Census, Lease, Pool, PrefixPool, RangeSet, State};
 
 use super::Engine;
 use super::effects::LinkUp;
@@ -55,6 +55,8 @@ pub struct NetDelegation {
     pub subnet: usize,
     /// Index within the subnet.
     pub index: usize,
+    /// Prefixes of its longest length in it, without those excluded.
+    pub size: u128,
     /// Its free prefixes.
     pub free: PrefixPool,
 }
@@ -66,6 +68,8 @@ pub struct NetPool {
     pub subnet: usize,
     /// Index within the subnet.
     pub index: usize,
+    /// Addresses in it, without those excluded.
+    pub size: u128,
     /// Its free addresses.
     pub free: Pool,
 }
@@ -88,7 +92,7 @@ impl Net {
                 }
                 size += u64::try_from(free.available()).unwrap_or(u64::MAX);
                 by_first.push((p.range.first, pools.len()));
-                pools.push(NetPool { subnet, index, free });
+                pools.push(NetPool { subnet, index, size: free.available(), free });
             }
         }
         let pools6 = pools6(network);
@@ -193,6 +197,7 @@ impl Engine {
             }
         }
         self.own_addresses_changed(None);
+        self.table.set_census(census(&policy));
     }
 
     /// Takes a held prefix out of the new pools. They may be cut otherwise by now, so that a part
@@ -358,6 +363,34 @@ impl Place<'_> {
     }
 }
 
+/// The pools by which bindings are counted, in the order of [`Net::pools`] and its neighbours.
+fn census(policy: &policy::Policy) -> Census {
+    let mut census = Census::default();
+    for network in &policy.networks {
+        let mut add = |sort, first, last, gaps: &mut dyn Iterator<Item = (u128, u128)>| {
+            let mut given = RangeSet::new();
+            given.insert_range(first, last);
+            gaps.for_each(|(first, last)| given.remove_range(first, last));
+            census.add_pool(network.id, sort, &given);
+        };
+        for p in network.subnets.iter().flat_map(|s| &s.pools) {
+            let gap = |gap: &Range4| (ordinal(gap.first), ordinal(gap.last));
+            let (first, last) = gap(&p.range);
+            add(Sort::V4, first, last, &mut p.excluded.iter().map(gap));
+        }
+        for p in network.subnets6.iter().flat_map(|s| &s.pools) {
+            let mut gaps = p.excluded.iter().map(|(f, l)| (f.to_bits(), l.to_bits()));
+            add(Sort::V6, p.first.to_bits(), p.last.to_bits(), &mut gaps);
+        }
+        for d in network.subnets6.iter().flat_map(|s| &s.delegations) {
+            let range = |p: &Prefix6| (p.network().to_bits(), p.last().to_bits());
+            let (first, last) = range(&d.prefix);
+            add(Sort::Prefix6, first, last, &mut d.excluded.iter().map(range));
+        }
+    }
+    census
+}
+
 fn pools6(network: &Network) -> Vec<NetPool> {
     let mut pools = Vec::new();
     for (subnet, s) in network.subnets6.iter().enumerate() {
@@ -366,7 +399,7 @@ fn pools6(network: &Network) -> Vec<NetPool> {
             for (first, last) in &p.excluded {
                 free.exclude(first.to_bits(), last.to_bits());
             }
-            pools.push(NetPool { subnet, index, free });
+            pools.push(NetPool { subnet, index, size: free.available(), free });
         }
     }
     pools
@@ -380,7 +413,7 @@ fn delegations(network: &Network) -> Vec<NetDelegation> {
             for taken in &d.excluded {
                 free.exclude(taken.network(), taken.len());
             }
-            delegations.push(NetDelegation { subnet, index, free });
+            delegations.push(NetDelegation { subnet, index, size: free.available(), free });
         }
     }
     delegations

@@ -13,6 +13,7 @@ use super::Engine;
 use super::context::{Ctx, Path};
 use super::effects::{Destination, DropReason, Effects, Reply};
 use super::settings::{Chain, Times};
+use super::tally::Answered;
 
 /// The part of a reply that depends on the decision; the rest follows from request and policy.
 #[derive(Clone, Copy, Debug)]
@@ -156,7 +157,12 @@ fn build<'a>(
     if write_reply(&reply, limit(ctx), &mut fx.bytes).is_unsendable() {
         return Err(DropReason::Unsendable);
     }
-    Ok(Reply { to: destination(ctx, answer), payload: start..fx.bytes.len() })
+    let kind = match answer.kind {
+        Some(MessageType::Offer) => Answered::Offer,
+        Some(MessageType::Nak) => Answered::Nak,
+        _ => Answered::Ack,
+    };
+    Ok(Reply { to: destination(ctx, answer), kind, payload: start..fx.bytes.len() })
 }
 
 /// Longest boot file that the header field holds with its terminating zero.

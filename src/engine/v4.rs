@@ -18,6 +18,7 @@ use super::identity::{self, Identified};
 use super::reply::Answer;
 use super::request::Request;
 use super::settings::{self, Chain};
+use super::tally::{Asked, Before};
 use super::wait::{Came, Packet, Question};
 
 impl Engine {
@@ -31,14 +32,19 @@ impl Engine {
         fx: &mut Effects,
     ) {
         let network = self.links.get(&arrival.link).map(|up| up.network);
-        let (hw, result) = match Message::parse(bytes) {
-            Err(_) => (None, Err(DropReason::Malformed)),
+        let before = Before::of(fx, self.waiting.entered());
+        let (hw, asked, result) = match Message::parse(bytes) {
+            Err(_) => (None, Asked::Other, Err(DropReason::Malformed)),
             Ok(msg) if msg.op() == 2 => {
                 self.overhear(now, &arrival, &msg, fx);
                 return;
             }
-            Ok(msg) => (Some(msg.hw()), self.request4(now, arrival, bytes, &msg, proofs, fx)),
+            Ok(msg) => {
+                let result = self.request4(now, arrival, bytes, &msg, proofs, fx);
+                (Some(msg.hw()), Asked::of(msg.kind()), result)
+            }
         };
+        fx.outcomes.push((asked, before.outcome(result, fx, self.waiting.entered())));
         if let Err(reason) = result {
             self.say(now, network, EventKind::Dropped(reason, hw), fx);
         }

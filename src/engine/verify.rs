@@ -36,6 +36,18 @@ pub struct Verifier {
     proxies: BTreeMap<Source, Timestamp>,
     /// Taken out of their pools while the store could not note why.
     set_aside: BTreeSet<Resource>,
+    tally: VerifierTally,
+}
+
+/// What the verifier of one network did since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VerifierTally {
+    /// Addresses that it asked for.
+    pub probed: u64,
+    /// Those that nobody answered for.
+    pub proven: u64,
+    /// Answers for addresses thought free, asked for or not.
+    pub answered: u64,
 }
 
 /// A pool of one family, by its index in the network.
@@ -54,6 +66,12 @@ impl Verifier {
     /// Keeps what was learned about machines across a reload.
     pub fn inherit(&mut self, before: Verifier) {
         (self.answers, self.proxies) = (before.answers, before.proxies);
+        self.tally = before.tally;
+    }
+
+    /// What it did since the start.
+    pub fn tally(&self) -> VerifierTally {
+        self.tally
     }
 
     /// Whether this source answered for everything of late.
@@ -140,6 +158,7 @@ impl Turn<'_> {
             aim(pool);
             let Some(value) = pool.start_proof(until) else { return };
             self.verifier.credit -= 1000;
+            self.verifier.tally.probed += 1;
             self.verifier.probing.push_back((until, at, value));
             let target: IpAddr = match at {
                 PoolAt::V4(_) => address(value).into(),
@@ -192,9 +211,8 @@ impl Engine {
                 PoolAt::V4(index) => net.pools.get_mut(index),
                 PoolAt::V6(index) => net.pools6.get_mut(index),
             };
-            if let Some(pool) = pool {
-                pool.free.prove(value, now);
-            }
+            let proven = pool.is_some_and(|pool| pool.free.prove(value, now));
+            net.verifier.tally.proven += u64::from(proven);
         }
     }
 
@@ -251,6 +269,7 @@ impl Engine {
     ) {
         let Some(network) = self.policy.networks.get(net) else { return };
         if network.verify.enabled && self.nets[net].is_checked(network, addr) {
+            self.nets[net].verifier.tally.answered += 1;
             self.in_use(now, net, addr, mac, source, fx);
         }
     }

@@ -103,6 +103,11 @@ impl WaitingRoom {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
+    /// How many have ever waited.
+    pub(super) fn entered(&self) -> u64 {
+        self.entered
+    }
+
     /// Whether no more are kept for clients of this port.
     pub fn is_full(&self, share: Option<LinkId>) -> bool {
         let of_port = share.and_then(|port| self.by_port.get(&port)).copied().unwrap_or(0);

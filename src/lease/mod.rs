@@ -5,6 +5,7 @@
 //! of a pool is in exactly one of them.
 
 pub mod binding;
+pub mod census;
 pub mod change;
 pub mod delegation;
 pub mod offers;
@@ -13,6 +14,7 @@ pub mod ranges;
 pub mod table;
 
 pub use binding::{Details, Lease, NextHop, QuarantineReason, State};
+pub use census::Census;
 pub use change::{Act, Cause, Change, Seq};
 pub use delegation::PrefixPool;
 pub use offers::{Offer, OfferTable};

@@ -11,7 +11,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::base::{ClientKey, HwAddr, LinkId, NetworkId, Resource, Sort, Timestamp};
 
-use super::{Cause, Change, Details, Lease, QuarantineReason, Seq, State};
+use super::{Cause, Census, Change, Details, Lease, QuarantineReason, Seq, State};
 
 /// The one table of bindings. One thread owns it.
 #[derive(Debug, Default)]
@@ -26,6 +26,7 @@ pub struct LeaseTable {
     /// Ended bindings, by when they ended.
     remembered: BTreeSet<(NetworkId, Timestamp, u32)>,
     counts: HashMap<(NetworkId, Sort), Counts>,
+    census: Census,
     /// Live bindings by the port of their client.
     of_port: HashMap<(NetworkId, LinkId), u32>,
     undo: VecDeque<Undo>,
@@ -158,6 +159,19 @@ impl LeaseTable {
         self.counts.get(&(network, sort)).copied().unwrap_or_default()
     }
 
+    /// How many bindings each pool has in each state.
+    pub fn census(&self) -> &Census {
+        &self.census
+    }
+
+    /// Counts by other pools from now on.
+    pub fn set_census(&mut self, mut census: Census) {
+        for lease in self.iter() {
+            census.change(None, Some(lease));
+        }
+        self.census = census;
+    }
+
     /// How many live bindings the clients behind a port have, of every sort.
     pub fn on_port(&self, network: NetworkId, port: LinkId) -> u32 {
         self.of_port.get(&(network, port)).copied().unwrap_or(0)
@@ -246,6 +260,7 @@ impl LeaseTable {
         new: Option<Lease>,
     ) -> Option<Lease> {
         let old = self.unlink(network, resource);
+        self.census.change(old.as_ref(), new.as_ref());
         if let Some(lease) = new {
             debug_assert!((lease.network, lease.resource) == (network, resource));
             self.link(lease);
@@ -341,7 +356,7 @@ fn port_key(lease: &Lease) -> Option<(NetworkId, LinkId)> {
 
 impl Counts {
     /// Adds `n` to the figures of `state`; [`u64::MAX`] takes one away.
-    fn add(&mut self, state: State, n: u64) {
+    pub(super) fn add(&mut self, state: State, n: u64) {
         let figure = match state {
             State::Leased => &mut self.leased,
             State::Expired | State::Released => &mut self.remembered,

@@ -127,6 +127,7 @@ impl Server {
         }
         self.fx.changes.clear();
         self.fx.events.clear();
+        self.fx.outcomes.clear();
         self.send_due();
         self.fx.bytes.clear();
     }

@@ -31,6 +31,7 @@ pub(super) fn policy(file: File, sink: &Sink) -> Policy {
         server: file.server,
         log: file.log,
         store: file.store,
+        metrics: file.metrics,
         relay_interfaces: file.relay_interfaces.into_iter().map(|at| at.value).collect(),
         networks: networks.filter_map(|raw| network::build(raw, &settings, &times, sink)).collect(),
         classes: classes(file.classes, &times, sink),

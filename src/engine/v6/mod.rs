@@ -23,6 +23,7 @@ use super::Engine;
 use super::context::Proof;
 use super::effects::{Arrival6, DropReason, Effects, EventKind};
 use super::grant::Grant;
+use super::tally::{Asked, Before};
 use assign::Assigned;
 use context::Ctx6;
 use reply::{Answer6, Answers6, IaAnswer};
@@ -53,7 +54,10 @@ impl Engine {
     ) {
         let network = self.links.get(&arrival.link).map(|up| up.network);
         let from = Received { arrival, bytes, proofs };
-        if let Err(reason) = self.request6(now, from, fx) {
+        let before = Before::of(fx, self.waiting.entered());
+        let (asked, result) = self.request6(now, from, fx);
+        fx.outcomes.push((asked, before.outcome(result, fx, self.waiting.entered())));
+        if let Err(reason) = result {
             self.say(now, network, EventKind::Dropped(reason, None), fx);
         }
     }
@@ -63,17 +67,19 @@ impl Engine {
         now: Timestamp,
         from: Received<'_>,
         fx: &mut Effects,
-    ) -> Result<(), DropReason> {
+    ) -> (Asked, Result<(), DropReason>) {
         let bytes = from.bytes;
         let policy = self.policy.clone();
+        let unread = (Asked::Other6, Err(DropReason::Malformed));
         // RFC 9915 s8: the first byte tells a relay's message (12) from a client's.
         if bytes.first() == Some(&12) {
-            let relayed = Relayed6::parse(bytes).map_err(|_| DropReason::Malformed)?;
+            let Ok(relayed) = Relayed6::parse(bytes) else { return unread };
             let msg = relayed.inner();
-            self.client6(now, from, msg, relayed.hops(), &policy, fx)
+            let asked = Asked::of6(msg.kind());
+            (asked, self.client6(now, from, msg, relayed.hops(), &policy, fx))
         } else {
-            let msg = Message6::parse(bytes).map_err(|_| DropReason::Malformed)?;
-            self.client6(now, from, &msg, &[], &policy, fx)
+            let Ok(msg) = Message6::parse(bytes) else { return unread };
+            (Asked::of6(msg.kind()), self.client6(now, from, &msg, &[], &policy, fx))
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::base::{Prefix6, Resource, Span};
 use crate::engine::Engine;
 use crate::engine::effects::{Destination, DropReason, Effects, Reply};
+use crate::engine::tally::Answered;
 use crate::wire::options6::{self as opt, StatusCode};
 use crate::wire::{Ia, IaKind, MessageType6, Writer6, wrap_relay};
 
@@ -279,7 +280,11 @@ fn build(
         write(ctx, answer, ias, duid, &mut inner)?;
         wrap_relay(ctx.hops, &inner, &mut fx.bytes).map_err(|_| DropReason::Unsendable)?;
     }
-    Ok(Reply { to: destination(ctx), payload: start..fx.bytes.len() })
+    let kind = match answer.kind {
+        MessageType6::Advertise => Answered::Advertise,
+        _ => Answered::Reply,
+    };
+    Ok(Reply { to: destination(ctx), kind, payload: start..fx.bytes.len() })
 }
 
 fn write(

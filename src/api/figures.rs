@@ -1,0 +1,125 @@
+//! What only the engine's thread knows, for metrics: numbers alone, so that to gather them costs it
+//! little. What they are called is in the policy that comes with them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::Sort;
+use crate::config::Policy;
+use crate::engine::network::{Net, NetPool};
+use crate::engine::verify::VerifierTally;
+use crate::lease::{Counts, LeaseTable, OfferTable};
+use crate::store::StoreStats;
+
+/// How many networks and pools one command looks at: a bound on how long it keeps the packets
+/// waiting. What is left of the last network is looked at too.
+pub const POOLS_PER_PAGE: usize = 1000;
+
+/// A page of figures.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// Networks in the order of the policy, from the asked one on.
+    pub networks: Vec<NetworkFigures>,
+    /// Where the next page starts; `None` after the last.
+    pub next: Option<usize>,
+    /// The policy in force, which knows the names.
+    pub policy: Arc<Policy>,
+    /// Bindings in every state.
+    pub bindings: u64,
+    /// The accounts with most leases, as many as the policy wants to know of.
+    pub accounts: Vec<(Arc<str>, u64)>,
+    /// Leases of all other accounts.
+    pub other_accounts: u64,
+    /// How many accounts have leases.
+    pub accounts_count: u64,
+    /// The store.
+    pub store: StoreStats,
+    /// Whether it can write.
+    pub store_writable: bool,
+    /// How far the disk is behind.
+    pub store_lag: Duration,
+    /// Whether that is an alarm.
+    pub store_slow: bool,
+    /// Whether time is known to be right.
+    pub clock_trusted: bool,
+}
+
+/// One network.
+#[derive(Clone, Debug)]
+pub struct NetworkFigures {
+    /// Bindings of each sort: addresses of IPv4 and IPv6, and prefixes.
+    pub bindings: [(Sort, Counts); 3],
+    /// Offers that nobody asked for yet.
+    pub offers: u64,
+    /// Its pools.
+    pub pools: Vec<PoolFigures>,
+    /// The verifier.
+    pub verifier: VerifierTally,
+    /// Interfaces that serve it now.
+    pub interfaces: u64,
+    /// Other servers that were heard.
+    pub foreign_servers: u64,
+}
+
+/// One pool.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolFigures {
+    /// What it gives.
+    pub sort: Sort,
+    /// Index of its subnet among those of its family.
+    pub subnet: usize,
+    /// Index within the subnet.
+    pub index: usize,
+    /// Addresses in it; for prefixes, those of its longest length.
+    pub size: u128,
+    /// Of these, free.
+    pub free: u128,
+    /// Of these, proven to be free.
+    pub proven: u64,
+    /// Bindings.
+    pub bindings: Counts,
+}
+
+impl NetworkFigures {
+    /// The figures of `net`, which so many interfaces serve.
+    pub fn of(
+        net: &Net,
+        interfaces: u64,
+        leases: &LeaseTable,
+        offers: &OfferTable,
+    ) -> NetworkFigures {
+        let sorts = [Sort::V4, Sort::V6, Sort::Prefix6];
+        let census = leases.census();
+        let of = |sort: Sort, pools: &[NetPool]| {
+            let figures = pools.iter().enumerate().map(move |(at, pool)| PoolFigures {
+                sort,
+                subnet: pool.subnet,
+                index: pool.index,
+                size: pool.size,
+                free: pool.free.available(),
+                proven: pool.free.proven() as u64,
+                bindings: census.counts(net.id, sort, at),
+            });
+            figures.collect::<Vec<_>>()
+        };
+        let mut pools = of(Sort::V4, &net.pools);
+        pools.extend(of(Sort::V6, &net.pools6));
+        pools.extend(net.delegations.iter().enumerate().map(|(at, pool)| PoolFigures {
+            sort: Sort::Prefix6,
+            subnet: pool.subnet,
+            index: pool.index,
+            size: pool.size,
+            free: pool.free.available(),
+            proven: 0,
+            bindings: census.counts(net.id, Sort::Prefix6, at),
+        }));
+        NetworkFigures {
+            bindings: sorts.map(|sort| (sort, leases.counts(net.id, sort))),
+            offers: offers.count(net.id) as u64,
+            pools,
+            verifier: net.verifier.tally(),
+            interfaces,
+            foreign_servers: net.foreign.len() as u64,
+        }
+    }
+}

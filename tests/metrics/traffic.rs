@@ -1,0 +1,56 @@
+//! A server whose metrics are worth looking at, and clients that make them so.
+
+use crate::common::crowd::Crowd;
+use crate::common::crowd6::Crowd6;
+use crate::common::dhcp::{self, Message};
+use crate::common::link::{Raw, mac};
+use crate::common::server::{LAN6, Server, calm_lan};
+use crate::common::world::{Host, World};
+
+/// Where scrapers find it, on the loopback of the server's host.
+pub(crate) const LISTEN: &str = "127.0.0.1:9567";
+
+/// Both families, a second network without an interface, and a verifier.
+pub(crate) fn config() -> String {
+    let lan = calm_lan().replace(
+        "verify = false",
+        "verify = { ready = 8, probes_per_s = 100 }\naccount = \"acme\"",
+    );
+    let far = "\n[[network]]\nname = \"far\"\nrelays = [\"10.78.0.1\"]\n[[network.subnet]]\n\
+               prefix = \"10.78.0.0/24\"\npools = [\"10.78.0.10-10.78.0.19\", \
+               \"10.78.0.30-10.78.0.39\"]\n";
+    format!("\n[metrics]\nlisten = \"{LISTEN}\"\n{lan}{LAN6}{far}")
+}
+
+/// A server with clients of both families: leases, releases, a decline, and packets that make no
+/// sense.
+pub(crate) struct Stage {
+    pub(crate) world: World,
+    pub(crate) host: Host,
+    _server: Server,
+    pub(crate) clients: Host,
+}
+
+impl Stage {
+    pub(crate) fn set(name: &str) -> Stage {
+        let (world, host) = World::with_bridge(name);
+        let server = Server::start(&world, &host, &config());
+        let clients = world.client("clients", &host, "br0");
+        let stage = Stage { world, host, _server: server, clients };
+        Crowd::on(&stage.clients, 1).lease(20, |_| true);
+        Crowd6::on(&stage.clients, 1).lease(5, |_| true);
+        let mut raw = Raw::on(&stage.clients);
+        for (n, kind) in [(1, dhcp::RELEASE), (2, dhcp::DECLINE)] {
+            let got = raw.lease(mac(1000 + n));
+            let xid = raw.xid();
+            let mut end = Message::request(kind, xid, mac(1000 + n)).with(54, &[10, 77, 1, 1]);
+            match kind {
+                dhcp::RELEASE => end.ciaddr = got.addr,
+                _ => end.options.push((50, got.addr.octets().to_vec())),
+            }
+            raw.broadcast(&end);
+        }
+        raw.broadcast(&Message::request(200, 1, mac(1)));
+        stage
+    }
+}
