@@ -11,7 +11,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use foreshadow::api::exposition::{Exposition, Family};
-use foreshadow::api::figures::Figures;
+use foreshadow::api::gauges::Figures;
 use foreshadow::api::metrics::{Measure, Metrics};
 use foreshadow::api::peer::Peer;
 use foreshadow::api::server::{Bound, Hub, Server};

@@ -9,7 +9,7 @@ use crate::base::{NetworkId, Resource};
 use crate::config::Policy;
 use crate::lease::Lease;
 
-use super::figures::Figures;
+use super::gauges::Figures;
 use super::view::StatusView;
 
 /// How many leases one [`Command::Leases`] may look at: a bound on how long it keeps the packets

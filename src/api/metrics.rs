@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::command::{Command, Post};
 use super::exposition::{Exposition, Format};
-use super::figures::Figures;
+use super::gauges::Figures;
 
 /// How old figures may be.
 const FRESH: Duration = Duration::from_secs(1);

@@ -25,7 +25,7 @@
 pub mod client;
 pub mod command;
 pub mod exposition;
-pub mod figures;
+pub mod gauges;
 pub mod leases;
 pub mod metrics;
 pub mod peer;

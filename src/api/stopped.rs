@@ -14,7 +14,7 @@ use crate::lease::{Cause, Change, Lease, QuarantineReason, Seq, State};
 use crate::store::{Contents, Store, StoreError, StoreStats};
 
 use super::command::{Command, Desk, Refusal, Reply};
-use super::figures::Figures;
+use super::gauges::Figures;
 use super::view::{NetworkView, StatusView, StoreView};
 
 /// What the store of a stopped server holds; with the store itself if it may be changed.

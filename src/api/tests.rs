@@ -18,7 +18,7 @@ use crate::store::{BackupDone, Contents, Store, StoreError, StoreStats};
 use super::client::{Client, ClientError};
 use super::command::{Command, Post, Refusal, Reload};
 use super::exposition::Exposition;
-use super::figures::Figures;
+use super::gauges::Figures;
 use super::leases::parse_network;
 use super::metrics::{Measure, Metrics};
 use super::peer::Peer;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::api::command::{Command, Desk, Post, Refusal, Reply};
-use crate::api::figures::{Figures, NetworkFigures, POOLS_PER_PAGE};
+use crate::api::gauges::{Figures, NetworkFigures, POOLS_PER_PAGE};
 use crate::api::leases::time_text;
 use crate::api::view::{Ipv6View, NetworkView, StatusView, StoreView};
 use crate::base::{NetworkId, Resource, Sort, Timestamp};

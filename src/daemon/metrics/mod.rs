@@ -10,7 +10,7 @@ mod traffic;
 use std::sync::Arc;
 
 use crate::api::exposition::{Exposition, Family, Kind};
-use crate::api::figures::Figures;
+use crate::api::gauges::Figures;
 use crate::api::metrics::Measure;
 use crate::base::Timestamp;
 

@@ -2,7 +2,7 @@
 //! policy. How many series that may be is bounded by `[metrics]`.
 
 use crate::api::exposition::{Exposition, Family};
-use crate::api::figures::{Figures, NetworkFigures, PoolFigures};
+use crate::api::gauges::{Figures, NetworkFigures, PoolFigures};
 use crate::base::Sort;
 use crate::config::policy::Network;
 use crate::lease::Counts;
