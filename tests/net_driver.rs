@@ -15,7 +15,7 @@ use foreshadow::daemon::counters::Counters;
 use foreshadow::daemon::links::{Links, PortInfo};
 use foreshadow::daemon::police::Party;
 use foreshadow::engine::effects::{DropReason, EventKind};
-use foreshadow::net::{Mode, Poller, RecvBatch};
+use foreshadow::net::{FrameSocket, Mode, Outbox, Poller, RecvBatch};
 use foreshadow::store::mem::{Failure, MemDisk};
 use net_rig::{Request, Station, ip, veth, wait_for};
 use server::{GatedStore, Server};
@@ -140,9 +140,12 @@ isolated_tests! {
             })
         });
         // Relays have many clients: what limits a guest does not limit them.
-        for n in 10..40 {
-            assert_eq!(trusted.ask(&by_relay(n, SERVER)).kind, 2);
-            assert_eq!(trunk.ask(&by_relay(n + 30, Ipv4Addr::BROADCAST)).kind, 2);
+        for (relay, clients, to) in
+            [(&mut trusted, 10..40, SERVER), (&mut trunk, 40..70, Ipv4Addr::BROADCAST)]
+        {
+            relay.ask(&by_relay(8, to));
+            clients.clone().for_each(|n| relay.send(&by_relay(n, to)));
+            clients.for_each(|n| assert_eq!(relay.answer_to(&client(n)).kind, 2));
         }
         trunk.send(&by_relay(99, Ipv4Addr::new(192, 0, 2, 255)));
         trunk.answer_to(&client(99));
@@ -320,6 +323,43 @@ isolated_tests! {
         assert_eq!(place, PortInfo::default(), "a port is not served itself");
     }
 
+    fn what_netlink_lost_is_counted_whoever_met_it() {
+        bridge("br0", "10.0.0.1/24", &[("p0", "g0")]);
+        let (poller, counters) = (Poller::new().unwrap(), Counters::default());
+        let mut links = Links::open(policy(&["br0"]), Mode::Serve, &poller).unwrap();
+        links.update(&poller, &counters, |_| {});
+        // More changes than the socket holds.
+        let batch: String = (0..20_000)
+            .map(|i| format!("fdb add 02:01:00:00:{:02x}:{:02x} dev p0 master static\n", i >> 8, i & 255))
+            .collect();
+        let file = std::env::temp_dir().join(format!("fs-net-driver-{}", std::process::id()));
+        std::fs::write(&file, batch).unwrap();
+        net_rig::run(&format!("bridge -batch {}", file.display()));
+        std::fs::remove_file(&file).unwrap();
+        links.port_of(net_rig::index("br0"), client(1).src_mac, &mut false);
+        links.update(&poller, &counters, |_| {});
+        assert_ne!(counters.link_resyncs.get(), 0);
+    }
+
+    fn the_engine_hears_of_what_was_not_heard() {
+        bridge("br0", "10.0.0.1/24", &[("p0", "g0")]);
+        // Frames so long that few fill the socket.
+        ["br0", "p0", "g0"].iter().for_each(|name| ip(&format!("link set {name} mtu 65535")));
+        let (server, deaf) = Server::listening(&policy(&["br0"]));
+        Station::on("g0").ask(&client(1));
+        let br0 = net_rig::index("br0");
+        // More than one batch, of which none is lost; and less than one, of which some are.
+        for (frames, bytes, lost) in [(net_batch() + 9, 42, false), (net_batch() - 9, 60_000, true)] {
+            let stalled = server.stall();
+            while deaf.try_recv().is_ok() {}
+            send_arps("g0", frames, bytes);
+            drop(stalled);
+            let link = wait_for("what is said of deafness", || deaf.try_recv().ok());
+            assert_eq!((link, server.count("overruns_arp") > 0), (br0, lost));
+        }
+        server.stop();
+    }
+
     fn an_observer_answers_nothing_and_knows_what_it_would_say() {
         bridge("br0", "10.0.0.1/24", &[("p0", "g0")]);
         let server = Server::start_as(&policy(&["br0"]), Mode::Observe, None);
@@ -375,6 +415,26 @@ isolated_tests! {
         assert_eq!(server.count("overruns_dhcp"), 0);
         server.stop();
     }
+}
+
+/// As many frames as are read at once.
+fn net_batch() -> usize {
+    foreshadow::net::sys::BATCH
+}
+
+/// ARP requests, each of so many bytes, all at once.
+fn send_arps(from: &str, frames: usize, bytes: usize) {
+    let socket = FrameSocket::arp(net_rig::index(from), Mode::Serve).unwrap();
+    let mut outbox = Outbox::default();
+    for _ in 0..frames {
+        outbox.push(|frame| {
+            let at = frame.len();
+            frame.extend([255; 6]);
+            frame.extend([2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1]);
+            frame.resize(at + bytes, 0);
+        });
+    }
+    assert_eq!(socket.send(&mut outbox).sent, frames as u64);
 }
 
 /// A bridge with an address, and guests behind ports.

@@ -145,6 +145,37 @@ isolated_tests! {
         assert_eq!(dummy.addrs[0].addr.to_string(), "10.200.0.1");
     }
 
+    fn who_was_lost_in_a_storm_is_asked_for() {
+        ip("link add br0 type bridge");
+        ip("link set br0 up");
+        for (port, guest) in [("p0", "g0"), ("p1", "g1")] {
+            veth(port, guest);
+            ip(&format!("link set {port} master br0"));
+        }
+        let (bridge, p1) = (index("br0"), index("p1"));
+        let mut monitor = LinkMonitor::open().unwrap();
+        monitor.poll(&mut Vec::new()).unwrap();
+        monitor.watch(bridge).unwrap();
+        let (lost, nobody) = (Mac([2, 0, 0, 0, 2, 1]), Mac([2, 0, 0, 0, 2, 2]));
+        // More changes than the socket holds, unread; then somebody speaks.
+        let batch: String = (0..20_000)
+            .map(|i| format!("fdb add 02:01:00:00:{:02x}:{:02x} dev p0 master static\n", i >> 8, i & 255))
+            .collect();
+        let file = std::env::temp_dir().join(format!("fs-net-fdb-{}", std::process::id()));
+        std::fs::write(&file, batch).unwrap();
+        run(&format!("bridge -batch {}", file.display()));
+        std::fs::remove_file(&file).unwrap();
+        let socket = FrameSocket::dhcp(bridge, Mode::Serve).unwrap();
+        hear(&socket, "g1", lost);
+        assert_eq!(monitor.look_up(bridge, lost), None, "as far as is known, all is known");
+        monitor.poll(&mut Vec::new()).unwrap();
+        assert!(monitor.resyncs() > 0, "the storm was read after all: make it longer");
+        assert_eq!(monitor.port_of(bridge, lost), None, "it was told after all");
+        assert_eq!(monitor.look_up(bridge, lost), Some(p1));
+        assert_eq!(monitor.port_of(bridge, lost), Some(p1), "it is known now");
+        assert_eq!(monitor.look_up(bridge, nobody), None);
+    }
+
     fn an_interface_that_comes_back_is_served_again() {
         let mut monitor = LinkMonitor::open().unwrap();
         veth("va", "vb");

@@ -54,6 +54,8 @@ pub struct Links {
     /// Where we say that we are a router; it was looked at whether the kernel is one.
     routers: BTreeSet<LinkId>,
     relay_limits: Limits,
+    /// Those of the monitor that are counted.
+    resyncs: u64,
 }
 
 impl Links {
@@ -71,6 +73,7 @@ impl Links {
             flags: HashMap::new(),
             problems: BTreeMap::new(),
             routers: BTreeSet::new(),
+            resyncs: 0,
         })
     }
 
@@ -81,11 +84,12 @@ impl Links {
         counters: &Counters,
         mut tell: impl FnMut(Input<'static>),
     ) {
-        let before = self.monitor.resyncs();
         if let Err(e) = self.monitor.poll(&mut self.events) {
             tracing::warn!(error = %e, "cannot read the list of interfaces; trying again");
         }
-        counters.link_resyncs.add(self.monitor.resyncs() - before);
+        // Also those that `port_of` met.
+        let resyncs = self.monitor.resyncs();
+        counters.link_resyncs.add(resyncs - std::mem::replace(&mut self.resyncs, resyncs));
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
             match event {
@@ -188,7 +192,7 @@ impl Links {
     ///
     /// The kernel tells of a new MAC before it hands up the frame. `fresh` says whether netlink
     /// was read since the frame was received; if it was not and the MAC is unknown, it is read
-    /// now: once for a batch of frames at most.
+    /// now: once for a batch of frames at most. What was lost on the way is asked of the kernel.
     pub fn port_of(&mut self, link: LinkId, mac: Mac, fresh: &mut bool) -> PortInfo {
         let Some(served) = self.served.get(&link) else { return PortInfo::default() };
         let (role, is_bridge, limits) = (served.role, served.is_bridge, served.limits);
@@ -200,7 +204,7 @@ impl Links {
                 let _ = self.monitor.poll(&mut self.events);
                 port = self.monitor.port_of(link, mac);
             }
-            port
+            port.or_else(|| self.monitor.look_up(link, mac))
         } else {
             Some(link)
         };

@@ -16,14 +16,13 @@ use crate::base::{LinkId, Mac, Prefix4};
 
 use super::fdb::Fdb;
 use super::netlink::{self, Fact, FdbEntry, Table};
+use super::pace::{Listing, Questions};
 
 /// Changes that are read before packets have their turn again: whoever forges addresses makes more
 /// of them than can ever be read.
 const DATAGRAMS_PER_POLL: usize = 1024;
 /// How long a listing of the forwarding tables may take: some 100,000 entries.
 const FDB_LISTING: Duration = Duration::from_millis(100);
-/// How much longer than a listing of the forwarding tables took they are not listed again.
-const FDB_REST: u32 = 20;
 
 /// An interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,28 +116,36 @@ pub struct LinkMonitor {
     buffer: Vec<u8>,
     links: BTreeMap<LinkId, Link>,
     watched: BTreeSet<LinkId>,
+    /// Changes wait to be read.
+    is_behind: bool,
     fdb: Fdb,
-    /// The table is not what the kernel has: list it.
-    stale: bool,
-    /// The same of the forwarding tables.
-    fdb_stale: bool,
-    /// Until when these are not listed again.
-    fdb_rests: Option<Instant>,
+    /// Of links and addresses.
+    listing: Listing,
+    /// Of the forwarding tables.
+    fdb_listing: Listing,
+    /// How long that may take.
+    fdb_most: Duration,
+    /// For single entries of these.
+    questions: Questions,
     resyncs: u64,
 }
 
 impl LinkMonitor {
     /// Subscribes. The first [`LinkMonitor::poll`] lists what is there.
     pub fn open() -> io::Result<LinkMonitor> {
+        let mut listing = Listing::default();
+        listing.spoil();
         Ok(LinkMonitor {
             socket: netlink::subscribe()?,
             buffer: vec![0; netlink::DATAGRAM_BYTES],
             links: BTreeMap::new(),
             watched: BTreeSet::new(),
+            is_behind: false,
             fdb: Fdb::default(),
-            stale: true,
-            fdb_stale: false,
-            fdb_rests: None,
+            listing,
+            fdb_listing: Listing::default(),
+            fdb_most: FDB_LISTING,
+            questions: Questions::default(),
             resyncs: 0,
         })
     }
@@ -147,33 +154,34 @@ impl LinkMonitor {
     /// in a flood of changes, of which the rest waits. After an error the table is listed anew by
     /// the next call.
     pub fn poll(&mut self, events: &mut Vec<LinkEvent>) -> io::Result<()> {
-        let mut drained = false;
+        self.is_behind = true;
         for _ in 0..DATAGRAMS_PER_POLL {
             match self.socket.recv(&mut &mut self.buffer[..], libc::MSG_DONTWAIT) {
                 Ok(len) => self.take(len, events),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    drained = true;
+                    self.is_behind = false;
                     break;
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
                     self.resyncs += 1;
-                    (self.stale, self.fdb_stale) = (true, true);
+                    self.listing.spoil();
+                    self.fdb_listing.spoil();
                 }
                 Err(e) => {
-                    self.stale = true;
+                    self.listing.spoil();
                     return Err(e);
                 }
             }
         }
         // Only now that nothing older is waiting: a change whose undoing was lost would come back.
-        if !drained {
+        if self.is_behind {
             return Ok(());
         }
-        if self.stale {
+        if self.listing.is_due(Instant::now()) {
             self.list(events)?;
         }
-        match self.fdb_stale && self.fdb_rests.is_none_or(|until| until <= Instant::now()) {
+        match self.fdb_listing.is_due(Instant::now()) {
             true => self.list_fdb(),
             false => Ok(()),
         }
@@ -212,6 +220,21 @@ impl LinkMonitor {
         self.fdb.get(bridge, mac)
     }
 
+    /// As [`LinkMonitor::port_of`], for a MAC that is not known while changes were lost or are not
+    /// read: asks the kernel for its entry, some dozen times in a second at most.
+    pub fn look_up(&mut self, bridge: LinkId, mac: Mac) -> Option<LinkId> {
+        let may_be_there = self.is_behind || self.fdb_listing.is_stale();
+        if !may_be_there || !self.questions.take(Instant::now()) {
+            return None;
+        }
+        // Without an entry the kernel says so by an error.
+        let entry = netlink::fdb_entry_of(bridge, mac).ok().flatten()?;
+        if self.watched.contains(&bridge) {
+            self.fdb.insert(bridge, mac, entry.port);
+        }
+        Some(entry.port)
+    }
+
     /// How often changes came faster than they were read.
     pub fn resyncs(&self) -> u64 {
         self.resyncs
@@ -224,7 +247,13 @@ impl LinkMonitor {
     }
 
     fn list(&mut self, events: &mut Vec<LinkEvent>) -> io::Result<()> {
-        self.stale = true;
+        let begun = Instant::now();
+        let outcome = self.list_links(events);
+        self.listing.listed(begun, Instant::now(), outcome.is_ok());
+        outcome
+    }
+
+    fn list_links(&mut self, events: &mut Vec<LinkEvent>) -> io::Result<()> {
         let mut found: BTreeMap<LinkId, Link> = BTreeMap::new();
         let mut add = |fact| match fact {
             Fact::Link(link) => drop(found.insert(link.id, link)),
@@ -252,25 +281,21 @@ impl LinkMonitor {
                 events.push(LinkEvent::AddrsChanged(id));
             }
         }
-        self.stale = false;
         Ok(())
     }
 
-    /// Lists the forwarding tables. Whoever forges addresses makes them long, and overruns us with
-    /// what changes: to list them again and again would leave no time for anything else.
     fn list_fdb(&mut self) -> io::Result<()> {
         let (begun, before) = (Instant::now(), std::mem::take(&mut self.fdb));
         let listed = match self.watched.is_empty() {
             true => Ok(true),
-            false => netlink::dump_fdb(FDB_LISTING, |fact| self.apply(fact, &mut Vec::new())),
+            false => netlink::dump_fdb(self.fdb_most, |fact| self.apply(fact, &mut Vec::new())),
         };
-        self.fdb_stale = !matches!(listed, Ok(true));
-        if self.fdb_stale {
+        self.fdb_listing.listed(begun, Instant::now(), matches!(listed, Ok(true)));
+        if self.fdb_listing.is_stale() {
             // The kernel does not tell again of whom it knows: what was known beats nothing.
             let listed = std::mem::replace(&mut self.fdb, before);
             self.fdb.update(&listed);
         }
-        self.fdb_rests = Some(Instant::now() + begun.elapsed() * FDB_REST);
         listed.map(drop)
     }
 
@@ -402,5 +427,37 @@ impl Link {
         let before = self.addrs6.len();
         self.addrs6.retain(|a| a.addr != addr.addr);
         self.addrs6.len() != before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_listing_is_not_taken_for_the_whole() {
+        let mut monitor = LinkMonitor::open().unwrap();
+        // No bridge has this index: what is known of it is gone from a whole listing.
+        let (bridge, mac, port) = (LinkId(u32::MAX >> 1), Mac([2, 0, 0, 0, 0, 1]), LinkId(7));
+        monitor.watched.insert(bridge);
+        monitor.fdb.insert(bridge, mac, port);
+        monitor.fdb_most = Duration::ZERO;
+        monitor.list_fdb().unwrap();
+        assert_eq!(monitor.port_of(bridge, mac), Some(port), "it was not come to");
+        assert!(monitor.fdb_listing.is_stale(), "the rest is to be listed");
+        monitor.fdb_most = Duration::from_secs(60);
+        wait_until_whole(&mut monitor);
+        assert_eq!(monitor.port_of(bridge, mac), None);
+    }
+
+    /// Bridges of this host may change meanwhile.
+    fn wait_until_whole(monitor: &mut LinkMonitor) {
+        for _ in 0..1000 {
+            monitor.list_fdb().unwrap();
+            if !monitor.fdb_listing.is_stale() {
+                return;
+            }
+        }
+        panic!("the tables of this host change too fast to list");
     }
 }

@@ -8,14 +8,16 @@
 //! - [`poll`]: one wait for all of them, and a waker for other threads.
 //! - [`sys`]: every `unsafe` line of the project.
 //!
-//! Needs Linux 5.0 (`SO_BINDTOIFINDEX`). Nothing here allocates for a packet: a [`RecvBatch`] is filled again and again, and what is to
-//! be sent is collected in an [`Outbox`] and leaves with one system call.
+//! Needs Linux 5.0 (`SO_BINDTOIFINDEX`). Nothing here allocates for a packet: a [`RecvBatch`] is
+//! filled again and again, and what is to be sent is collected in an [`Outbox`] and leaves with one
+//! system call.
 
 mod fdb;
 pub mod filter;
 pub mod link;
 mod netlink;
 mod outbox;
+mod pace;
 pub mod poll;
 pub mod raw;
 pub mod route;

@@ -111,6 +111,25 @@ pub(super) fn dump_fdb(most: Duration, mut fact: impl FnMut(Fact)) -> io::Result
     talk_until(Some(Instant::now() + most), &request(Table::Fdb), each)
 }
 
+/// The entry of one address in the forwarding table of a bridge, in no VLAN; that there is none is
+/// an error (`ENOENT`).
+pub(super) fn fdb_entry_of(bridge: LinkId, mac: Mac) -> io::Result<Option<FdbEntry>> {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.attributes = vec![
+        NeighbourAttribute::Controller(bridge.0),
+        NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()),
+    ];
+    let request = RouteNetlinkMessage::GetNeighbour(message);
+    let mut found = None;
+    talk(&serialise(request, NLM_F_REQUEST | NLM_F_ACK), |message| {
+        if let Some(Fact::Fdb(entry)) = to_fact(message) {
+            found = Some(entry);
+        }
+    })?;
+    Ok(found)
+}
+
 /// The same as the kernel says it.
 pub(super) fn dump_messages(table: Table, each: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
     // The kernel marks a listing that changed underway as torn.
@@ -146,25 +165,46 @@ fn talk_until(
     socket.bind_auto()?;
     socket.send_to(request, &SocketAddr::new(0, 0), 0)?;
     let mut buffer = vec![0; DATAGRAM_BYTES];
-    let (mut whole, mut done) = (true, Ok(false));
-    while matches!(done, Ok(false)) {
+    let mut answer = Answer::default();
+    while !answer.is_done {
         if late.is_some_and(|late| late <= Instant::now()) {
             return Ok(false);
         }
         let len = socket.recv(&mut &mut buffer[..], 0)?;
-        read(buffer.get(..len).unwrap_or_default(), |message| {
-            whole &= message.header.flags & NLM_F_DUMP_INTR == 0;
+        answer.take(buffer.get(..len).unwrap_or_default(), &mut each)?;
+    }
+    Ok(!answer.is_torn)
+}
+
+/// What was heard of an answer.
+#[derive(Default)]
+struct Answer {
+    is_done: bool,
+    /// What is listed changed underway (`NLM_F_DUMP_INTR`).
+    is_torn: bool,
+}
+
+impl Answer {
+    /// Takes in a datagram of it; fails if the kernel refuses.
+    fn take(
+        &mut self,
+        datagram: &[u8],
+        mut each: impl FnMut(RouteNetlinkMessage),
+    ) -> io::Result<()> {
+        let mut refused = Ok(());
+        read(datagram, |message| {
+            self.is_torn |= message.header.flags & NLM_F_DUMP_INTR != 0;
             match message.payload {
-                NetlinkPayload::Done(_) => done = Ok(true),
+                NetlinkPayload::Done(_) => self.is_done = true,
                 // Without a code it acknowledges.
-                NetlinkPayload::Error(e) if e.code.is_none() => done = Ok(true),
-                NetlinkPayload::Error(e) => done = Err(e.to_io()),
+                NetlinkPayload::Error(e) if e.code.is_none() => self.is_done = true,
+                NetlinkPayload::Error(e) => refused = Err(e.to_io()),
                 NetlinkPayload::InnerMessage(inner) => each(inner),
                 _ => {}
             }
         });
+        refused
     }
-    done.map(|_| whole)
 }
 
 fn request(table: Table) -> Vec<u8> {
@@ -352,4 +392,46 @@ fn fdb_entry(message: &NeighbourMessage) -> Option<FdbEntry> {
         mac,
         port,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::{DoneMessage, NLM_F_MULTIPART};
+
+    use super::*;
+
+    /// A datagram with an entry, and if it is `last` the end of the listing.
+    fn part(flags: u16, last: bool) -> Vec<u8> {
+        let entry = RouteNetlinkMessage::NewNeighbour(NeighbourMessage::default());
+        let mut datagram = serialise(entry, NLM_F_MULTIPART | flags);
+        if last {
+            let mut header = NetlinkHeader::default();
+            header.flags = NLM_F_MULTIPART | flags;
+            let end = NetlinkPayload::Done(DoneMessage::default());
+            let mut message = NetlinkMessage::<RouteNetlinkMessage>::new(header, end);
+            message.finalize();
+            let mut bytes = vec![0; message.buffer_len()];
+            message.serialize(&mut bytes);
+            datagram.extend(bytes);
+        }
+        datagram
+    }
+
+    #[test]
+    fn a_listing_is_whole_if_nothing_changed_underway() {
+        for (first, second, torn) in
+            [(0, 0, false), (NLM_F_DUMP_INTR, 0, true), (0, NLM_F_DUMP_INTR, true)]
+        {
+            let (mut answer, mut entries) = (Answer::default(), 0);
+            answer.take(&part(first, false), |_| entries += 1).unwrap();
+            assert!(!answer.is_done, "there is more");
+            answer.take(&part(second, true), |_| entries += 1).unwrap();
+            assert_eq!((answer.is_done, answer.is_torn, entries), (true, torn, 2));
+        }
+    }
+
+    #[test]
+    fn a_late_listing_is_not_whole() {
+        assert!(!dump_fdb(Duration::ZERO, |_| {}).unwrap());
+    }
 }

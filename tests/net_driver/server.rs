@@ -4,21 +4,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 
+use foreshadow::base::{LinkId, Timestamp};
 use foreshadow::config::Policy;
 use foreshadow::daemon::clock::Clock;
 use foreshadow::daemon::driver::{Driver, DriverHandle, Setup};
+use foreshadow::daemon::machine::Machine;
 use foreshadow::daemon::telling::Told;
-use foreshadow::engine::Engine;
-use foreshadow::engine::effects::EventKind;
-use foreshadow::lease::{Change, Seq};
+use foreshadow::daemon::work::Job;
+use foreshadow::engine::effects::{Effects, EventKind};
+use foreshadow::engine::{Engine, Input};
+use foreshadow::lease::{Change, Lease, Seq};
 use foreshadow::net::Mode;
 use foreshadow::store::{BackupDone, Contents, Store, StoreError, StoreStats};
 
 use crate::net_rig::wait_for;
 
 /// A driver with its engine.
-pub(crate) struct Server {
-    pub(crate) handle: DriverHandle<Engine>,
+pub(crate) struct Server<M = Engine> {
+    pub(crate) handle: DriverHandle<M>,
     pub(crate) events: Receiver<Told>,
     pub(crate) policy: Arc<Policy>,
 }
@@ -33,9 +36,29 @@ impl Server {
         mode: Mode,
         store: Option<Box<dyn Store>>,
     ) -> Server {
+        Server::start_with(Engine::new(Arc::clone(policy), Vec::new(), Seq(0)), policy, mode, store)
+    }
+}
+
+impl Server<Listener> {
+    /// One that has no store, and tells of which links it was said that they were not heard.
+    pub(crate) fn listening(policy: &Arc<Policy>) -> (Server<Listener>, Receiver<LinkId>) {
+        let (deaf, told) = mpsc::channel();
+        let engine = Engine::new(Arc::clone(policy), Vec::new(), Seq(0));
+        (Server::start_with(Listener { engine, deaf }, policy, Mode::Serve, None), told)
+    }
+}
+
+impl<M: Machine> Server<M> {
+    fn start_with(
+        machine: M,
+        policy: &Arc<Policy>,
+        mode: Mode,
+        store: Option<Box<dyn Store>>,
+    ) -> Server<M> {
         let (sender, events) = mpsc::sync_channel(100_000);
         let handle = Driver::start(Setup {
-            machine: Engine::new(Arc::clone(policy), Vec::new(), Seq(0)),
+            machine,
             policy: Arc::clone(policy),
             mode,
             store,
@@ -45,6 +68,20 @@ impl Server {
             events: sender,
         });
         Server { handle: handle.expect("driver"), events, policy: Arc::clone(policy) }
+    }
+
+    /// Stops the driver where it is, until what is returned is dropped.
+    pub(crate) fn stall(&self) -> Sender<()> {
+        let (go, wait) = mpsc::channel::<()>();
+        let (entered, is_entered) = mpsc::channel();
+        let job: Job<M> = Box::new(move |_| {
+            entered.send(()).expect("the test waits");
+            let _ = wait.recv();
+            None
+        });
+        self.handle.jobs().post(job).expect("room for a job");
+        is_entered.recv().expect("the driver runs");
+        go
     }
 
     pub(crate) fn count(&self, name: &str) -> u64 {
@@ -63,6 +100,41 @@ impl Server {
     pub(crate) fn stop(self) {
         assert!(self.handle.is_running(), "the driver ended by itself");
         self.handle.stop().unwrap();
+    }
+}
+
+/// The engine, always with something due, that tells what it is told of deafness.
+pub(crate) struct Listener {
+    engine: Engine,
+    deaf: Sender<LinkId>,
+}
+
+impl Machine for Listener {
+    fn handle(&mut self, now: Timestamp, input: Input<'_>, fx: &mut Effects) {
+        if let Input::Deaf(link) = input {
+            let _ = self.deaf.send(link);
+        }
+        self.engine.handle(now, input, fx);
+    }
+
+    fn end_batch(&mut self) -> Option<Seq> {
+        self.engine.end_batch()
+    }
+
+    fn next_wakeup(&self) -> Option<Timestamp> {
+        Some(Timestamp(0))
+    }
+
+    fn set_policy(&mut self, policy: Arc<Policy>) {
+        self.engine.set_policy(policy);
+    }
+
+    fn leases(&self) -> Vec<Lease> {
+        Machine::leases(&self.engine)
+    }
+
+    fn note(&mut self, name: &str, value: &[u8], fx: &mut Effects) {
+        self.engine.note(name, value, fx);
     }
 }
 
