@@ -52,6 +52,18 @@ fn a_server_that_is_not_there_is_exit_code_4() {
         let words = [words, &["--socket", "/nonexistent/control.sock"]].concat();
         let said = fails(&words, 4);
         assert!(said.starts_with("error: no server at /nonexistent/control.sock: "), "{said}");
+        assert!(!said.contains("default"), "{said}");
+    }
+    // Of a file that does not help, what is asked is a guess; and the guess says so.
+    for (file, why) in
+        [("/nonexistent/foreshadow.toml", "No such file"), ("/proc/version", "not TOML")]
+    {
+        let said = fails(&["status", "-c", file], 4);
+        let default = format!(
+            "foreshadow/control.sock: No such file or directory (os error 2) \
+            (the default socket, as {file}: {why}"
+        );
+        assert!(said.contains(&default), "{said}");
     }
 }
 

@@ -98,10 +98,11 @@ pub struct Check {
 /// Which server is meant.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Target {
-    /// The server's configuration file, which names its control socket and its store
+    /// The server's configuration file: it names the control socket, and the store for commands
+    /// that do without a running server
     #[arg(long, short, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     pub config: PathBuf,
-    /// The server's control socket; with this the store of a stopped server is not looked at
+    /// The control socket of a running server; no store is looked at then
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
 }

@@ -80,22 +80,34 @@ impl From<Refusal> for Failure {
 
 /// The running server, or exit code 4.
 pub(super) fn running(target: &Target) -> Result<Client, Failure> {
-    Ok(Client::connect(&socket(target))?)
+    let (socket, doubt) = socket(target);
+    Client::connect(&socket).map_err(|error| match doubt {
+        Some(doubt) => Failure::says(Exit::Unreachable, format!("{error} ({doubt})")),
+        None => error.into(),
+    })
 }
 
-fn socket(target: &Target) -> PathBuf {
-    target
-        .socket
-        .clone()
-        .or_else(|| configured_socket(&target.config))
-        .unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET))
+/// Where the server listens; and where that is a guess, why.
+fn socket(target: &Target) -> (PathBuf, Option<String>) {
+    if let Some(socket) = &target.socket {
+        return (socket.clone(), None);
+    }
+    match configured_socket(&target.config) {
+        Ok(named) => (named.unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET)), None),
+        Err(why) => {
+            let doubt = format!("the default socket, as {}: {why}", target.config.display());
+            (PathBuf::from(DEFAULT_SOCKET), Some(doubt))
+        }
+    }
 }
 
 /// The socket that a configuration names, faults elsewhere in it notwithstanding: who is mending
 /// the file must still be able to look at the server.
-fn configured_socket(config: &Path) -> Option<PathBuf> {
-    let table: toml::Table = fs::read_to_string(config).ok()?.parse().ok()?;
-    Some(PathBuf::from(table.get("server")?.get("control_socket")?.as_str()?))
+fn configured_socket(config: &Path) -> Result<Option<PathBuf>, String> {
+    let text = fs::read_to_string(config).map_err(|e| e.to_string())?;
+    let table: toml::Table = text.parse().map_err(|_| "not TOML")?;
+    let named = table.get("server").and_then(|server| server.get("control_socket")?.as_str());
+    Ok(named.map(PathBuf::from))
 }
 
 impl Source {
@@ -105,7 +117,7 @@ impl Source {
         access: Access,
         out: &mut Output,
     ) -> Result<Source, Failure> {
-        match Client::connect(&socket(target)) {
+        match Client::connect(&socket(target).0) {
             Ok(client) => return Ok(Source::Running(Box::new(client))),
             Err(ClientError::NotRunning { .. }) if target.socket.is_none() => {}
             Err(error) => return Err(error.into()),
