@@ -2,38 +2,21 @@
 //! seen to exist. `make guards` removes each guard and sees its tests fail.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
 
+#[path = "../mutants/plant.rs"]
+mod plant;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One entry of the list.
-struct Entry {
-    what: &'static str,
-    /// Test binary (or `lib`), and the test's name in it.
-    tests: Vec<(&'static str, &'static str)>,
-    /// The file of the guard, and what it is.
-    file: &'static str,
-    guard: &'static str,
-}
+use plant::{Mutation, mutations, plant};
 
 fn root() -> PathBuf {
     std::env::var_os("CARGO_MANIFEST_DIR").expect("run by cargo").into()
 }
 
-fn list() -> Vec<Entry> {
-    include_str!("list.txt").split("\n== ").skip(1).map(entry).collect()
-}
-
-fn entry(block: &'static str) -> Entry {
-    let mut lines = block.trim_end().lines();
-    let what = lines.next().expect("what is tried");
-    let (removed, mut kept): (Vec<&str>, Vec<&str>) = lines.partition(|l| l.starts_with("++ "));
-    assert_eq!(removed.len(), 1, "{what}: what takes the guard's place");
-    kept.iter_mut().for_each(|line| *line = line.strip_prefix("-- ").expect(what));
-    let at = kept.iter().position(|line| line.starts_with("src/")).expect(what);
-    assert!(at > 0 && at + 2 == kept.len(), "{what}: tests, the file, the guard");
-    let tests = kept[..at].iter().map(|line| line.split_once(' ').expect(what)).collect();
-    Entry { what, tests, file: kept[at], guard: kept[at + 1] }
+fn list() -> Vec<Mutation> {
+    mutations(include_str!("list.txt"))
 }
 
 /// All on one line, however it is broken into lines.
@@ -47,11 +30,13 @@ fn count(text: &str, wanted: &str) -> usize {
 
 #[test]
 fn every_guard_stands_where_the_list_says() {
-    for Entry { what, file, guard, .. } in list() {
+    let list = list();
+    let files: BTreeSet<&str> = list.iter().map(|guard| &*guard.file).collect();
+    for file in files {
         let text = fs::read_to_string(root().join(file)).expect(file);
-        // What is broken into lines elsewhere has other blanks: all of them are left out.
-        let dense = |text: &str| text.split_whitespace().collect::<String>();
-        assert_eq!(dense(&text).matches(&dense(guard)).count(), 1, "{what}: `{guard}` in {file}");
+        let of_it = list.iter().enumerate().filter(|(_, guard)| guard.file == file);
+        // It panics where one stands not once, or two overlap.
+        plant(file, &text, &of_it.collect::<Vec<_>>());
     }
 }
 
@@ -67,13 +52,15 @@ fn sources(binary: &str, name: &str) -> Vec<PathBuf> {
 
 #[test]
 fn every_test_of_the_list_is_there() {
-    for Entry { what, tests, .. } in list() {
-        for (binary, name) in tests {
+    for Mutation { name: what, tests, .. } in list() {
+        assert!(!tests.is_empty(), "{what}: a test");
+        for (binary, name) in &tests {
             let function = name.rsplit("::").next().unwrap();
             let texts =
                 sources(binary, name).into_iter().filter_map(|f| fs::read_to_string(f).ok());
             let text: String = texts.collect();
-            let stands = match binary {
+            let stands = match &**binary {
+                "net_driver" => count(&text, &format!("fn {function}() {{")) == 1,
                 "scenario" | "fuzz_replay" => text.split_whitespace().any(|word| word == function),
                 _ => count(&text, &format!("#[test] fn {function}()")) == 1,
             };
@@ -86,8 +73,8 @@ fn every_test_of_the_list_is_there() {
 #[test]
 fn every_hostile_test_is_on_the_list() {
     let list = list();
-    let listed: BTreeSet<(&str, &str)> =
-        list.iter().flat_map(|entry| entry.tests.clone()).collect();
+    let tests = list.iter().flat_map(|guard| &guard.tests);
+    let listed: BTreeSet<(&str, &str)> = tests.map(|(binary, name)| (&**binary, &**name)).collect();
     let scenarios = fs::read_dir(root().join("tests/scenario")).unwrap();
     for path in scenarios.map(|file| file.unwrap().path()) {
         let name = path.file_stem().unwrap().to_str().unwrap();

@@ -1,53 +1,70 @@
-//! What `mutations.txt` says, and how it gets into the source.
+//! Lists of ways to break the server, and how they get into its source.
+//!
+//! A list is blocks of lines: `== ` and a name; `-- ` and a test that finds it (a binary or `lib`,
+//! and the test's name in it), for each such test; `-- ` and the file; `-- ` and what stands there
+//! once, of which what is between `«` and `»`, if they are there, is replaced; `++ ` and what takes
+//! its place: an expression, or statements that end in `;` or `}`. Where neither will do, `REMOVED`
+//! in it is true when this one is in force, and it stands there always. `## ` begins a group, which
+//! must have a block. `#` is a comment.
+#![allow(dead_code)] // Each test uses a part.
 
 /// One way to break the server.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Mutation {
-    /// What it breaks.
-    pub(crate) invariant: String,
+    /// Its group: what it breaks.
+    pub(crate) group: String,
     pub(crate) name: String,
+    /// Test binary (or `lib`), and the test's name in it.
+    pub(crate) tests: Vec<(String, String)>,
     pub(crate) file: String,
-    /// What stands there; what is between `«` and `»`, if they are there, is replaced.
-    old: String,
-    new: String,
+    /// What stands there.
+    pub(crate) old: String,
+    pub(crate) new: String,
 }
 
-/// Reads the list; every invariant must have one.
+/// Reads a list.
 pub(crate) fn mutations(list: &str) -> Vec<Mutation> {
     let mut found: Vec<Mutation> = Vec::new();
-    let (mut invariant, mut count) = (String::new(), 1);
+    let (mut group, mut count) = (String::new(), 1);
     for line in list.lines() {
         let (mark, rest) = line.split_at_checked(3).unwrap_or((line, ""));
-        let last = found.last_mut();
-        match mark {
-            "## " => {
-                assert!(count > 0, "no mutation breaks: {invariant}");
-                (invariant, count) = (rest.to_owned(), 0);
+        match (mark, found.last_mut()) {
+            ("## ", _) => {
+                assert!(count > 0, "no mutation breaks: {group}");
+                (group, count) = (rest.to_owned(), 0);
             }
-            "== " => {
+            ("== ", _) => {
                 count += 1;
-                found.push(Mutation {
-                    invariant: invariant.clone(),
-                    name: rest.to_owned(),
-                    file: String::new(),
-                    old: String::new(),
-                    new: String::new(),
-                });
+                let (group, name) = (group.clone(), rest.to_owned());
+                found.push(Mutation { group, name, ..Mutation::default() });
             }
-            "-- " => {
-                let mutation = last.expect("a name first");
-                let part =
-                    if mutation.file.is_empty() { &mut mutation.file } else { &mut mutation.old };
-                assert!(part.is_empty(), "{}: one line is enough", mutation.name);
-                *part = rest.to_owned();
+            ("-- ", Some(last)) => last.add(rest),
+            ("++ ", Some(last)) => {
+                assert!(last.new.is_empty(), "{}: one line is enough", last.name);
+                last.new = rest.to_owned();
             }
-            "++ " => last.expect("a name first").new = rest.to_owned(),
-            "" => {}
+            ("", _) => {}
             _ => assert!(line.starts_with('#'), "what is `{line}`?"),
         }
     }
-    assert!(count > 0, "no mutation breaks: {invariant}");
+    assert!(count > 0, "no mutation breaks: {group}");
+    let whole = |m: &Mutation| !m.old.is_empty() && !m.new.is_empty();
+    found.iter().for_each(|m| assert!(whole(m), "{}: file, what is there, what is not", m.name));
     found
+}
+
+impl Mutation {
+    fn add(&mut self, line: &str) {
+        if line.starts_with("src/") && self.file.is_empty() {
+            self.file = line.to_owned();
+        } else if self.file.is_empty() {
+            let (binary, test) = line.split_once(' ').expect("a test binary and a test of it");
+            self.tests.push((binary.to_owned(), test.to_owned()));
+        } else {
+            assert!(self.old.is_empty(), "{}: one line is enough", self.name);
+            self.old = line.to_owned();
+        }
+    }
 }
 
 /// The text of a file with all its mutations in it, each beside what it takes the place of.
@@ -56,11 +73,7 @@ pub(crate) fn plant(file: &str, text: &str, mutations: &[(usize, &Mutation)]) ->
         .iter()
         .map(|(number, mutation)| {
             let (from, to) = place(file, text, mutation);
-            let (old, new) = (&text[from..to], &mutation.new);
-            let choice = format!("if crate::mutant::is({number}) {{ {new} }} else {{ {old} }}");
-            // Statements stay statements; an expression may have a neighbour.
-            let is_statement = old.ends_with([';', '}']);
-            (from, to, if is_statement { choice } else { format!("({choice})") })
+            (from, to, choice(*number, &text[from..to], &mutation.new))
         })
         .collect();
     places.sort();
@@ -74,8 +87,20 @@ pub(crate) fn plant(file: &str, text: &str, mutations: &[(usize, &Mutation)]) ->
     out + &text[at..]
 }
 
+/// What stands in the copy: either of two.
+fn choice(number: usize, old: &str, new: &str) -> String {
+    let is_in_force = format!("crate::mutant::is({number})");
+    if new.contains("REMOVED") {
+        return new.replace("REMOVED", &is_in_force);
+    }
+    let choice = format!("if {is_in_force} {{ {new} }} else {{ {old} }}");
+    // Statements stay statements; an expression may have a neighbour.
+    let is_statement = old.ends_with([';', '}']);
+    if is_statement { choice } else { format!("({choice})") }
+}
+
 /// Where a mutation goes, however what stands there is broken into lines.
-fn place(file: &str, text: &str, mutation: &Mutation) -> (usize, usize) {
+pub(crate) fn place(file: &str, text: &str, mutation: &Mutation) -> (usize, usize) {
     let dense = |text: &str| -> Vec<(usize, char)> {
         text.char_indices().filter(|(_, c)| !c.is_whitespace()).collect()
     };
