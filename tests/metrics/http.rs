@@ -40,3 +40,12 @@ fn exchange(mut stream: impl Read + Write, path: &str, accept: &str) -> Option<A
     let status = head.split(' ').nth(1)?.parse().ok()?;
     Some(Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() })
 }
+
+/// A value of a query string.
+pub(crate) fn encode(text: &str) -> String {
+    let encoded = text.bytes().map(|byte| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    });
+    encoded.collect()
+}

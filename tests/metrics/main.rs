@@ -8,5 +8,6 @@
 mod common;
 mod http;
 mod names;
+mod prometheus;
 mod text;
 mod traffic;

@@ -36,21 +36,26 @@ impl Stage {
         let (world, host) = World::with_bridge(name);
         let server = Server::start(&world, &host, &config());
         let clients = world.client("clients", &host, "br0");
-        let stage = Stage { world, host, _server: server, clients };
-        Crowd::on(&stage.clients, 1).lease(20, |_| true);
-        Crowd6::on(&stage.clients, 1).lease(5, |_| true);
-        let mut raw = Raw::on(&stage.clients);
-        for (n, kind) in [(1, dhcp::RELEASE), (2, dhcp::DECLINE)] {
-            let got = raw.lease(mac(1000 + n));
+        let mut stage = Stage { world, host, _server: server, clients };
+        stage.play(1);
+        stage
+    }
+
+    /// Clients with numbers from `first` on come: twenty-two of IPv4, five of IPv6.
+    pub(crate) fn play(&mut self, first: u32) {
+        Crowd::on(&self.clients, first).lease(20, |_| true);
+        Crowd6::on(&self.clients, first + 50).lease(5, |_| true);
+        let mut raw = Raw::on(&self.clients);
+        for (n, kind) in [(first + 30, dhcp::RELEASE), (first + 31, dhcp::DECLINE)] {
+            let got = raw.lease(mac(n));
             let xid = raw.xid();
-            let mut end = Message::request(kind, xid, mac(1000 + n)).with(54, &[10, 77, 1, 1]);
+            let mut end = Message::request(kind, xid, mac(n)).with(54, &[10, 77, 1, 1]);
             match kind {
                 dhcp::RELEASE => end.ciaddr = got.addr,
                 _ => end.options.push((50, got.addr.octets().to_vec())),
             }
             raw.broadcast(&end);
         }
-        raw.broadcast(&Message::request(200, 1, mac(1)));
-        stage
+        raw.broadcast(&Message::request(200, 1, mac(first)));
     }
 }
