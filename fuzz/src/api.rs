@@ -12,13 +12,15 @@ use std::time::Duration;
 
 use foreshadow::api::exposition::{Exposition, Family};
 use foreshadow::api::gauges::Figures;
+use foreshadow::api::live::Live;
 use foreshadow::api::metrics::{Measure, Metrics};
 use foreshadow::api::peer::Peer;
 use foreshadow::api::server::{Bound, Hub, Server};
 use foreshadow::api::stopped::Stopped;
-use foreshadow::api::view::ReloadView;
+use foreshadow::api::view::{CheckView, ConfigurationView, ReloadView};
 use foreshadow::api::{Command, Post, Refusal, Reload};
 use foreshadow::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
+use foreshadow::config::policy::ApiPolicy;
 use foreshadow::config::{self, Policy};
 use foreshadow::lease::{Cause, Change, Details, Lease, QuarantineReason, Seq, State};
 use foreshadow::store::Store;
@@ -36,12 +38,21 @@ pub const WORDS: &[&[u8]] = &[
     b"/v1/leases/import",
     b"/v1/leases/10.0.0.1/release",
     b"/v1/leases/2001:db8:1::1",
-    b"/v1/reload",
+    b"/v1/configuration",
+    b"/v1/configuration/check",
+    b"/v1/configuration/reload",
+    b"/v1/tokens",
+    b"/v1/tokens/ci/rotate",
+    b"/v1/pools",
+    b"/openapi.json",
     b"/v1/backup",
     b"?network=vms",
     b"&state=leased",
     b"&account=acme",
-    b"&from=1",
+    b"&cursor=1&limit=7",
+    b"&resource=10.0.0.0/24&mac=52:54:00:00:00:01",
+    b"{\"name\":\"ci\",\"role\":\"admin\",\"expires\":\"2099-01-01T00:00:00Z\"}",
+    b"{\"text\":\"[api]\\nlisten=7\"}",
     b"%2F56",
     b"%ff%00",
     b" HTTP/1.1\r\n",
@@ -108,6 +119,15 @@ impl Post for Way {
 struct Reloads;
 
 impl Reload for Reloads {
+    fn shown(&self) -> ConfigurationView {
+        ConfigurationView::default()
+    }
+
+    fn check(&self, text: &str) -> CheckView {
+        let valid = config::check(text, "fuzz").is_ok();
+        CheckView { valid, ..CheckView::default() }
+    }
+
     fn reload(&self) -> Result<ReloadView, Refusal> {
         Err(Refusal::Faults("error: unknown key `netwrok`".into()))
     }
@@ -145,7 +165,7 @@ impl Bench {
             post: way,
             reload: Arc::new(Reloads),
             now: Box::new(|| NOW),
-            own: Peer::own().expect("our own user"),
+            live: Arc::new(live()),
         };
         let socket = super::store::scratch("api").join("control.sock");
         let server = Bound::new(&socket).and_then(|bound| bound.serve(hub)).expect("a socket");
@@ -185,8 +205,16 @@ impl Bench {
         let answer = read_to_end(stream);
         request.check(&answer);
         let stored = check_stored(&disk);
-        assert!(request.method == "POST" || stored == Seq(1), "{} wrote", request.method);
+        let writes = matches!(&*request.method, "POST" | "DELETE");
+        assert!(writes || stored == Seq(1), "{} wrote", request.method);
     }
+}
+
+/// Believes us, whatever we ask and how often.
+fn live() -> Live {
+    let mut policy = ApiPolicy::default();
+    policy.limits.rate.per_s = 0;
+    Live::new(&policy, Peer::own().expect("our own user"), []).expect("no certificate")
 }
 
 fn read_to_end(stream: UnixStream) -> Vec<u8> {
@@ -283,7 +311,8 @@ impl Request<'_> {
     fn bytes(&self) -> Vec<u8> {
         let Request { method, target, body } = self;
         let head = format!(
-            "{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            "{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
         [head.as_bytes(), body].concat()
@@ -295,7 +324,9 @@ impl Request<'_> {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
         let status: u16 = head.get(9..12).and_then(|code| code.parse().ok()).unwrap_or(0);
         match status {
-            200 | 204 => assert!(matches!(&*self.method, "GET" | "POST"), "{text}"),
+            200 | 201 | 204 => {
+                assert!(matches!(&*self.method, "GET" | "POST" | "DELETE"), "{text}");
+            }
             // hyper's own, of a target that is none.
             400 | 414 | 431 if body.is_empty() => {}
             400 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 503 | 507 => {

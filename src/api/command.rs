@@ -1,16 +1,19 @@
 //! The closed set of things that the control plane may ask of the engine's thread.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::base::{NetworkId, Resource};
+use crate::base::{HwAddr, NetworkId, Prefix4, Prefix6, Resource};
 use crate::config::Policy;
 use crate::lease::Lease;
 
+use super::caller::Scope;
+use super::etag::Conditions;
 use super::gauges::Figures;
-use super::view::StatusView;
+use super::view::{LeaseView, LeasesView, PoolView, StatusView};
 
 /// How many leases one [`Command::Leases`] may look at: a bound on how long it keeps the packets
 /// waiting.
@@ -31,9 +34,11 @@ pub enum Command {
     /// The bindings from a position on that pass a filter.
     Leases {
         /// Which.
-        filter: Filter,
+        filter: Box<Filter>,
         /// Where to go on: 0, then [`Page::next`].
         from: u64,
+        /// How many at most; never over [`LEASES_PER_PAGE`].
+        most: usize,
         /// The answer.
         reply: Reply<Page>,
     },
@@ -43,6 +48,8 @@ pub enum Command {
         network: Option<NetworkId>,
         /// Which.
         resource: Resource,
+        /// What the caller may see.
+        scope: Scope,
         /// The answer.
         reply: Reply<Page>,
     },
@@ -52,6 +59,10 @@ pub enum Command {
         network: Option<NetworkId>,
         /// Which.
         resource: Resource,
+        /// What the caller may change.
+        scope: Scope,
+        /// What it must still be.
+        conditions: Conditions,
         /// The binding as it was, once its end is durable.
         reply: Reply<Result<(Lease, Arc<Policy>), Refusal>>,
     },
@@ -61,6 +72,22 @@ pub enum Command {
         leases: Vec<Lease>,
         /// For each of them whether it was taken, once those are durable.
         reply: Reply<Result<Vec<bool>, Refusal>>,
+    },
+    /// Figures of the pools of one network, or of all.
+    Pools {
+        /// The network; all if `None`.
+        network: Option<NetworkId>,
+        /// The answer.
+        reply: Reply<Vec<PoolView>>,
+    },
+    /// Keep a fact of the control plane under a name, or forget it.
+    Fact {
+        /// Its name, as in `token/NAME`.
+        name: Box<str>,
+        /// What to keep; `None` to forget it.
+        value: Option<Box<[u8]>>,
+        /// Once that is durable.
+        reply: Reply<Result<(), Refusal>>,
     },
     /// The policy in force.
     Policy(Reply<Arc<Policy>>),
@@ -79,6 +106,54 @@ pub struct Filter {
     pub state: Option<String>,
     /// Of this account.
     pub account: Option<String>,
+    /// With this host name, in lower case.
+    pub hostname: Option<String>,
+    /// With this hardware address.
+    pub hardware: Option<HwAddr>,
+    /// Of these addresses or prefixes.
+    pub within: Option<Within>,
+    /// That the caller may see.
+    pub scope: Scope,
+}
+
+/// One address or prefix, or all inside a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// Just this one.
+    One(Resource),
+    /// The addresses of a prefix.
+    Prefix4(Prefix4),
+    /// The addresses and prefixes of a prefix, itself among them.
+    Prefix6(Prefix6),
+}
+
+impl FromStr for Within {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Within, ()> {
+        if let Ok(prefix) = text.parse() {
+            return Ok(Within::Prefix4(prefix));
+        }
+        if let Ok(prefix) = text.parse() {
+            return Ok(Within::Prefix6(prefix));
+        }
+        text.parse().map(Within::One)
+    }
+}
+
+impl Within {
+    /// Whether it is, or holds, `resource`.
+    pub fn holds(&self, resource: Resource) -> bool {
+        match (self, resource) {
+            (Within::One(one), _) => *one == resource,
+            (Within::Prefix4(prefix), Resource::V4(addr)) => prefix.contains(addr),
+            (Within::Prefix6(prefix), Resource::V6(addr)) => prefix.contains(addr),
+            (Within::Prefix6(prefix), Resource::Prefix6(addr, len)) => {
+                Prefix6::new(addr, len).is_some_and(|inner| prefix.holds(&inner))
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Filter {
@@ -87,6 +162,13 @@ impl Filter {
         self.network.is_none_or(|network| network == lease.network)
             && self.state.as_ref().is_none_or(|state| lease.state.to_string() == *state)
             && self.account.as_deref().is_none_or(|it| lease.details.account.as_deref() == Some(it))
+            && self
+                .hostname
+                .as_deref()
+                .is_none_or(|it| lease.details.hostname.as_deref() == Some(it))
+            && self.hardware.is_none_or(|it| lease.hw == it)
+            && self.within.is_none_or(|within| within.holds(lease.resource))
+            && self.scope.holds(lease.details.account.as_deref())
     }
 }
 
@@ -110,15 +192,24 @@ pub enum Refusal {
     /// There is nothing of that name.
     #[error("{0}")]
     NotFound(String),
+    /// Nobody knows the caller.
+    #[error("{0}")]
+    Unknown(String),
     /// The caller may not do this.
     #[error("{0}")]
     Forbidden(String),
     /// It does not go together with what is there.
     #[error("{0}")]
     Conflict(String),
+    /// It is not any more what the caller thought it is.
+    #[error("{0}")]
+    Changed(String),
     /// The configuration has faults, drawn at their lines; the policy in force stays.
     #[error("{0}")]
     Faults(String),
+    /// The caller asks too much at once; later it may do.
+    #[error("{0}")]
+    TooMany(String),
     /// It could not be made durable, and was taken back.
     #[error("{0}")]
     Store(String),
@@ -134,9 +225,14 @@ pub trait Post: Send + Sync + 'static {
     fn post(&self, command: Command) -> Result<(), Command>;
 }
 
-/// Reads the configuration again and puts it in force. May block.
+/// What there is of the configuration beside the policy. May block.
 pub trait Reload: Send + Sync + 'static {
-    /// The number of networks and the warnings, or why the old policy stays.
+    /// The configuration in force, without its secrets.
+    fn shown(&self) -> super::view::ConfigurationView;
+    /// What is wrong with another.
+    fn check(&self, text: &str) -> super::view::CheckView;
+    /// Reads the configuration again and puts it in force: the number of networks and the
+    /// warnings, or why the old policy stays.
     fn reload(&self) -> Result<super::view::ReloadView, Refusal>;
 }
 
@@ -158,6 +254,10 @@ pub trait Desk {
     fn release(&mut self, network: NetworkId, resource: Resource) -> Option<Lease>;
     /// Takes a binding over unless its resource is held by another client.
     fn import(&mut self, lease: Lease) -> bool;
+    /// Figures of the pools of one network, or of all.
+    fn pools(&self, network: Option<NetworkId>) -> Vec<PoolView>;
+    /// Keeps a fact of the control plane, or forgets it.
+    fn fact(&mut self, name: &str, value: Option<Box<[u8]>>);
     /// Puts a policy in force.
     fn set_policy(&mut self, policy: Arc<Policy>);
     /// Has the store copied, and answers when that is done.
@@ -197,15 +297,23 @@ impl Command {
         match self {
             Command::Status(reply) => drop(reply.send(desk.status())),
             Command::Figures(from, reply) => drop(reply.send(desk.figures(from))),
-            Command::Leases { filter, from, reply } => drop(reply.send(page(desk, &filter, from))),
-            Command::Lease { network, resource, reply } => {
-                let leases = bindings(desk, network, resource);
+            Command::Leases { filter, from, most, reply } => {
+                drop(reply.send(page(desk, &filter, from, most)));
+            }
+            Command::Lease { network, resource, scope, reply } => {
+                let leases = bindings(desk, network, resource, &scope);
                 drop(reply.send(Page { leases, next: None, policy: desk.policy() }));
             }
-            Command::Release { network, resource, reply } => {
-                return release(desk, network, resource, reply);
+            Command::Release { network, resource, scope, conditions, reply } => {
+                let lease = one_binding(desk, network, resource, &scope, &conditions);
+                return release(desk, lease, reply);
             }
             Command::Import { leases, reply } => return import(desk, leases, reply),
+            Command::Pools { network, reply } => drop(reply.send(desk.pools(network))),
+            Command::Fact { name, value, reply } => {
+                desk.fact(&name, value);
+                return Pending::new(move |done| drop(reply.send(done)));
+            }
             Command::Policy(reply) => drop(reply.send(desk.policy())),
             Command::SetPolicy(policy, reply) => {
                 desk.set_policy(policy);
@@ -217,39 +325,66 @@ impl Command {
     }
 }
 
-fn page(desk: &dyn Desk, filter: &Filter, from: u64) -> Page {
+/// Looks at [`LEASES_PER_PAGE`] positions at most, and finds `most` leases.
+fn page(desk: &dyn Desk, filter: &Filter, from: u64, most: usize) -> Page {
     let mut leases = Vec::new();
-    let next = desk.scan(from, LEASES_PER_PAGE, &mut |lease| {
-        if filter.passes(lease) {
-            leases.push(lease.clone());
-        }
-    });
+    let (mut next, mut left) = (Some(from), LEASES_PER_PAGE);
+    while let (Some(from), true) = (next, left > 0 && leases.len() < most) {
+        // No more than are wanted yet: what was looked at is on this page or on none.
+        let look = left.min(most - leases.len());
+        next = desk.scan(from, look, &mut |lease| {
+            if filter.passes(lease) {
+                leases.push(lease.clone());
+            }
+        });
+        left -= look;
+    }
     Page { leases, next, policy: desk.policy() }
 }
 
 /// The bindings of `resource`: on `network`, or on every network of the policy.
-fn bindings(desk: &dyn Desk, network: Option<NetworkId>, resource: Resource) -> Vec<Lease> {
+fn bindings(
+    desk: &dyn Desk,
+    network: Option<NetworkId>,
+    resource: Resource,
+    scope: &Scope,
+) -> Vec<Lease> {
     let policy = desk.policy();
     let networks = policy.networks.iter().map(|n| n.id).filter(|_| network.is_none());
-    networks.chain(network).filter_map(|id| desk.lease(id, resource)).cloned().collect()
+    let found = networks.chain(network).filter_map(|id| desk.lease(id, resource));
+    found.filter(|lease| scope.holds(lease.details.account.as_deref())).cloned().collect()
+}
+
+/// The only binding of `resource`, if it is what the caller thinks.
+fn one_binding(
+    desk: &dyn Desk,
+    network: Option<NetworkId>,
+    resource: Resource,
+    scope: &Scope,
+    conditions: &Conditions,
+) -> Result<Lease, Refusal> {
+    let mut found = bindings(desk, network, resource, scope);
+    if conditions.is_conditional() {
+        let policy = desk.policy();
+        let leases = found.iter().map(|lease| LeaseView::of(lease, &policy)).collect();
+        conditions.allow_change(&LeasesView { leases, next: None })?;
+    }
+    match found.len() {
+        1 => found.pop().ok_or_else(|| Refusal::NotFound(format!("no binding of {resource}"))),
+        0 => Err(Refusal::NotFound(format!("no binding of {resource}"))),
+        several => {
+            Err(Refusal::Conflict(format!("{resource} is bound on {several} networks; name one")))
+        }
+    }
 }
 
 fn release(
     desk: &mut dyn Desk,
-    network: Option<NetworkId>,
-    resource: Resource,
+    found: Result<Lease, Refusal>,
     reply: Reply<Result<(Lease, Arc<Policy>), Refusal>>,
 ) -> Option<Pending> {
     let policy = desk.policy();
-    let found = match bindings(desk, network, resource).as_slice() {
-        [] => Err(Refusal::NotFound(format!("no binding of {resource}"))),
-        [lease] => Ok(lease.network),
-        several => Err(Refusal::Conflict(format!(
-            "{resource} is bound on {} networks; name one",
-            several.len()
-        ))),
-    };
-    let released = found.and_then(|network| {
+    let released = found.and_then(|Lease { network, resource, .. }| {
         desk.release(network, resource)
             .ok_or_else(|| Refusal::NotFound(format!("no binding of {resource}")))
     });

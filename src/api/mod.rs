@@ -1,42 +1,53 @@
 //! The control plane: what an operator or an orchestrator may ask of the server, as HTTP and JSON
-//! over a Unix socket.
+//! over a Unix socket, and over TCP where configured.
 //!
 //! A request becomes one [`Command`] for the engine's thread, which answers through a channel;
 //! nothing here takes a lock that the packet path could wait for. Reading order: [`command`] (the
 //! closed set of commands, and the [`Desk`] that answers them), [`view`] (the only types that are
-//! JSON), [`server`] and its routes, [`client`], and [`stopped`], which answers the same commands
-//! from the store of a server that is not running.
+//! JSON), [`server`] (the sockets), `guard` (who may ask, and how much), [`routes`] and what their
+//! handlers take ([`extract`], [`caller`], [`etag`], [`page`]), [`client`], and [`stopped`], which
+//! answers the same commands from the store of a server that is not running.
 //!
-//! | request | what it does |
-//! | --- | --- |
-//! | `GET /v1/status` | [`view::StatusView`] |
-//! | `GET /metrics` | all figures, as OpenMetrics or text; see [`metrics`] |
-//! | `GET /v1/leases?network=&state=&account=&from=` | a page of leases, [`view::LeasesView`] |
-//! | `GET /v1/leases/{resource}?network=` | the bindings of one address or prefix |
-//! | `POST /v1/leases/{resource}/release?network=` | ends a binding or a quarantine |
-//! | `GET /v1/leases/export?format=json\|csv` | every binding |
-//! | `POST /v1/leases/import` | takes bindings over, [`view::ImportRequest`] |
-//! | `POST /v1/reload` | reads the configuration again |
-//! | `POST /v1/backup` | copies the store, [`view::BackupRequest`] |
+//! The routes describe themselves, and the description holds: `/openapi.json` says which role an
+//! operation needs and what its parameters and its body may be, and a request that it does not
+//! allow never reaches a handler (`contract`, `schema`).
 //!
-//! Errors are `application/problem+json` (RFC 9457). Reading needs access to the socket; changing
-//! needs root, the server's own user, or its group (see [`peer`]).
+//! Errors are `application/problem+json` (RFC 9457). On the control socket root, the server's own
+//! user and its group may do anything, and others who can connect may read (see [`peer`]); over
+//! TCP a [`token`] or a certificate says who calls.
 
+pub mod caller;
 pub mod client;
 pub mod command;
+pub mod etag;
 pub mod exposition;
+pub mod extract;
 pub mod gauges;
 pub mod leases;
+pub mod live;
 pub mod metrics;
+pub mod page;
 pub mod peer;
 pub mod problem;
+pub mod routes;
 pub mod scrape;
 pub mod server;
 pub mod stopped;
+pub mod subnets;
+pub mod token;
 pub mod transfer;
 pub mod view;
 
-mod routes;
+mod connection;
+mod contract;
+mod document;
+mod gate;
+mod guard;
+mod listen;
+mod manual;
+mod replay;
+mod schema;
+mod tls;
 
 pub use command::{Command, Desk, Post, Refusal, Reload};
 

@@ -15,7 +15,8 @@ use crate::store::{Contents, Store, StoreError, StoreStats};
 
 use super::command::{Command, Desk, Refusal, Reply};
 use super::gauges::Figures;
-use super::view::{NetworkView, StatusView, StoreView};
+
+use super::view::{NetworkView, PoolView, StatusView, StoreView};
 
 /// What the store of a stopped server holds; with the store itself if it may be changed.
 pub struct Stopped {
@@ -220,6 +221,18 @@ impl Desk for Stopped {
         }
         self.put(lease, Cause::Imported(self.now));
         true
+    }
+
+    fn pools(&self, _: Option<NetworkId>) -> Vec<PoolView> {
+        // Only an engine makes pools.
+        Vec::new()
+    }
+
+    fn fact(&mut self, name: &str, value: Option<Box<[u8]>>) {
+        self.changes.push(match value {
+            Some(value) => Change::Meta(name.into(), value),
+            None => Change::Forget(name.into()),
+        });
     }
 
     fn set_policy(&mut self, policy: Arc<Policy>) {

@@ -9,20 +9,25 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 
+use axum::http::HeaderMap;
+
 use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Prefix4, Prefix6, Timestamp};
 use crate::config::Policy;
 use crate::config::policy::*;
 use crate::lease::{Change, Details, Lease, Seq, State};
 use crate::store::{BackupDone, Contents, Store, StoreError, StoreStats};
 
+use super::caller::{Role, Scope};
 use super::client::{Client, ClientError};
 use super::command::{Command, Post, Refusal, Reload};
+use super::etag::Conditions;
 use super::exposition::Exposition;
 use super::gauges::Figures;
 use super::leases::parse_network;
+use super::live::{Live, Remote};
 use super::metrics::{Measure, Metrics};
 use super::peer::Peer;
-use super::server::{Bound, Caller, Hub, Server};
+use super::server::{Bound, Hub, Server};
 use super::stopped::Stopped;
 use super::view::*;
 
@@ -94,6 +99,7 @@ pub(crate) fn policy() -> Arc<Policy> {
             cache_bytes: 1 << 20,
         },
         metrics: MetricsPolicy::default(),
+        api: ApiPolicy::default(),
         relay_interfaces: vec![],
         networks: vec![network("vms", "10.0.0.0/16"), network("lab", "10.9.0.0/24")],
         classes: vec![],
@@ -170,6 +176,14 @@ impl Post for Way {
 struct Reloads;
 
 impl Reload for Reloads {
+    fn shown(&self) -> ConfigurationView {
+        ConfigurationView { file: "x.toml".into(), text: "a = 1\n".into() }
+    }
+
+    fn check(&self, text: &str) -> CheckView {
+        CheckView { valid: text.is_empty(), ..CheckView::default() }
+    }
+
     fn reload(&self) -> Result<ReloadView, Refusal> {
         Err(Refusal::Faults("error: unknown key `netwrok`".into()))
     }
@@ -208,7 +222,7 @@ impl Bench {
             reload: Arc::new(Reloads),
             metrics: Arc::new(Metrics::new(Arc::new(Way(self.stop.clone())), Box::new(Nothing))),
             now: Box::new(|| NOW),
-            own: Peer::own().unwrap(),
+            live: Arc::new(Live::new(&ApiPolicy::default(), Peer::own().unwrap(), []).unwrap()),
         }
     }
 
@@ -239,6 +253,7 @@ impl Bench {
         self.raw(
             format!(
                 "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                 content-type: application/json\r\n\
                  content-length: {length}\r\n\r\n{body}"
             )
             .as_bytes(),
@@ -265,14 +280,21 @@ fn refused<T: std::fmt::Debug>(result: Result<T, ClientError>) -> Refusal {
 #[test]
 fn every_lease_is_on_exactly_one_page() {
     let bench = Bench::new(2500, false);
-    let (mut seen, mut from, mut pages) = (std::collections::BTreeSet::new(), Some(0), 0);
     let mut client = bench.client();
-    while let Some(at) = from {
-        let page: LeasesView = client.get(&format!("/v1/leases?from={at}")).unwrap();
-        page.leases.iter().for_each(|l| assert!(seen.insert(l.address.clone())));
-        (from, pages) = (page.next, pages + 1);
+    for (limit, filter, want) in [(1000, "", (2500, 3)), (7, "&state=released", (500, 72))] {
+        let (mut seen, mut cursor, mut pages) = (std::collections::BTreeSet::new(), None, 0);
+        loop {
+            let from = cursor.map_or(String::new(), |cursor: String| format!("&cursor={cursor}"));
+            let path = format!("/v1/leases?limit={limit}{filter}{from}");
+            let page: LeasesView = client.get(&path).unwrap();
+            page.leases.iter().for_each(|l| assert!(seen.insert(l.address.clone())));
+            (cursor, pages) = (page.next, pages + 1);
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!((seen.len(), pages), want);
     }
-    assert_eq!((seen.len(), pages), (2500, 3));
 }
 
 #[test]
@@ -285,7 +307,7 @@ fn filters_narrow_and_say_what_they_do_not_know() {
     assert!(matches!(refused(bench.get("/v1/leases?network=vsm")), Refusal::NotFound(_)));
     assert!(matches!(refused(bench.get("/v1/leases?state=lesaed")), Refusal::Invalid(_)));
     assert!(matches!(refused(bench.get("/v1/leases?sate=leased")), Refusal::Invalid(_)));
-    assert!(matches!(refused(bench.get("/v1/leases?from=-1")), Refusal::Invalid(_)));
+    assert!(matches!(refused(bench.get("/v1/leases?limit=0")), Refusal::Invalid(_)));
 }
 
 #[test]
@@ -325,10 +347,13 @@ fn a_lease_of_a_network_that_is_gone_is_shown_and_released() {
     for (resource, network, shown) in [("10.0.0.2", Some(id), &*name), ("192.168.0.9", None, "vms")]
     {
         let resource = resource.parse().unwrap();
-        let page = desk.ask(|reply| Command::Lease { network, resource, reply }).unwrap();
+        let page = desk
+            .ask(|reply| Command::Lease { network, resource, scope: Scope::All, reply })
+            .unwrap();
         let views: Vec<_> = page.leases.iter().map(|l| LeaseView::of(l, &page.policy)).collect();
         assert_eq!((views.len(), views[0].network.as_deref()), (1, Some(shown)));
-        let command = |reply| Command::Release { network, resource, reply };
+        let (scope, conditions) = (Scope::All, Conditions::default());
+        let command = |reply| Command::Release { network, resource, scope, conditions, reply };
         let (was, _) = desk.ask(command).unwrap().unwrap();
         assert_eq!(was.resource, resource);
     }
@@ -538,7 +563,7 @@ fn what_was_exported_can_be_imported() {
 #[test]
 fn faults_of_a_reload_come_back_as_drawn() {
     let bench = Bench::new(0, false);
-    let answer = refused(bench.client().post::<ReloadView>("/v1/reload", &()));
+    let answer = refused(bench.client().post::<ReloadView>("/v1/configuration/reload", &()));
     assert_eq!(answer, Refusal::Faults("error: unknown key `netwrok`".into()));
 }
 
@@ -553,7 +578,7 @@ fn a_backup_goes_to_an_absolute_new_directory() {
     assert!(matches!(refused(ask("copy")), Refusal::Invalid(_)));
     ask(to.to_str().unwrap()).unwrap();
     assert!(to.is_dir());
-    assert!(matches!(refused(ask(to.to_str().unwrap())), Refusal::Store(_)));
+    assert!(matches!(refused(ask(to.to_str().unwrap())), Refusal::Conflict(_)));
 }
 
 #[test]
@@ -565,7 +590,10 @@ fn every_error_is_a_problem_document() {
         ("GET /v1/leases/%ff HTTP/1.0\r\n\r\n", 400),
         ("POST /v1/leases/%ff/release HTTP/1.0\r\n\r\n", 400),
         ("GET /v1/leases/export?format=xml HTTP/1.0\r\n\r\n", 400),
-        ("POST /v1/leases/import HTTP/1.0\r\ncontent-length: 2\r\n\r\n{]", 400),
+        (
+            "POST /v1/leases/import HTTP/1.0\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{]",
+            400,
+        ),
     ] {
         let answer = bench.raw(request.as_bytes());
         assert!(answer.starts_with(&format!("HTTP/1.0 {status}")), "{request}: {answer}");
@@ -619,12 +647,14 @@ fn the_socket_is_for_its_user_and_group_and_outlives_a_crash() {
 #[test]
 fn strangers_may_not_change_anything() {
     let bench = Bench::new(0, false);
-    let stranger = Peer { uid: 4_000_000, gid: 4_000_000 };
-    for caller in [None, Some(stranger)] {
-        let problem = bench.hub().allow_change(Caller(caller)).unwrap_err();
-        assert_eq!(problem.status.as_u16(), 403, "{}", problem.detail);
-    }
-    bench.hub().allow_change(Caller(Some(Peer::own().unwrap()))).unwrap();
+    let live = bench.hub().live;
+    let role = |peer| {
+        let caller = live.caller(&Remote::Local(peer), &HeaderMap::new(), NOW);
+        caller.map(|caller| caller.role).map_err(|problem| problem.status.as_u16())
+    };
+    assert_eq!(role(None), Err(401));
+    assert_eq!(role(Some(Peer { uid: 4_000_000, gid: 4_000_000 })), Ok(Role::Read));
+    assert_eq!(role(Some(Peer::own().unwrap())), Ok(Role::Admin));
 }
 
 #[test]

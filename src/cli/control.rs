@@ -145,7 +145,7 @@ fn counts(
 
 /// Has the running server read its configuration again.
 pub(super) fn reload(args: &args::Reload, out: &mut Output) -> Result<(), Failure> {
-    let done: ReloadView = source::running(&args.target)?.post("/v1/reload", &())?;
+    let done: ReloadView = source::running(&args.target)?.post("/v1/configuration/reload", &())?;
     for warning in &done.warnings {
         out.note(format!("warning: {warning}"));
     }

@@ -9,9 +9,12 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::api::caller::Scope;
 use crate::api::client::{Client, ClientError, escape};
-use crate::api::command::{Command, Filter, LEASES_PER_IMPORT, Page, Refusal};
+use crate::api::command::{Command, Filter, LEASES_PER_IMPORT, LEASES_PER_PAGE, Page, Refusal};
+use crate::api::etag::Conditions;
 use crate::api::leases::{ImportPlan, check_state, parse_network};
+use crate::api::page::LIMIT_MAX;
 use crate::api::stopped::Stopped;
 use crate::api::view::{BackupRequest, ImportRequest, ImportView, LeaseView, LeasesView};
 use crate::base::{NetworkId, Resource};
@@ -145,14 +148,23 @@ impl Source {
         wanted: &Wanted<'_>,
         mut look: impl FnMut(Vec<LeaseView>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let mut next = Some(0);
-        while let Some(from) = next {
-            let page = match self {
-                Source::Running(client) => client.get(&wanted.path(from))?,
-                Source::Stopped(server) => server.page(wanted, from)?,
-            };
-            look(page.leases)?;
-            next = page.next;
+        match self {
+            Source::Running(client) => {
+                let mut next = Some(String::new());
+                while let Some(from) = next {
+                    let page: LeasesView = client.get(&wanted.path(&from))?;
+                    look(page.leases)?;
+                    next = page.next;
+                }
+            }
+            Source::Stopped(server) => {
+                let mut next = Some(0);
+                while let Some(from) = next {
+                    let page = server.page(wanted, from)?;
+                    look(views(&page))?;
+                    next = page.next;
+                }
+            }
         }
         Ok(())
     }
@@ -170,7 +182,7 @@ impl Source {
             }
             Source::Stopped(server) => {
                 let network = server.network(network)?;
-                let ask = |reply| Command::Lease { network, resource, reply };
+                let ask = |reply| Command::Lease { network, resource, scope: Scope::All, reply };
                 let page = server.desk.ask(ask)?;
                 if page.leases.is_empty() {
                     return Err(Refusal::NotFound(format!("no binding of {resource}")).into());
@@ -193,7 +205,8 @@ impl Source {
             }
             Source::Stopped(server) => {
                 let network = server.network(network)?;
-                let ask = |reply| Command::Release { network, resource, reply };
+                let (scope, conditions) = (Scope::All, Conditions::default());
+                let ask = |reply| Command::Release { network, resource, scope, conditions, reply };
                 let (lease, policy) = server.desk.ask(ask)??;
                 Ok(LeaseView::of(&lease, &policy))
             }
@@ -258,15 +271,16 @@ impl StoppedServer {
         }
     }
 
-    fn page(&mut self, wanted: &Wanted<'_>, from: u64) -> Result<LeasesView, Failure> {
+    fn page(&mut self, wanted: &Wanted<'_>, from: u64) -> Result<Page, Failure> {
         check_state(wanted.state)?;
-        let filter = Filter {
+        let filter = Box::new(Filter {
             network: self.network(wanted.network)?,
             state: wanted.state.map(Into::into),
             account: wanted.account.map(Into::into),
-        };
-        let page = self.desk.ask(|reply| Command::Leases { filter, from, reply })?;
-        Ok(LeasesView { leases: views(&page), next: page.next })
+            ..Filter::default()
+        });
+        let most = LEASES_PER_PAGE;
+        Ok(self.desk.ask(|reply| Command::Leases { filter, from, most, reply })?)
     }
 
     fn import(&mut self, leases: Vec<LeaseView>, dry_run: bool) -> Result<ImportView, Failure> {
@@ -281,9 +295,15 @@ impl StoppedServer {
 }
 
 impl Wanted<'_> {
-    fn path(&self, from: u64) -> String {
-        let mut path = format!("/v1/leases?from={from}");
-        let named = [("network", self.network), ("state", self.state), ("account", self.account)];
+    fn path(&self, cursor: &str) -> String {
+        let mut path = format!("/v1/leases?limit={LIMIT_MAX}");
+        let cursor = Some(cursor).filter(|cursor| !cursor.is_empty());
+        let named = [
+            ("cursor", cursor),
+            ("network", self.network),
+            ("state", self.state),
+            ("account", self.account),
+        ];
         for (name, value) in named {
             if let Some(value) = value {
                 path.push_str(&format!("&{name}={}", escape(value)));

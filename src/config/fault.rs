@@ -220,6 +220,11 @@ impl Source {
         Source { file: file.into(), text: text.into(), line_starts }
     }
 
+    /// The whole text.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Index of the line that holds byte `at`, from 0.
     pub(super) fn line_of(&self, at: usize) -> usize {
         self.line_starts.partition_point(|start| *start <= at).saturating_sub(1)

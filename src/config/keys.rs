@@ -1,6 +1,7 @@
 //! The keys of each table but those of networks, in the order of the reference; see
 //! [`schema`](super::schema).
 
+use super::keys_api::*;
 use super::keys_network::*;
 use super::metrics::METRICS;
 use super::schema::{Key, REQUIRED, Section};
@@ -21,6 +22,9 @@ pub(super) const SECTIONS: &[&Section] = &[
     &LOG,
     &STORE,
     &METRICS,
+    &API,
+    &API_TOKEN,
+    &API_CLIENT,
     &SETTINGS,
     &LEASE,
     &NETWORK,
@@ -48,6 +52,7 @@ pub(super) static ROOT: Section = Section {
         key("log", "a table", "see below", "Log lines."),
         key("store", "a table", "see below", "The lease store."),
         key("metrics", "a table", "see below", "Metrics for scrapers."),
+        key("api", "a table", "see below", "The HTTP API over TCP, and who may use it."),
         key("network", "tables", "none", "The networks that are served, one `[[network]]` each."),
         key(
             "class",

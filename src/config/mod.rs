@@ -10,10 +10,12 @@
 //! Options are encoded to wire bytes here, once (`options::value`, `encode`); the packet path
 //! copies them. Checking opens no file, interface or clock.
 
+mod api;
 mod check;
 mod encode;
 mod fault;
 mod keys;
+mod keys_api;
 mod keys_network;
 mod limits;
 mod links;
@@ -22,6 +24,7 @@ mod node;
 mod options;
 pub mod policy;
 mod policy6;
+mod policy_server;
 mod raw;
 mod raw6;
 mod read;
@@ -31,6 +34,7 @@ pub mod reference;
 mod scalar;
 mod scalar6;
 mod schema;
+mod secrets;
 mod syntax;
 
 use std::collections::BTreeMap;
@@ -69,6 +73,11 @@ impl Loaded {
             fault
         };
         check_links(&self.policy, existing).into_iter().map(placed).collect()
+    }
+
+    /// The text of the file, with `"(secret)"` where a secret stood.
+    pub fn without_secrets(&self) -> String {
+        secrets::hide(self.source.text())
     }
 
     /// Draws faults of this file, each at its line.

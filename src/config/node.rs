@@ -104,6 +104,15 @@ impl<'a> Node<'a> {
         Some(parsed.unwrap_or(beyond))
     }
 
+    /// A date and time as text, whether it is written as one or in a string.
+    pub(super) fn moment_text(&self) -> Option<String> {
+        match self.value {
+            DeValue::String(text) => Some(text.to_string()),
+            DeValue::Datetime(at) => Some(at.to_string()),
+            _ => None,
+        }
+    }
+
     pub(super) fn string(&self, want: &str) -> Option<&'a str> {
         self.as_str().or_else(|| self.wrong_type(want))
     }

@@ -4,13 +4,14 @@
 //! numbers, ranges are ordered.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::{HwAddr, Mac, NetworkId, Prefix4, Prefix6, Range4, Span};
 
+pub use super::api::{ApiLimits, ApiPolicy, ClientPolicy, Role, TlsPolicy, TokenPolicy};
 pub use super::limits::{Limits, Rate};
 pub use super::metrics::MetricsPolicy;
+pub use super::policy_server::{LogPolicy, ServerPolicy, StorePolicy};
 pub use super::policy6::*;
 
 /// The whole configuration.
@@ -24,6 +25,8 @@ pub struct Policy {
     pub store: StorePolicy,
     /// `[metrics]`.
     pub metrics: MetricsPolicy,
+    /// `[api]`.
+    pub api: ApiPolicy,
     /// Interfaces that carry relayed packets and no network of ours (`server.relay_interfaces`).
     pub relay_interfaces: Vec<Pattern>,
     /// `[[network]]`, in the order of the file.
@@ -32,44 +35,6 @@ pub struct Policy {
     pub classes: Vec<Class>,
     /// `[options]` and boot fields at the top level.
     pub settings: Settings,
-}
-
-/// `[server]`.
-#[derive(Clone, Debug)]
-pub struct ServerPolicy {
-    /// Where the store lives (default `/var/lib/foreshadow`).
-    pub state_dir: PathBuf,
-    /// Unix socket of the control API (default `/run/foreshadow/control.sock`).
-    pub control_socket: PathBuf,
-    /// Where to write a hosts file of current leases, for a DNS server to read; none by default.
-    pub hosts_file: Option<PathBuf>,
-    /// DUID of this server (RFC 9915 s11), 3 to 130 bytes; without it, one is made and kept.
-    pub server_duid: Option<Bytes>,
-}
-
-/// `[log]`.
-#[derive(Clone, Debug)]
-pub struct LogPolicy {
-    /// JSON lines instead of text.
-    pub json: bool,
-    /// A `tracing` filter such as `info` or `foreshadow=debug`.
-    pub filter: String,
-    /// At most this many log lines a second about bad packets (default 5).
-    pub bad_packets_per_s: u32,
-    /// At most this many log lines a second about leases (default 1000): beyond that, to write
-    /// them costs more than to serve them.
-    pub leases_per_s: u32,
-}
-
-/// `[store]`.
-#[derive(Clone, Debug)]
-pub struct StorePolicy {
-    /// Size of each of the two journals, in bytes (default 16 MiB); they grow when they must.
-    pub journal_bytes: u64,
-    /// How often the checkpoint runs when there is something to write (default 1 s).
-    pub checkpoint_every: Span,
-    /// sled's page cache, in bytes (default 64 MiB).
-    pub cache_bytes: u64,
 }
 
 /// An interface name, possibly with `*` and `?`.

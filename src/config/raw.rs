@@ -9,8 +9,8 @@ use crate::base::{Prefix4, Range4, Span};
 use super::fault::Place;
 use super::node::At;
 use super::policy::{
-    Bootp, ClassId, HostId, Identity, Limits, LogPolicy, Matcher, MetricsPolicy, Pattern,
-    ServerPolicy, Settings, StorePolicy, Verify,
+    ApiPolicy, Bootp, ClassId, HostId, Identity, Limits, LogPolicy, Matcher, MetricsPolicy,
+    Pattern, ServerPolicy, Settings, StorePolicy, Verify,
 };
 use super::raw6::RawNetwork6;
 
@@ -21,6 +21,7 @@ pub(super) struct File {
     pub(super) log: LogPolicy,
     pub(super) store: StorePolicy,
     pub(super) metrics: MetricsPolicy,
+    pub(super) api: ApiPolicy,
     pub(super) settings: RawSettings,
     pub(super) classes: Vec<RawClass>,
     pub(super) networks: Vec<RawNetwork>,

@@ -46,6 +46,7 @@ pub(super) fn file(root: &Table<'_>) -> File {
         log: log(root),
         store: store(root),
         metrics: super::metrics::metrics(root),
+        api: super::api::api(root),
         settings: settings(root, &defs),
         networks: super::read_network::networks(root, &defs, &names),
         classes,

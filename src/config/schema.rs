@@ -1,10 +1,11 @@
 //! Every key that the file may have: its form, default and meaning. The reader knows no other
 //! keys, and the reference in `docs/configuration.md` is this list. The keys themselves are in
-//! [`keys`](super::keys) and [`keys_network`](super::keys_network).
+//! [`keys`](super::keys) and the modules beside it.
 
 use super::node::nearest;
 
 pub(super) use super::keys::*;
+pub(super) use super::keys_api::*;
 pub(super) use super::keys_network::*;
 
 /// The keys of one table.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::api::command::{Command, Desk, Post, Refusal, Reply};
 use crate::api::gauges::{Figures, NetworkFigures, POOLS_PER_PAGE};
 use crate::api::leases::time_text;
-use crate::api::view::{Ipv6View, NetworkView, StatusView, StoreView};
+use crate::api::view::{Ipv6View, NetworkView, PoolView, StatusView, StoreView};
 use crate::base::{NetworkId, Resource, Sort, Timestamp};
 use crate::config::Policy;
 use crate::config::policy::Network;
@@ -21,6 +21,7 @@ use crate::store::StoreError;
 use super::identity::duid_text;
 use super::lag;
 use super::parked::Confirm;
+use super::pools;
 use super::work::{Bench, Jobs};
 
 /// Sends commands to the driver as jobs.
@@ -150,6 +151,22 @@ impl Desk for AtBench<'_, '_> {
             fx.events.push(Event { at, network, kind: EventKind::Imported(Box::new(lease)) });
         }
         taken
+    }
+
+    fn pools(&self, network: Option<NetworkId>) -> Vec<PoolView> {
+        let engine = &*self.bench.machine;
+        let nets = engine.networks().iter().zip(&engine.policy().networks);
+        let nets = nets.filter(|(net, _)| network.is_none_or(|id| id == net.id));
+        nets.flat_map(|(net, network)| pools::of(net, network)).collect()
+    }
+
+    fn fact(&mut self, name: &str, value: Option<Box<[u8]>>) {
+        let Bench { machine, fx, .. } = self.bench;
+        match &value {
+            Some(value) => machine.note(name, value, fx),
+            None => machine.forget_note(name, fx),
+        }
+        self.bench.facts.push((name.into(), value));
     }
 
     fn set_policy(&mut self, policy: Arc<Policy>) {

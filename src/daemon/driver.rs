@@ -345,11 +345,20 @@ impl<M: Machine> Driver<M> {
                 store,
                 store_lag,
                 store_trouble: self.store_trouble.as_deref(),
+                facts: Vec::new(),
                 policy: None,
                 backups: Vec::new(),
             };
             let confirm = job(&mut bench);
             let (policy, backups) = (bench.policy, bench.backups);
+            for (name, value) in bench.facts {
+                // What a failed commit takes back is written at a rebuild all the same; its
+                // caller heard that it failed, and asks again.
+                match value {
+                    Some(value) => drop(self.meta.insert(name, value)),
+                    None => drop(self.meta.remove(&name)),
+                }
+            }
             self.flush(confirm);
             if let Some(policy) = policy {
                 self.set_policy(policy);

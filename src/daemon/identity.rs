@@ -44,11 +44,12 @@ impl Identity {
         Ok(Identity { duid, secret })
     }
 
-    /// Puts it among the server's own facts.
-    pub fn note(&self, meta: &mut Meta) {
+    /// The server's own facts, with these among them.
+    pub fn noted(&self, mut meta: Meta) -> Meta {
         for (name, bytes) in [(META_DUID, &self.duid[..]), (META_SECRET, &self.secret[..])] {
             meta.insert(name.into(), hex(bytes).into_bytes().into());
         }
+        meta
     }
 
     /// The facts as they are stored, by name.
@@ -87,8 +88,7 @@ mod tests {
     fn an_identity_is_made_once_and_kept() {
         let policy = crate::config::check("", "x").unwrap().policy;
         let first = Identity::of(&Meta::new(), &policy).unwrap();
-        let mut meta = Meta::new();
-        first.note(&mut meta);
+        let meta = first.noted(Meta::new());
         assert_eq!(Identity::of(&meta, &policy).unwrap(), first);
         assert_ne!(Identity::of(&Meta::new(), &policy).unwrap().secret, first.secret);
         assert_eq!((first.duid.len(), &first.duid[..2]), (18, &[0, 4][..]));
@@ -99,11 +99,10 @@ mod tests {
     fn a_configured_duid_is_kept_as_the_servers_own() {
         let policy = |text| crate::config::check(text, "x").unwrap().policy;
         let (none, set) = (policy(""), policy("[server]\nduid = \"00:01:02:03\"\n"));
-        let mut meta = Meta::new();
-        Identity::of(&meta, &none).unwrap().note(&mut meta);
+        let meta = Identity::of(&Meta::new(), &none).unwrap().noted(Meta::new());
         let configured = Identity::of(&meta, &set).unwrap();
         assert_eq!(*configured.duid, [0, 1, 2, 3]);
-        configured.note(&mut meta);
+        let meta = configured.noted(meta);
         assert_eq!(Identity::of(&meta, &none).unwrap(), configured);
     }
 }

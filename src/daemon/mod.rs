@@ -26,6 +26,7 @@ pub mod notify;
 pub mod outgoing;
 pub mod parked;
 pub mod police;
+mod pools;
 pub mod privilege;
 mod receive;
 pub mod reload;

@@ -9,16 +9,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio_rustls::rustls::ServerConfig;
 
 use crate::api::command::{Command, Post, Refusal, Reload};
-use crate::api::view::ReloadView;
-use crate::config::Policy;
+use crate::api::view::{CheckView, ConfigurationView, FaultView, ReloadView};
+use crate::config::{self, Policy, Severity};
 
-/// Reads a file into a policy and its warnings; on error the faults, drawn at their lines.
-pub type Load = dyn Fn(&Path) -> Result<(Policy, Vec<String>), String> + Send + Sync;
+/// What a file says, once all that it names could be used.
+pub struct Loaded {
+    /// The policy.
+    pub policy: Policy,
+    /// What is odd, and yet no fault.
+    pub warnings: Vec<String>,
+    /// The text, without its secrets.
+    pub shown: String,
+    /// The API's certificate.
+    pub tls: Option<Arc<ServerConfig>>,
+}
 
-/// What else a new policy concerns beside the engine: logs, interfaces.
-pub type Follow = dyn Fn(&Arc<Policy>) + Send + Sync;
+/// Reads a file; on error the faults, drawn at their lines.
+pub type Load = dyn Fn(&Path) -> Result<Loaded, String> + Send + Sync;
+
+/// What else a new policy concerns beside the engine: logs, interfaces, the API.
+pub type Follow = dyn Fn(&Arc<Policy>, Option<Arc<ServerConfig>>) + Send + Sync;
 
 /// How long the engine's thread may take to swap policies.
 const SWAP_MAX: Duration = Duration::from_secs(10);
@@ -32,34 +45,53 @@ pub struct Reloader {
     /// Two reloads at once could take effect in the wrong order. What is in force, for
     /// [`fixed_changes`].
     current: Mutex<Arc<Policy>>,
+    /// The text of what is in force, without its secrets.
+    shown: Mutex<String>,
 }
 
 impl Reloader {
-    /// A reloader of `path`, whose policy `current` is in force.
+    /// A reloader of `path`, whose policy `current` is in force; `shown` is its text.
     pub fn new(
         path: PathBuf,
         current: Arc<Policy>,
+        shown: String,
         post: Arc<dyn Post>,
         load: Box<Load>,
         follow: Box<Follow>,
     ) -> Reloader {
-        Reloader { path, load, follow, post, current: Mutex::new(current) }
+        let (current, shown) = (Mutex::new(current), Mutex::new(shown));
+        Reloader { path, load, follow, post, current, shown }
     }
 }
 
 impl Reload for Reloader {
+    fn shown(&self) -> ConfigurationView {
+        let text = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        ConfigurationView { file: self.path.display().to_string(), text }
+    }
+
+    fn check(&self, text: &str) -> CheckView {
+        let (valid, faults, more) = match config::check(text, "the request") {
+            Ok(loaded) => (true, loaded.warnings, 0),
+            Err(faults) => (false, faults.list().to_vec(), faults.more()),
+        };
+        CheckView { valid, faults: faults.iter().map(fault_view).collect(), more }
+    }
+
     fn reload(&self) -> Result<ReloadView, Refusal> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let (policy, mut warnings) = (self.load)(&self.path).map_err(|faults| {
+        let loaded = (self.load)(&self.path).map_err(|faults| {
             tracing::error!("{}: the policy in force stays:\n{faults}", self.path.display());
             Refusal::Faults(faults)
         })?;
+        let Loaded { policy, mut warnings, shown, tls } = loaded;
         let policy = Arc::new(policy);
         let (reply, swapped) = oneshot::channel();
         let gone = || Refusal::Unavailable("the server is busy or stopping".into());
         self.post.post(Command::SetPolicy(policy.clone(), reply)).map_err(|_| gone())?;
         wait(swapped).ok_or_else(gone)?;
-        (self.follow)(&policy);
+        (self.follow)(&policy, tls);
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
         warnings.extend(fixed_changes(&current, &policy));
         for warning in &warnings {
             tracing::warn!("{}: {warning}", self.path.display());
@@ -68,6 +100,19 @@ impl Reload for Reloader {
         tracing::info!(networks, "configuration reloaded");
         *current = policy;
         Ok(ReloadView { networks, warnings })
+    }
+}
+
+fn fault_view(fault: &config::Fault) -> FaultView {
+    FaultView {
+        severity: if fault.severity == Severity::Error { "error" } else { "warning" }.into(),
+        kind: fault.kind.as_str().into(),
+        line: fault.line,
+        column: fault.column,
+        key: fault.key.clone(),
+        message: fault.message.clone(),
+        found: fault.found.clone(),
+        expected: fault.expected.clone(),
     }
 }
 
@@ -85,6 +130,8 @@ fn fixed_changes(old: &Policy, new: &Policy) -> Vec<String> {
         ("server.control_socket", was.control_socket != is.control_socket),
         ("server.hosts_file", was.hosts_file != is.hosts_file),
         ("server.duid", was.server_duid != is.server_duid),
+        ("api.listen", old.api.listen != new.api.listen),
+        ("api.connections", connections(old) != connections(new)),
         ("log.format", old.log.json != new.log.json),
         ("metrics.listen", old.metrics.listen != new.metrics.listen),
         ("store.journal", old.store.journal_bytes != new.store.journal_bytes),
@@ -96,6 +143,10 @@ fn fixed_changes(old: &Policy, new: &Policy) -> Vec<String> {
         .filter(|(_, changed)| *changed)
         .map(|(key, _)| format!("`{key}` changed: it takes effect at the next start"))
         .collect()
+}
+
+fn connections(policy: &Policy) -> (usize, usize) {
+    (policy.api.limits.connections, policy.api.limits.connections_per_peer)
 }
 
 #[cfg(test)]
@@ -122,8 +173,14 @@ mod tests {
         }
     }
 
+    fn loaded(policy: Policy, warnings: &[&str]) -> Loaded {
+        let warnings = warnings.iter().map(|it| (*it).into()).collect();
+        Loaded { policy, warnings, shown: "# new".into(), tls: None }
+    }
+
     fn reloader(swaps: &Arc<Swaps>, load: Box<Load>) -> Reloader {
-        Reloader::new("x.toml".into(), policy(), swaps.clone(), load, Box::new(|_| {}))
+        let follow = Box::new(|_: &Arc<Policy>, _| {});
+        Reloader::new("x.toml".into(), policy(), String::new(), swaps.clone(), load, follow)
     }
 
     #[test]
@@ -132,6 +189,7 @@ mod tests {
         let reloader = reloader(&swaps, Box::new(|_| Err("error: x.toml:1".into())));
         assert_eq!(reloader.reload().unwrap_err(), Refusal::Faults("error: x.toml:1".into()));
         assert_eq!(swaps.0.load(Ordering::SeqCst), 0);
+        assert_eq!(reloader.shown().text, "");
     }
 
     #[test]
@@ -141,7 +199,7 @@ mod tests {
             let mut policy = Policy::clone(&policy());
             policy.server.state_dir = "/elsewhere".into();
             policy.server.server_duid = Some([0, 4, 1].as_slice().into());
-            Ok((policy, vec!["odd".into()]))
+            Ok(loaded(policy, &["odd"]))
         };
         let reloader = reloader(&swaps, Box::new(load));
         let done = reloader.reload().unwrap();
@@ -150,6 +208,7 @@ mod tests {
         let restart = |key| format!("`{key}` changed: it takes effect at the next start");
         let want = ["odd".into(), restart("server.state_dir"), restart("server.duid")];
         assert_eq!(done.warnings, want);
+        assert_eq!(reloader.shown().text, "# new");
         assert_eq!(reloader.reload().unwrap().warnings, ["odd"], "told once");
     }
 
@@ -161,13 +220,14 @@ mod tests {
                 Err(command)
             }
         }
-        let load = |_: &Path| Ok((Policy::clone(&policy()), vec![]));
+        let load = |_: &Path| Ok(loaded(Policy::clone(&policy()), &[]));
         let reloader = Reloader::new(
             "x.toml".into(),
             policy(),
+            String::new(),
             Arc::new(Gone),
             Box::new(load),
-            Box::new(|_| {}),
+            Box::new(|_, _| {}),
         );
         assert!(matches!(reloader.reload(), Err(Refusal::Unavailable(_))));
     }

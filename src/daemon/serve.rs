@@ -1,5 +1,6 @@
 //! From a checked configuration to a running server, and to its orderly end.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::api::command::{LEASES_PER_PAGE, Post, Reload};
+use crate::api::live::{self, Live};
 use crate::api::metrics::Metrics;
 use crate::api::peer::Peer;
 use crate::api::scrape::{BoundScrape, Scrape};
@@ -33,7 +35,7 @@ use super::log::{EventLog, Log};
 use super::metrics::Meter;
 use super::notify::Notify;
 use super::privilege;
-use super::reload::{Load, Reloader};
+use super::reload::{Follow, Load, Loaded, Reloader};
 use super::routes::{Delegated, Routes};
 use super::telling::Told;
 use super::work::Jobs;
@@ -73,8 +75,9 @@ pub fn run(serve: &Serve, policy: Arc<Policy>, warnings: &str) -> anyhow::Result
         anyhow::bail!("{}: {missing}", serve.config.display());
     }
     privilege::drop_privileges().context("giving up privileges")?;
-    let socket = bind(&policy.server.control_socket)?;
-    let scrape = policy.metrics.listen.map(|addr| listen(serve, addr)).transpose()?;
+    let mut socket = bind(&policy.server.control_socket)?;
+    listen(&mut socket, &policy)?;
+    let scrape = policy.metrics.listen.map(|addr| listen_for_scrapers(serve, addr)).transpose()?;
     let (store, contents) = open_store(serve, &policy)?;
     let server = Running::start(serve, policy, log, (socket, scrape), store, contents)?;
     notify.ready("serving");
@@ -109,10 +112,24 @@ fn bind(socket: &Path) -> anyhow::Result<Bound> {
     Bound::new(socket).map_err(refused)
 }
 
-fn listen(serve: &Serve, addr: SocketAddr) -> anyhow::Result<BoundScrape> {
+fn listen_for_scrapers(serve: &Serve, addr: SocketAddr) -> anyhow::Result<BoundScrape> {
     BoundScrape::new(addr)
         .with_context(|| format!("{}: metrics.listen: {addr}", serve.config.display()))
 }
+
+/// And TCP, where configured.
+fn listen(socket: &mut Bound, policy: &Policy) -> anyhow::Result<()> {
+    socket.set_limits(policy.api.limits);
+    for addr in &policy.api.listen {
+        socket.listen(*addr).with_context(|| format!("api.listen {addr}"))?;
+        let tls = if policy.api.tls.is_some() { "TLS" } else { "no TLS, loopback alone" };
+        tracing::info!(%addr, tls, "api");
+    }
+    Ok(())
+}
+
+/// The store's facts by name.
+type Facts = BTreeMap<Box<str>, Box<[u8]>>;
 
 type Opened = (Option<Box<dyn Store>>, Contents);
 
@@ -193,14 +210,13 @@ impl Running {
             tracing::info!(duid = %duid_text(&identity.duid), "known to DHCPv6 clients as");
         }
         machine.set_identity(&identity.duid, identity.secret);
-        let mut meta = contents.meta;
-        identity.note(&mut meta);
+        let live = believed(&policy, &contents.meta)?;
         let driver = Driver::start(Setup {
             machine,
             policy: policy.clone(),
             mode,
             store,
-            meta,
+            meta: identity.noted(contents.meta),
             last: contents.seq,
             clock,
             events,
@@ -229,12 +245,13 @@ impl Running {
             }
         })?;
         let post: Arc<dyn Post> = Arc::new(Counter::new(driver.jobs(), started));
-        let reloader = Arc::new(reloader(serve, &policy, post.clone(), log, new_policy));
+        let follow = changes(log, new_policy, live.clone());
+        let reloader = reloader(serve, &policy, post.clone(), follow);
         let meter = Meter::new(driver.counters(), started, measured);
         let metrics = Arc::new(Metrics::new(post.clone(), Box::new(meter)));
         let scrape = scrape.map(|bound| bound.serve(metrics.clone())).transpose()?;
-        let (reload, own) = (reloader.clone(), Peer::own()?);
-        let hub = Hub { post, reload, metrics, now: Box::new(now), own };
+        let reload = reloader.clone();
+        let hub = Hub { post, reload, metrics, now: Box::new(now), live };
         let control = socket.serve(hub)?;
         Ok(Running { control, scrape, reloader, driver, teller })
     }
@@ -295,28 +312,43 @@ fn write_hosts(
     path.map(write).transpose()
 }
 
+/// Whom the API believes at start.
+fn believed(policy: &Policy, facts: &Facts) -> anyhow::Result<Arc<Live>> {
+    let live = Live::new(&policy.api, Peer::own()?, facts);
+    live.map(Arc::new).map_err(|why| anyhow::anyhow!("api: {why}"))
+}
+
 fn reloader(
     serve: &Serve,
     policy: &Arc<Policy>,
     post: Arc<dyn Post>,
-    log: Log,
-    new_policy: NewPolicy,
-) -> Reloader {
+    follow: Box<Follow>,
+) -> Arc<Reloader> {
     let observe = serve.observe;
     let load: Box<Load> = Box::new(move |path| {
         let loaded = config::load(path).map_err(|faults| faults.render(false))?;
         let missing = privilege::missing_for_routes(&loaded.policy).filter(|_| !observe);
         missing.map_or(Ok(()), |why| Err(format!("error: {why}")))?;
+        let tls = live::prepare(&loaded.policy.api).map_err(|why| format!("error: api: {why}"))?;
         let warnings = loaded.warnings.iter().map(|w| w.message.clone()).collect();
-        Ok((loaded.policy, warnings))
+        let shown = loaded.without_secrets();
+        Ok(Loaded { policy: loaded.policy, warnings, shown, tls })
     });
-    let follow = Box::new(move |policy: &Arc<Policy>| {
+    // What is in force was read from there a moment ago.
+    let shown =
+        config::load(&serve.config).map_or(String::new(), |loaded| loaded.without_secrets());
+    Arc::new(Reloader::new(serve.config.clone(), policy.clone(), shown, post, load, follow))
+}
+
+/// What else a new policy concerns.
+fn changes(log: Log, new_policy: NewPolicy, live: Arc<Live>) -> Box<Follow> {
+    Box::new(move |policy, tls| {
         if let Err(error) = log.set_policy(&policy.log) {
             tracing::error!("{error}");
         }
+        live.set_policy(&policy.api, tls);
         *new_policy.lock().unwrap_or_else(PoisonError::into_inner) = Some(policy.clone());
-    });
-    Reloader::new(serve.config.clone(), policy.clone(), post, load, follow)
+    })
 }
 
 /// How the hosts file reads all leases again.

@@ -19,6 +19,9 @@ use super::parked::Confirm;
 /// lost; at once if it made none.
 pub type Job<M> = Box<dyn FnOnce(&mut Bench<'_, M>) -> Option<Confirm> + Send>;
 
+/// The name of a fact, and what it says now; `None` if it is forgotten.
+pub type Fact = (Box<str>, Option<Box<[u8]>>);
+
 /// What a job works with.
 pub struct Bench<'a, M> {
     /// The engine.
@@ -41,6 +44,8 @@ pub struct Bench<'a, M> {
     pub store_trouble: Option<&'a str>,
     /// How far the disk is behind.
     pub store_lag: Duration,
+    /// Facts of the control plane that were noted, or forgotten.
+    pub facts: Vec<Fact>,
     /// A policy to put in force after the job.
     pub policy: Option<Arc<Policy>>,
     /// Copies of the store to make, and whom to tell.

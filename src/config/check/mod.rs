@@ -32,6 +32,7 @@ pub(super) fn policy(file: File, sink: &Sink) -> Policy {
         log: file.log,
         store: file.store,
         metrics: file.metrics,
+        api: file.api,
         relay_interfaces: file.relay_interfaces.into_iter().map(|at| at.value).collect(),
         networks: networks.filter_map(|raw| network::build(raw, &settings, &times, sink)).collect(),
         classes: classes(file.classes, &times, sink),

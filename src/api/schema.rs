@@ -1,0 +1,489 @@
+//! What the API's document says of a value, held against the value as it is read: whoever sends
+//! something else hears of the field, what was found and what is expected.
+//!
+//! A body is checked while it is read, without making anything of it first: one of many small
+//! values, or of one very deep one, costs nothing but its bytes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use regex_lite::Regex;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+use super::problem::FIELDS_MAX;
+use super::view::FieldView;
+
+/// Characters of what was found that are quoted.
+const FOUND_CHARS_MAX: usize = 60;
+
+/// The named schemas of a document.
+#[derive(Debug, Default)]
+pub(super) struct Rules(BTreeMap<Box<str>, Rule>);
+
+/// One schema.
+#[derive(Debug)]
+pub(super) struct Rule {
+    nullable: bool,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Nothing is said here, or more than is understood here: the reader of the value decides.
+    Any,
+    Named(Box<str>),
+    Text(Text),
+    Integer {
+        min: i128,
+        max: i128,
+    },
+    Number {
+        min: f64,
+        max: f64,
+    },
+    Boolean,
+    List {
+        items: Box<Rule>,
+        min: usize,
+        max: usize,
+    },
+    Object(Object),
+}
+
+#[derive(Debug)]
+struct Text {
+    min: usize,
+    max: usize,
+    pattern: Option<Regex>,
+    words: Vec<Box<str>>,
+}
+
+#[derive(Debug)]
+struct Object {
+    fields: BTreeMap<Box<str>, Rule>,
+    required: Vec<Box<str>>,
+    /// What other fields are; `None` where there may be none.
+    others: Option<Box<Rule>>,
+    max: usize,
+}
+
+impl Rules {
+    /// `components.schemas` of a document.
+    pub(super) fn of(document: &Value) -> Rules {
+        let schemas = document.pointer("/components/schemas").and_then(Value::as_object);
+        let named = schemas.into_iter().flatten();
+        Rules(named.map(|(name, schema)| (name.as_str().into(), Rule::of(schema))).collect())
+    }
+
+    /// What a rule says in the end, and whether it takes null.
+    fn resolve<'r>(&'r self, mut rule: &'r Rule) -> (&'r Kind, bool) {
+        let mut nullable = rule.nullable;
+        // A bound on names of names.
+        for _ in 0..16 {
+            let Kind::Named(name) = &rule.kind else { break };
+            let Some(found) = self.0.get(name) else { return (&Kind::Any, nullable) };
+            rule = found;
+            nullable |= rule.nullable;
+        }
+        (&rule.kind, nullable)
+    }
+
+    /// Reads one value of `input` and says what is wrong with it; an error if it is no value.
+    pub(super) fn check_body(
+        &self,
+        rule: &Rule,
+        body: &[u8],
+    ) -> Result<Vec<FieldView>, serde_json::Error> {
+        let mut found = Findings::default();
+        let mut json = serde_json::Deserializer::from_slice(body);
+        Check { rules: self, rule, found: &mut found }.deserialize(&mut json)?;
+        json.end()?;
+        Ok(found.faults)
+    }
+
+    /// A parameter's text as the value that it stands for. On error: what was found, and what is
+    /// expected.
+    pub(super) fn parameter(&self, rule: &Rule, text: &str) -> Result<Value, String> {
+        let (kind, _) = self.resolve(rule);
+        let fault = || found_instead(&quoted(text), kind);
+        match kind {
+            Kind::Integer { min, max } => match text.parse::<i128>() {
+                Ok(number) if (*min..=*max).contains(&number) => u64::try_from(number)
+                    .map(Value::from)
+                    .or_else(|_| i64::try_from(number).map(Value::from).map_err(|_| fault())),
+                _ => Err(fault()),
+            },
+            Kind::Number { min, max } => match text.parse::<f64>() {
+                Ok(number) if (*min..=*max).contains(&number) => Ok(Value::from(number)),
+                _ => Err(fault()),
+            },
+            Kind::Boolean => text.parse::<bool>().map(Value::from).map_err(|_| fault()),
+            Kind::Text(rule) if !rule.takes(text) => Err(fault()),
+            _ => Ok(Value::from(text)),
+        }
+    }
+}
+
+impl Rule {
+    pub(super) fn of(schema: &Value) -> Rule {
+        if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
+            let name = name.rsplit('/').next().unwrap_or_default();
+            return Rule { nullable: false, kind: Kind::Named(name.into()) };
+        }
+        for several in ["oneOf", "anyOf", "allOf"] {
+            if let Some(choices) = schema.get(several).and_then(Value::as_array) {
+                return Rule::among(choices);
+            }
+        }
+        let types: Vec<&str> = match schema.get("type") {
+            Some(Value::String(one)) => vec![one],
+            Some(Value::Array(some)) => some.iter().filter_map(Value::as_str).collect(),
+            _ => vec![],
+        };
+        let nullable = types.contains(&"null");
+        let mut named = types.iter().filter(|name| **name != "null");
+        let kind = match (named.next(), named.next()) {
+            (Some(name), None) => Kind::of(name, schema),
+            _ => Kind::Any,
+        };
+        Rule { nullable, kind }
+    }
+
+    /// One of several; only null and something else is understood.
+    fn among(choices: &[Value]) -> Rule {
+        let is_null = |choice: &&Value| choice.get("type").is_some_and(|kind| kind == "null");
+        let nullable = choices.iter().any(|choice| is_null(&choice));
+        let mut others = choices.iter().filter(|choice| !is_null(choice));
+        match (others.next(), others.next()) {
+            (Some(one), None) => {
+                let rule = Rule::of(one);
+                Rule { nullable: nullable || rule.nullable, ..rule }
+            }
+            _ => Rule { nullable: true, kind: Kind::Any },
+        }
+    }
+}
+
+impl Kind {
+    fn of(name: &str, schema: &Value) -> Kind {
+        let count = |key: &str, default: usize| {
+            let number = schema.get(key).and_then(Value::as_u64);
+            number.and_then(|n| usize::try_from(n).ok()).unwrap_or(default)
+        };
+        let limit = |key: &str| schema.get(key).and_then(Value::as_f64);
+        match name {
+            "string" => Kind::Text(Text {
+                min: count("minLength", 0),
+                max: count("maxLength", usize::MAX),
+                pattern: pattern(schema),
+                words: words(schema),
+            }),
+            "integer" => Kind::Integer {
+                min: whole(schema, "minimum").unwrap_or(i64::MIN.into()),
+                max: whole(schema, "maximum").unwrap_or(u64::MAX.into()),
+            },
+            "number" => Kind::Number {
+                min: limit("minimum").unwrap_or(f64::MIN),
+                max: limit("maximum").unwrap_or(f64::MAX),
+            },
+            "boolean" => Kind::Boolean,
+            "array" => Kind::List {
+                items: Box::new(schema.get("items").map_or_else(Rule::any, Rule::of)),
+                min: count("minItems", 0),
+                max: count("maxItems", usize::MAX),
+            },
+            "object" => Kind::Object(Object::of(schema, count("maxProperties", usize::MAX))),
+            _ => Kind::Any,
+        }
+    }
+}
+
+impl Rule {
+    fn any() -> Rule {
+        Rule { nullable: true, kind: Kind::Any }
+    }
+}
+
+impl Object {
+    fn of(schema: &Value, max: usize) -> Object {
+        let properties = schema.get("properties").and_then(Value::as_object);
+        let fields = properties.into_iter().flatten();
+        let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+        let others = match schema.get("additionalProperties") {
+            Some(Value::Bool(false)) => None,
+            Some(other @ Value::Object(_)) => Some(Box::new(Rule::of(other))),
+            _ => Some(Box::new(Rule::any())),
+        };
+        Object {
+            fields: fields.map(|(name, rule)| (name.as_str().into(), Rule::of(rule))).collect(),
+            required: required.filter_map(|name| Some(name.as_str()?.into())).collect(),
+            others,
+            max,
+        }
+    }
+}
+
+fn pattern(schema: &Value) -> Option<Regex> {
+    Regex::new(schema.get("pattern")?.as_str()?).ok()
+}
+
+fn words(schema: &Value) -> Vec<Box<str>> {
+    let words = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
+    words.filter_map(|word| Some(word.as_str()?.into())).collect()
+}
+
+fn whole(schema: &Value, key: &str) -> Option<i128> {
+    let number = schema.get(key)?;
+    let exact = number.as_i64().map(i128::from).or(number.as_u64().map(i128::from));
+    // The document's own limits are small: nothing is lost in a float.
+    exact.or(number.as_f64().map(|float| float as i128))
+}
+
+impl Text {
+    fn takes(&self, text: &str) -> bool {
+        // Bytes are at least as many as characters: most texts need no counting.
+        let fits = text.len() <= self.max || text.chars().count() <= self.max;
+        fits && (self.min == 0 || text.chars().nth(self.min - 1).is_some())
+            && self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(text))
+            && (self.words.is_empty() || self.words.iter().any(|word| **word == *text))
+    }
+}
+
+/// What is expected.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kind::Any | Kind::Named(_) => f.write_str("another value"),
+            Kind::Text(Text { words, .. }) if !words.is_empty() => {
+                write!(f, "one of {}", words.join(", "))
+            }
+            Kind::Text(Text { min, max, pattern, .. }) => {
+                f.write_str("a text")?;
+                if *max < usize::MAX {
+                    write!(f, " of {min} to {max} characters")?;
+                }
+                pattern.as_ref().map_or(Ok(()), |it| write!(f, " that matches {}", it.as_str()))
+            }
+            Kind::Integer { min, max } => write!(f, "a whole number from {min} to {max}"),
+            Kind::Number { min, max } if *min == f64::MIN && *max == f64::MAX => {
+                f.write_str("a number")
+            }
+            Kind::Number { min, max } => write!(f, "a number from {min} to {max}"),
+            Kind::Boolean => f.write_str("true or false"),
+            Kind::List { min, max, .. } if *max < usize::MAX => {
+                write!(f, "a list of {min} to {max} entries")
+            }
+            Kind::List { .. } => f.write_str("a list"),
+            Kind::Object(Object { max, .. }) if *max < usize::MAX => {
+                write!(f, "an object of at most {max} fields")
+            }
+            Kind::Object(_) => f.write_str("an object"),
+        }
+    }
+}
+
+fn found_instead(found: &str, kind: &Kind) -> String {
+    format!("found {found}, want {kind}")
+}
+
+/// The beginning of a text, as a literal.
+pub(super) fn quoted(text: &str) -> String {
+    let start: String = text.chars().take(FOUND_CHARS_MAX).collect();
+    let rest = if start.len() < text.len() { ".." } else { "" };
+    format!("{start:?}{rest}")
+}
+
+/// What was found wrong, and where the reader is.
+#[derive(Debug, Default)]
+struct Findings {
+    path: String,
+    faults: Vec<FieldView>,
+}
+
+impl Findings {
+    fn push(&mut self, detail: String) {
+        if self.faults.len() < FIELDS_MAX {
+            self.faults.push(FieldView { field: self.path.clone(), detail });
+        }
+    }
+
+    /// Goes down one step; returns where to come back to.
+    fn down(&mut self, step: impl fmt::Display) -> usize {
+        use fmt::Write;
+        let back = self.path.len();
+        // Writing to a string cannot fail.
+        let _ = write!(self.path, "{step}");
+        back
+    }
+
+    fn back(&mut self, to: usize) {
+        self.path.truncate(to);
+    }
+}
+
+/// Reads one value.
+struct Check<'r, 'f> {
+    rules: &'r Rules,
+    rule: &'r Rule,
+    found: &'f mut Findings,
+}
+
+impl<'de> DeserializeSeed<'de> for Check<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Check<'_, '_> {
+    fn expect<E>(self, good: impl FnOnce(&Kind) -> bool, found: &str) -> Result<(), E> {
+        let (kind, _) = self.rules.resolve(self.rule);
+        if !matches!(kind, Kind::Any) && !good(kind) {
+            self.found.push(found_instead(found, kind));
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for Check<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.rules.resolve(self.rule).0)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+        self.expect(|kind| matches!(kind, Kind::Boolean), &value.to_string())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
+        let fits = |kind: &Kind| match kind {
+            Kind::Integer { min, max } => (*min..=*max).contains(&value.into()),
+            Kind::Number { min, max } => (*min..=*max).contains(&(value as f64)),
+            _ => false,
+        };
+        self.expect(fits, &value.to_string())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
+        let fits = |kind: &Kind| match kind {
+            Kind::Integer { min, max } => (*min..=*max).contains(&value.into()),
+            Kind::Number { min, max } => (*min..=*max).contains(&(value as f64)),
+            _ => false,
+        };
+        self.expect(fits, &value.to_string())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
+        let fits = |kind: &Kind| match kind {
+            Kind::Number { min, max } => (*min..=*max).contains(&value),
+            _ => false,
+        };
+        self.expect(fits, &value.to_string())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<(), E> {
+        let fits = |kind: &Kind| matches!(kind, Kind::Text(rule) if rule.takes(value));
+        self.expect(fits, &quoted(value))
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        let (_, nullable) = self.rules.resolve(self.rule);
+        self.expect(|_| nullable, "null")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let Check { rules, rule, found } = self;
+        let (kind, _) = rules.resolve(rule);
+        let Kind::List { items, min, max } = kind else {
+            if !matches!(kind, Kind::Any) {
+                found.push(found_instead("a list", kind));
+            }
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok(());
+        };
+        let mut count = 0;
+        loop {
+            let back = found.down(format_args!("[{count}]"));
+            // Beyond the most there may be, entries are counted and no more.
+            let more = match count < *max {
+                true => {
+                    let check = Check { rules, rule: items, found: &mut *found };
+                    seq.next_element_seed(check)?.is_some()
+                }
+                false => seq.next_element::<IgnoredAny>()?.is_some(),
+            };
+            found.back(back);
+            if !more {
+                break;
+            }
+            count += 1;
+        }
+        if !(*min..=*max).contains(&count) {
+            found.push(found_instead(&format!("a list of {count}"), kind));
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Check { rules, rule, found } = self;
+        let (kind, _) = rules.resolve(rule);
+        let Kind::Object(object) = kind else {
+            if !matches!(kind, Kind::Any) {
+                found.push(found_instead("an object", kind));
+            }
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            return Ok(());
+        };
+        let mut missing: Vec<&Box<str>> = object.required.iter().collect();
+        let mut count = 0;
+        while let Some(name) = map.next_key::<String>()? {
+            count += 1;
+            missing.retain(|required| ***required != *name);
+            let known = object.fields.get(&*name).or(object.others.as_deref());
+            let dot = if found.path.is_empty() { "" } else { "." };
+            let short: String = name.chars().take(FOUND_CHARS_MAX).collect();
+            let back = found.down(format_args!("{dot}{short}"));
+            match known.filter(|_| count <= object.max) {
+                Some(rule) => map.next_value_seed(Check { rules, rule, found: &mut *found })?,
+                None => {
+                    if known.is_none() {
+                        found.push(object.unknown(&name));
+                    }
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            found.back(back);
+        }
+        if count > object.max {
+            found.push(found_instead(&format!("an object of {count} fields"), kind));
+        }
+        for name in missing {
+            let dot = if found.path.is_empty() { "" } else { "." };
+            let back = found.down(format_args!("{dot}{name}"));
+            let want = object.fields.get(name).map(|rule| rules.resolve(rule).0);
+            let want = want.map_or(String::new(), |kind| format!(", want {kind}"));
+            found.push(format!("is missing{want}"));
+            found.back(back);
+        }
+        Ok(())
+    }
+}
+
+impl Object {
+    fn unknown(&self, name: &str) -> String {
+        let known = self.fields.keys().map(|field| &**field);
+        let near = known.clone().filter(|_| name.len() <= FOUND_CHARS_MAX);
+        let near = near.map(|field| (strsim::damerau_levenshtein(field, name), field)).min();
+        match near.filter(|(distance, field)| *distance <= 1 + field.len() / 4) {
+            Some((_, field)) => format!("no such field; did you mean `{field}`?"),
+            None => format!("no such field; want {}", known.collect::<Vec<_>>().join(", ")),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "schema/tests.rs"]
+mod tests;
