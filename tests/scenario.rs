@@ -14,6 +14,8 @@
 mod check;
 #[path = "scenario/check6.rs"]
 mod check6;
+#[path = "scenario/directory.rs"]
+mod directory;
 #[path = "scenario/invariants.rs"]
 mod invariants;
 #[path = "scenario/words.rs"]
@@ -58,18 +60,20 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    adoption affinity boot_chain bootp choice classes clones declines destinations exhaustion
-    foreign_servers hostile_client_id_empty hostile_deafening hostile_flood hostile_foreign_decline
-    hostile_foreign_release hostile_forged_adoption hostile_forged_arp hostile_guest_relay
-    hostile_hlen hostile_hostname hostile_names hostile_no_subnet hostile_other_port
-    hostile_own_address hostile_pool_removed hostile_port_full hostile_reserved_clone
-    hostile_short_relayed hostile_subnet_deleted hostile_unknown_port hostile_unproven_select
-    hostile_v6_duid_long hostile_v6_flood hostile_v6_foreign_decline hostile_v6_foreign_release
-    hostile_v6_guest_relay hostile_v6_many hostile_v6_many_doubts hostile_v6_names
-    hostile_v6_no_subnet hostile_v6_own_address hostile_v6_port_full hostile_v6_relay_depth
-    hostile_v6_reserved_duid hostile_v6_subnet_deleted identity inform options rapid_commit
-    relay_links relays reservations shorter_lease states store_failure times v6_adoption v6_boot
-    v6_classes v6_clones v6_clones_reload v6_confirm v6_declines v6_delegation_hints v6_exclude
+    account_caps account_priority account_rate adoption affinity boot_chain bootp choice classes
+    clones declines destinations exhaustion foreign_servers hostile_client_id_empty
+    hostile_deafening hostile_flood hostile_foreign_decline hostile_foreign_release
+    hostile_forged_adoption hostile_forged_arp hostile_guest_relay hostile_hlen hostile_hostname
+    hostile_names hostile_no_subnet hostile_other_port hostile_own_address hostile_pool_removed
+    hostile_port_full hostile_reserved_clone hostile_short_relayed hostile_subnet_deleted
+    hostile_unknown_port hostile_unproven_select hostile_v6_duid_long hostile_v6_flood
+    hostile_v6_foreign_decline hostile_v6_foreign_release hostile_v6_guest_relay hostile_v6_many
+    hostile_v6_many_doubts hostile_v6_names hostile_v6_no_subnet hostile_v6_own_address
+    hostile_v6_port_full hostile_v6_relay_depth hostile_v6_reserved_duid hostile_v6_subnet_deleted
+    identity inform instance_clones instance_ends instance_hosts instance_restart
+    instance_store_failure instance_v6 instances options rapid_commit relay_links relays
+    reservations shorter_lease states store_failure times v6_adoption v6_boot v6_classes v6_clones
+    v6_clones_reload v6_confirm v6_declines v6_delegation_hints v6_exclude
     v6_generate v6_no_addrs v6_no_binding v6_no_prefix v6_not_on_link v6_options v6_partial
     v6_preference v6_rapid_commit v6_rebind v6_relays v6_reload v6_reservations v6_several_questions
     v6_stable v6_states v6_store_failure v6_times v6_validation v6_verifier verifier

@@ -48,6 +48,7 @@ fn state() -> impl Strategy<Value = State> {
         Just(State::Released),
         Just(State::Quarantined(QuarantineReason::Declined)),
         Just(State::Quarantined(QuarantineReason::Operator)),
+        Just(State::Quarantined(QuarantineReason::Leaving)),
         any::<[u8; 6]>().prop_map(|m| State::Quarantined(QuarantineReason::InUse(Mac(m)))),
     ]
 }
@@ -68,11 +69,20 @@ fn next_hop() -> impl Strategy<Value = NextHop> {
 
 fn details() -> impl Strategy<Value = Details> {
     let bytes = || of(vec(any::<u8>(), 0..=255));
-    let texts = (of(text()), of(text()));
+    let texts = (of(text()), of(text()), of(text()), of(text()));
     (texts, bytes(), bytes(), of(any::<u32>()), any::<bool>(), of(next_hop())).prop_map(
-        |((hostname, account), circuit, remote, relay, boot_stage, next_hop)| Details {
+        |(
+            (hostname, account, application, instance),
+            circuit,
+            remote,
+            relay,
+            boot_stage,
+            next_hop,
+        )| Details {
             hostname: hostname.map(Into::into),
             account: account.map(Into::into),
+            application: application.map(Into::into),
+            instance: instance.map(Into::into),
             circuit_id: circuit.map(Into::into),
             remote_id: remote.map(Into::into),
             relay: relay.map(Ipv4Addr::from_bits),

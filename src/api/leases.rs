@@ -18,8 +18,8 @@ use super::command::Refusal;
 use super::view::{ImportView, LeaseView, RefusedView};
 
 /// Every state by the name that a filter or an import may give it.
-pub const STATES: [&str; 6] =
-    ["leased", "expired", "released", "declined", "in-use", "quarantined"];
+pub const STATES: [&str; 7] =
+    ["leased", "expired", "released", "declined", "in-use", "quarantined", "leaving"];
 
 /// Longest text field of an import, in bytes.
 const TEXT_MAX: usize = 255;
@@ -109,6 +109,8 @@ impl LeaseView {
             hardware: (!lease.hw.bytes().is_empty()).then(|| lease.hw.to_string()),
             hostname: details.hostname.as_deref().map(Into::into),
             account: details.account.as_deref().map(Into::into),
+            application: details.application.as_deref().map(Into::into),
+            instance: details.instance.as_deref().map(Into::into),
             since: Some(time_text(lease.since)),
             updated: Some(time_text(lease.updated)),
             until: Some(time_text(lease.until)),
@@ -228,6 +230,7 @@ impl LeaseView {
             "expired" => State::Expired,
             "released" => State::Released,
             "declined" => State::Quarantined(QuarantineReason::Declined),
+            "leaving" => State::Quarantined(QuarantineReason::Leaving),
             "quarantined" => State::Quarantined(QuarantineReason::Operator),
             "in-use" => {
                 let mac = self.answered.as_deref().and_then(|text| text.parse().ok());
@@ -246,8 +249,11 @@ impl LeaseView {
             },
             None => Ok(None),
         };
-        if let Some(account) = self.account.as_ref().filter(|account| account.len() > TEXT_MAX) {
-            return Err(format!("account has {} bytes, at most {TEXT_MAX}", account.len()));
+        let texts = [("account", &self.account), ("application", &self.application)];
+        for (name, text) in texts {
+            if let Some(text) = text.as_ref().filter(|text| text.len() > TEXT_MAX) {
+                return Err(format!("{name} has {} bytes, at most {TEXT_MAX}", text.len()));
+            }
         }
         let relay = match &self.relay {
             Some(text) => Some(
@@ -266,6 +272,9 @@ impl LeaseView {
             // Cleaned as one from the wire is.
             hostname: self.hostname.as_deref().and_then(|name| clean_hostname(name.as_bytes())),
             account: self.account.as_deref().map(Into::into),
+            application: self.application.as_deref().map(Into::into),
+            // Instances are registered here and nowhere else.
+            instance: None,
             circuit_id: bytes("circuit_id", &self.circuit_id)?,
             remote_id: bytes("remote_id", &self.remote_id)?,
             relay,

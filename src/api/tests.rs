@@ -54,6 +54,8 @@ fn network(name: &str, prefix: &str) -> Network {
             fresh: crate::base::Span::ZERO,
         },
         offer_hold: crate::base::Span::from_secs(30),
+        hold: Default::default(),
+        short_percent: 5,
         quarantine: crate::base::Span::from_secs(600),
         declines_max: 4,
         offers_max: 16,
@@ -102,6 +104,7 @@ pub(crate) fn policy() -> Arc<Policy> {
         api: ApiPolicy::default(),
         relay_interfaces: vec![],
         networks: vec![network("vms", "10.0.0.0/16"), network("lab", "10.9.0.0/24")],
+        accounts: Vec::new(),
         classes: vec![],
         settings: Settings::default(),
     })

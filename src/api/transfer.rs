@@ -89,7 +89,7 @@ impl Writer {
 }
 
 /// The fields of [`LeaseView`], in its order.
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 18] = [
     "network",
     "address",
     "state",
@@ -97,6 +97,8 @@ const COLUMNS: [&str; 16] = [
     "hardware",
     "hostname",
     "account",
+    "application",
+    "instance",
     "since",
     "updated",
     "until",

@@ -19,8 +19,8 @@ pub struct LeaseView {
     /// The address or prefix.
     #[schema(max_length = 64)]
     pub address: String,
-    /// `leased` (also what an empty text means), `expired`, `released`, `declined`, `in-use` or
-    /// `quarantined`.
+    /// `leased` (also what an empty text means), `expired`, `released`, `declined`, `in-use`,
+    /// `quarantined` or `leaving`.
     #[schema(max_length = 16)]
     pub state: String,
     /// The client's key: its kind (`hw`, `id`, `circuit`, `clone`, `ia`, `ia-pd`, `ia-clone`) and hexadecimal.
@@ -35,6 +35,12 @@ pub struct LeaseView {
     /// Whom the client belongs to.
     #[schema(max_length = 255)]
     pub account: Option<String>,
+    /// What runs in the client, of its account.
+    #[schema(max_length = 255)]
+    pub application: Option<String>,
+    /// The registered instance that it is kept for; of a delegated prefix, the one that has it.
+    #[schema(max_length = 255)]
+    pub instance: Option<String>,
     /// When this client first got this resource.
     #[schema(max_length = 64)]
     pub since: Option<String>,

@@ -146,6 +146,20 @@ impl ClientKey {
         }
     }
 
+    /// IAID and DUID, if this key is an identity association: the same for a clone's as for the
+    /// one that it shares them with.
+    pub fn association(&self) -> Option<(bool, &[u8])> {
+        let bytes = self.as_bytes();
+        let of_clone = || bytes.get(3 + usize::from(*bytes.get(2)?)..);
+        match self.kind() {
+            KeyKind::Ia => Some((false, bytes.get(1..)?)),
+            KeyKind::IaPd => Some((true, bytes.get(1..)?)),
+            KeyKind::IaClone => Some((false, of_clone()?)),
+            KeyKind::IaPdClone => Some((true, of_clone()?)),
+            _ => None,
+        }
+    }
+
     /// The DUID, if this key is an identity association.
     pub fn duid(&self) -> Option<&[u8]> {
         let bytes = self.as_bytes();

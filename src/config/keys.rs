@@ -1,6 +1,7 @@
 //! The keys of each table but those of networks, in the order of the reference; see
 //! [`schema`](super::schema).
 
+use super::keys_accounts::*;
 use super::keys_api::*;
 use super::keys_network::*;
 use super::metrics::METRICS;
@@ -39,6 +40,9 @@ pub(super) const SECTIONS: &[&Section] = &[
     &RESERVATION,
     &CLASS,
     &MATCH,
+    &ACCOUNT,
+    &APPLICATION,
+    &HOLD,
     &DEFINITION,
 ];
 
@@ -59,6 +63,12 @@ pub(super) static ROOT: Section = Section {
             "tables",
             "none",
             "Kinds of clients, one `[[class]]` each. A client may be in several; where two say the same thing, the first in the file wins.",
+        ),
+        key(
+            "account",
+            "tables",
+            "none",
+            "Who owns machines, and what that may cost, one `[[account]]` each. Where there are some, no default `account` can stand at this level.",
         ),
         key(
             "option-definitions",
@@ -206,7 +216,13 @@ pub(super) static SETTINGS: Section = Section {
             "account",
             "\"tenant-a\"",
             "none",
-            "Whom such clients belong to; appears in logs and leases.",
+            "Whom such clients belong to; appears in logs and leases. Its limits stand in `[[account]]`, if it has any.",
+        ),
+        key(
+            "application",
+            "\"web\"",
+            "none",
+            "What runs in such clients: an application of their account. One that is said further out than the account is not of it.",
         ),
     ],
 };

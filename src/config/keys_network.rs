@@ -95,6 +95,18 @@ pub(super) static NETWORK: Section = Section {
             "How long a declined or conflicting address is out of use, 1 s to 30 d.",
         ),
         key(
+            "hold",
+            "{ max = \"1h\" }",
+            "{}",
+            "How long the addresses of destroyed instances are kept back, where their account does not say.",
+        ),
+        key(
+            "short",
+            "\"5%\"",
+            "\"5%\"",
+            "A pool with no more than this share of it free is short, \"0%\" to \"100%\": its last addresses are for accounts of higher priority. With all priorities alike nothing is held back.",
+        ),
+        key(
             "declines_max",
             "4",
             "4",

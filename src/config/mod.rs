@@ -10,11 +10,13 @@
 //! Options are encoded to wire bytes here, once (`options::value`, `encode`); the packet path
 //! copies them. Checking opens no file, interface or clock.
 
+mod accounts;
 mod api;
 mod check;
 mod encode;
 mod fault;
 mod keys;
+mod keys_accounts;
 mod keys_api;
 mod keys_network;
 mod limits;
@@ -22,6 +24,7 @@ mod links;
 mod metrics;
 mod node;
 mod options;
+mod pattern;
 pub mod policy;
 mod policy6;
 mod policy_server;

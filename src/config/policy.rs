@@ -8,9 +8,14 @@ use std::sync::Arc;
 
 use crate::base::{HwAddr, Mac, NetworkId, Prefix4, Prefix6, Range4, Span};
 
+pub use super::accounts::{
+    ACCOUNT_BYTES_MAX, ACCOUNTS_MAX, APPLICATIONS_MAX, Account, Application, Block, HOLD_MAX, Hold,
+    Level, PRIORITY_MAX, Terms,
+};
 pub use super::api::{ApiLimits, ApiPolicy, ClientPolicy, Role, TlsPolicy, TokenPolicy};
 pub use super::limits::{Limits, Rate};
 pub use super::metrics::MetricsPolicy;
+pub use super::pattern::Pattern;
 pub use super::policy_server::{LogPolicy, ServerPolicy, StorePolicy};
 pub use super::policy6::*;
 
@@ -33,13 +38,11 @@ pub struct Policy {
     pub networks: Vec<Network>,
     /// `[[class]]`, in the order of the file; a [`ClassId`] indexes it.
     pub classes: Vec<Class>,
+    /// `[[account]]`, in the order of the file.
+    pub accounts: Vec<Arc<Account>>,
     /// `[options]` and boot fields at the top level.
     pub settings: Settings,
 }
-
-/// An interface name, possibly with `*` and `?`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(pub String);
 
 /// `[[network]]`: one layer-2 segment.
 #[derive(Clone, Debug)]
@@ -75,6 +78,10 @@ pub struct Network {
     pub offer_hold: Span,
     /// How long a declined or conflicting address rests (default 10 min).
     pub quarantine: Span,
+    /// How long the address of a destroyed instance is kept back (`hold`).
+    pub hold: Hold,
+    /// A pool with no more than this share of it free is short (`short`, default 5), in percent.
+    pub short_percent: u8,
     /// At most this many DECLINEs of one client are believed per quarantine time (default 4).
     pub declines_max: u32,
     /// At most this many offers are held at once (default 65,536).
@@ -281,6 +288,8 @@ pub struct Settings {
     pub lease: LeaseTimes,
     /// Whom such clients belong to.
     pub account: Option<Arc<str>>,
+    /// What runs in such clients, of the account of this level or of one nearer.
+    pub application: Option<Arc<str>>,
 }
 
 /// Lease times at one level; what is `None` comes from the next level out, at last from
@@ -363,63 +372,6 @@ impl OptionSet {
     }
 }
 
-impl Pattern {
-    /// Whether `name` matches: `*` stands for any run of characters, `?` for one. Linear in
-    /// `name` for each `*`, without recursion.
-    pub fn matches(&self, name: &[u8]) -> bool {
-        let pattern = self.0.as_bytes();
-        let (mut p, mut n, mut star) = (0, 0, None);
-        while n < name.len() {
-            match pattern.get(p) {
-                Some(b'*') => {
-                    star = Some((p, n));
-                    p += 1;
-                }
-                Some(c) if *c == b'?' || *c == name[n] => {
-                    p += 1;
-                    n += 1;
-                }
-                _ => match star {
-                    Some((at, taken)) => {
-                        star = Some((at, taken + 1));
-                        p = at + 1;
-                        n = taken + 1;
-                    }
-                    None => return false,
-                },
-            }
-        }
-        pattern[p..].iter().all(|c| *c == b'*')
-    }
-
-    /// Whether some name matches both.
-    pub fn meets(&self, other: &Pattern) -> bool {
-        let (a, b) = (self.0.as_bytes(), other.0.as_bytes());
-        // `row[j]`: what is left of `a` and `b` from `j` on has a name in common.
-        let mut below = vec![false; b.len() + 1];
-        for i in (0..=a.len()).rev() {
-            let mut row = vec![false; b.len() + 1];
-            for j in (0..=b.len()).rev() {
-                let next = |v: &[bool]| v.get(j + 1).copied().unwrap_or(false);
-                row[j] = match (a.get(i), b.get(j)) {
-                    (None, None) => true,
-                    (Some(b'*'), _) => below[j] || next(&row),
-                    (_, Some(b'*')) => next(&row) || below[j],
-                    (Some(x), Some(y)) => (x == y || *x == b'?' || *y == b'?') && next(&below),
-                    _ => false,
-                };
-            }
-            below = row;
-        }
-        below[0]
-    }
-
-    /// Whether it is a plain name, not a glob.
-    pub fn is_literal(&self) -> bool {
-        !self.0.contains(['*', '?'])
-    }
-}
-
 impl Pool {
     /// Whether `addr` is one that this pool gives out.
     pub fn gives(&self, addr: Ipv4Addr) -> bool {
@@ -460,47 +412,5 @@ impl Network {
     /// Whether relays at `giaddr` are believed for this network.
     pub fn believes(&self, giaddr: Ipv4Addr) -> bool {
         self.relays.iter().any(|p| p.contains(giaddr))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_match_as_shells_do() {
-        let cases = [
-            ("br0", "br0", true),
-            ("br0", "br01", false),
-            ("br*", "br0", true),
-            ("*", "", true),
-            ("v?br*0", "vxbr10", true),
-            ("v?br*0", "vbr10", false),
-            ("*a*b", "xaxxab", true),
-        ];
-        for (pattern, name, want) in cases {
-            assert_eq!(Pattern(pattern.into()).matches(name.as_bytes()), want, "{pattern} {name}");
-        }
-    }
-
-    #[test]
-    fn patterns_meet_where_a_name_matches_both() {
-        let cases = [
-            ("br0", "br0", true),
-            ("br0", "br1", false),
-            ("br*", "br0", true),
-            ("br*", "*0", true),
-            ("br*", "vm*", false),
-            ("b?0", "br*", true),
-            ("*", "", true),
-            ("a*b", "a*c", false),
-            ("a*", "a", true),
-            ("ab", "a*bc", false),
-        ];
-        for (a, b, want) in cases {
-            let (a, b) = (Pattern(a.into()), Pattern(b.into()));
-            assert_eq!(a.meets(&b), want, "{a:?} {b:?}");
-            assert_eq!(b.meets(&a), want, "{b:?} {a:?}");
-        }
     }
 }

@@ -257,6 +257,17 @@ impl Matcher {
             && self.link_address.is_empty())
     }
 
+    /// Whether it looks at nothing but the hardware address, so that a machine can be told to match
+    /// before it has said anything.
+    pub fn only_mac(&self) -> bool {
+        let silent = self.vendor_class.is_empty()
+            && self.user_class.is_empty()
+            && self.hostname.is_empty()
+            && self.arch.is_empty()
+            && self.remote_id.is_empty();
+        silent && !self.mac_prefix.is_empty() && !self.only_v4() && !self.only_v6()
+    }
+
     /// Whether a key says something of DHCPv4 alone, so that no DHCPv6 client matches.
     pub fn only_v4(&self) -> bool {
         !(self.circuit_id.is_empty() && self.giaddr.is_empty())

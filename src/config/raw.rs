@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::base::{Prefix4, Range4, Span};
 
+use super::accounts::{Hold, RawAccount};
 use super::fault::Place;
 use super::node::At;
 use super::policy::{
@@ -24,6 +25,7 @@ pub(super) struct File {
     pub(super) api: ApiPolicy,
     pub(super) settings: RawSettings,
     pub(super) classes: Vec<RawClass>,
+    pub(super) accounts: Vec<RawAccount>,
     pub(super) networks: Vec<RawNetwork>,
     /// Networks are written, even if what they say is wrong.
     pub(super) has_networks: bool,
@@ -72,6 +74,8 @@ pub(super) struct RawNetwork {
     pub(super) verify: Verify,
     pub(super) offer_hold: Span,
     pub(super) quarantine: Span,
+    pub(super) hold: Hold,
+    pub(super) short_percent: u8,
     pub(super) declines_max: u32,
     pub(super) offers_max: usize,
     pub(super) limits: Limits,

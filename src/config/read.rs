@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::base::Span;
 use crate::base::addr::parse_hex;
 
+use super::accounts::{ACCOUNT_BYTES_MAX, accounts};
 use super::fault::{Fault, FaultKind, Place};
 use super::node::{At, Node, Table, nearest};
 use super::options::{self, Definitions};
@@ -26,7 +27,6 @@ const SERVER_NAME_BYTES_MAX: usize = 63;
 const BOOT_FILE_BYTES_MAX: usize = 1024;
 const BOOTFILE_URL: u16 = 59;
 const BOOTFILE_PARAM: u16 = 60;
-const ACCOUNT_BYTES_MAX: usize = 64;
 const CLASSES_MAX: usize = 1000;
 const MIB: u64 = 1 << 20;
 
@@ -50,6 +50,7 @@ pub(super) fn file(root: &Table<'_>) -> File {
         settings: settings(root, &defs),
         networks: super::read_network::networks(root, &defs, &names),
         classes,
+        accounts: accounts(root),
         has_networks: root.get("network").is_some(),
     }
 }
@@ -122,6 +123,8 @@ pub(super) fn duration(node: Option<Node<'_>>, min: Span, max: Span, default: Sp
 /// The settings of one level.
 pub(super) fn settings(table: &Table<'_>, defs: &Definitions) -> RawSettings {
     let get = |key: &str| table.get(key);
+    // There the same word begins the tables of accounts.
+    let is_top = table.place.key.is_empty();
     let boot_file =
         get("boot_file").and_then(|n| n.text(BOOT_FILE_BYTES_MAX)).map(Arc::<str>::from);
     let settings = Settings {
@@ -131,7 +134,11 @@ pub(super) fn settings(table: &Table<'_>, defs: &Definitions) -> RawSettings {
         server_name: get("server_name").and_then(|n| n.text(SERVER_NAME_BYTES_MAX)).map(Arc::from),
         boot_file,
         lease: LeaseTimes::default(),
-        account: get("account").and_then(|n| n.text(ACCOUNT_BYTES_MAX)).map(Arc::from),
+        account: get("account")
+            .filter(|n| !(is_top && n.is_list()))
+            .and_then(|n| n.text(ACCOUNT_BYTES_MAX))
+            .map(Arc::from),
+        application: get("application").and_then(|n| n.text(ACCOUNT_BYTES_MAX)).map(Arc::from),
     };
     RawSettings { settings, lease: get("lease").and_then(|n| lease(&n)).unwrap_or_default() }
 }

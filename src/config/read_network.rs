@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::base::{Prefix4, Prefix6, Span};
 
+use super::accounts::hold;
 use super::fault::{Fault, FaultKind};
 use super::limits::limits;
 use super::node::{At, Node, Table};
@@ -74,6 +75,8 @@ fn network(table: &Table<'_>, defs: &Definitions, classes: &ClassNames) -> RawNe
         verify: verify(get("verify")),
         offer_hold: duration(get("offer_hold"), second, Span::from_secs(3600), Span::from_secs(30)),
         quarantine: duration(get("quarantine"), second, Span(30 * day.0), Span::from_secs(600)),
+        hold: get("hold").map(|n| hold(&n)).unwrap_or_default(),
+        short_percent: get("short").and_then(|n| n.percent()).unwrap_or(5),
         declines_max: number(get("declines_max"), 0, 1_000_000, 4),
         offers_max: number(get("offers_max"), 1, 16_777_216, 65_536),
         limits: limits(get("limits")),

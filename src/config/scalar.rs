@@ -144,6 +144,14 @@ impl<'a> Node<'a> {
         Some((Range4 { first, last }, false))
     }
 
+    /// A share such as "5%".
+    pub(super) fn percent(&self) -> Option<u8> {
+        let want = "a share as in \"5%\", from \"0%\" to \"100%\"";
+        let text = self.string(want)?;
+        let number = text.strip_suffix('%').and_then(|n| n.trim().parse::<u8>().ok());
+        number.filter(|n| *n <= 100).or_else(|| self.bad(format!("`{text}` is no share"), want))
+    }
+
     /// Text without control characters, up to `max` bytes, not empty.
     pub(super) fn text(&self, max: usize) -> Option<&'a str> {
         let text = self.string("a string")?;

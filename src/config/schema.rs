@@ -5,6 +5,7 @@
 use super::node::nearest;
 
 pub(super) use super::keys::*;
+pub(super) use super::keys_accounts::*;
 pub(super) use super::keys_api::*;
 pub(super) use super::keys_network::*;
 

@@ -133,6 +133,12 @@ counters! {
     overheard_answers,
     /// Requests for which nothing was free.
     exhausted,
+    /// Limits of accounts and applications, each time they are reported.
+    limits_met,
+    /// Instances registered.
+    instances_made,
+    /// Instances destroyed.
+    instances_ended,
     /// Router advertisements made.
     adverts,
     /// Replies and router advertisements handed to the kernel.
@@ -234,6 +240,9 @@ impl Counters {
             EventKind::ForeignServer(..) => &self.foreign_servers,
             EventKind::Overheard(_) => &self.overheard_answers,
             EventKind::Exhausted(_) => &self.exhausted,
+            EventKind::Limited(_) => &self.limits_met,
+            EventKind::Registered(_) => &self.instances_made,
+            EventKind::Ended(_) => &self.instances_ended,
             EventKind::Dropped(reason, _) => &self.dropped[*reason as usize],
         };
         count.add(1);

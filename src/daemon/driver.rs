@@ -319,7 +319,7 @@ impl<M: Machine> Driver<M> {
         let contents = match need.contents {
             true => Contents {
                 leases: self.machine.leases(),
-                meta: self.meta.clone(),
+                meta: self.machine.facts().into_iter().chain(self.meta.clone()).collect(),
                 seq: self.parked.newest(),
             },
             false => Contents::default(),

@@ -26,6 +26,7 @@ use crate::config::Policy;
 use crate::config::policy::LogPolicy;
 use crate::engine::effects::{DropReason, Event, EventKind, Offered, Overheard, Said};
 use crate::lease::Lease;
+use crate::lease::directory::Instance;
 
 use super::lines::Lines;
 
@@ -210,6 +211,9 @@ impl EventLog {
                     warn!(target: LEASE, client = %hw, network, "no address or prefix is free");
                 }
             }
+            EventKind::Limited(_) | EventKind::Registered(_) | EventKind::Ended(_) => {
+                of_account(&mut self.limit, &event.kind, network);
+            }
             EventKind::Dropped(reason, hw) => {
                 dropped(&mut self.limit, *reason, hw.as_ref(), network);
             }
@@ -276,6 +280,31 @@ impl EventLog {
     }
 }
 
+/// What concerns accounts and their instances.
+fn of_account(limit: &mut Limit, kind: &EventKind, network: Option<&str>) {
+    match kind {
+        EventKind::Limited(met) if limit.admit() => {
+            warn!(target: LEASE, network, "{met}: requests beyond it are not answered");
+        }
+        EventKind::Registered(of) => of_instance("instance registered", of, network),
+        EventKind::Ended(of) => of_instance("instance ended", of, network),
+        _ => {}
+    }
+}
+
+fn of_instance(done: &'static str, instance: &Instance, network: Option<&str>) {
+    let kept = &instance.kept;
+    info!(
+        target: LEASE,
+        instance = &*instance.id,
+        network,
+        account = kept.settings.account.as_deref(),
+        address = kept.v4.map(tracing::field::display),
+        address6 = kept.v6.first().map(tracing::field::display),
+        "{done}"
+    );
+}
+
 /// What has a line for each lease.
 fn is_of_lease(kind: &EventKind) -> bool {
     matches!(
@@ -287,6 +316,8 @@ fn is_of_lease(kind: &EventKind) -> bool {
             | EventKind::Released(_)
             | EventKind::Expired(_)
             | EventKind::Declined(_)
+            | EventKind::Registered(_)
+            | EventKind::Ended(_)
     )
 }
 

@@ -1,5 +1,6 @@
 //! What the driver needs of an engine.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::Timestamp;
@@ -20,6 +21,10 @@ pub trait Machine: Send + 'static {
     fn set_policy(&mut self, policy: Arc<Policy>);
     /// All bindings, those of batches on their way to the store included.
     fn leases(&self) -> Vec<Lease>;
+    /// The facts that it keeps in the store beside bindings, by name; none by default.
+    fn facts(&self) -> BTreeMap<Box<str>, Box<[u8]>> {
+        BTreeMap::new()
+    }
     /// Notes a fact about the server itself.
     fn note(&mut self, name: &str, value: &[u8], fx: &mut Effects);
 }
@@ -43,6 +48,10 @@ impl Machine for Engine {
 
     fn leases(&self) -> Vec<Lease> {
         Engine::leases(self).iter().cloned().collect()
+    }
+
+    fn facts(&self) -> BTreeMap<Box<str>, Box<[u8]>> {
+        Engine::facts(self).collect()
     }
 
     fn note(&mut self, name: &str, value: &[u8], fx: &mut Effects) {

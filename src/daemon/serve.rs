@@ -211,12 +211,14 @@ impl Running {
         }
         machine.set_identity(&identity.duid, identity.secret);
         let live = believed(&policy, &contents.meta)?;
+        let mut meta = contents.meta;
+        machine.load_facts(&mut meta).context("the store")?;
         let driver = Driver::start(Setup {
             machine,
             policy: policy.clone(),
             mode,
             store,
-            meta: identity.noted(contents.meta),
+            meta: identity.noted(meta),
             last: contents.seq,
             clock,
             events,

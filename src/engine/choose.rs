@@ -6,13 +6,16 @@
 
 use std::net::Ipv4Addr;
 
-use crate::lease::{Lease, QuarantineReason, State};
+use crate::lease::{Lease, Owner, QuarantineReason, State};
 
 use super::Engine;
 use super::context::{Ctx, Proof};
 use super::effects::{DropReason, Effects, NakReason};
-use super::network::address;
+use super::network::{address, ordinal};
 use super::v4::{is_of, is_sibling};
+
+/// How many offers of lower priority are looked at for one that gives way.
+pub(super) const OFFERS_LOOKED_AT: usize = 64;
 
 /// The outcome of a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,9 @@ impl Engine {
         if !self.port_has_room(ctx) {
             return Err(DropReason::PortFull);
         }
+        if !self.account_has_room(ctx, fx) {
+            return Err(DropReason::AccountFull);
+        }
         if let Some(addr) = self.its_own(ctx) {
             return Ok(Choice::Take(Chosen { addr, proven: true, taken: false }));
         }
@@ -54,7 +60,9 @@ impl Engine {
         if !self.has_offer_room(ctx) {
             return Err(DropReason::Exhausted);
         }
-        if let Some(addr) = wanted.filter(|addr| self.entitled(ctx, *addr).is_ok())
+        let may_ask =
+            |addr: &Ipv4Addr| self.entitled(ctx, *addr).is_ok() && self.has_rank_for(ctx, *addr);
+        if let Some(addr) = wanted.filter(may_ask)
             && let Some(choice) = self.consider(ctx, addr, fx)
         {
             return Ok(choice);
@@ -83,6 +91,8 @@ impl Engine {
         let holds = lease.is_some_and(|l| match l.state {
             State::Leased => is_of(l, ctx) || is_reserved_alike(l, ctx),
             State::Quarantined(QuarantineReason::InUse(mac)) => ctx.hw.mac() == Some(mac),
+            // Its own instance was destroyed and made again.
+            State::Quarantined(QuarantineReason::Leaving) => l.hw == ctx.hw && ctx.keeps(addr),
             _ => false,
         });
         if holds {
@@ -93,7 +103,7 @@ impl Engine {
             Some(State::Quarantined(_)) => return Err(NakReason::NotAllowed),
             _ => {}
         }
-        if let Some(offer) = self.offers.get(ctx.id(), addr.into()) {
+        if let Some(offer) = self.offers.get(ctx.id(), addr.into()).filter(|_| !ctx.keeps(addr)) {
             let to_it = offer.client == ctx.client || (ctx.boot_stage && offer.hw == ctx.hw);
             return if to_it { Ok(()) } else { Err(NakReason::Taken) };
         }
@@ -113,7 +123,8 @@ impl Engine {
     /// Whether another client's reservation names `addr`.
     pub(super) fn is_reserved_for_other(&self, ctx: &Ctx<'_>, addr: Ipv4Addr) -> bool {
         ctx.reservation.is_none_or(|r| r.addr != addr)
-            && self.nets.get(ctx.net).is_some_and(|net| net.by_addr.contains_key(&addr))
+            && (self.nets.get(ctx.net).is_some_and(|net| net.by_addr.contains_key(&addr))
+                || self.is_kept_for_other(ctx.id(), addr.into(), ctx.kept))
     }
 
     /// All bindings of a client and of the other stages of its boot, of any state.
@@ -196,9 +207,40 @@ impl Engine {
         if !self.may_use_any(ctx) {
             return Err(DropReason::Denied);
         }
-        self.take_next(ctx)
-            .or_else(|| self.evict_offer(ctx).then(|| self.take_next(ctx)).flatten())
+        let owner = ctx.owner(None);
+        self.take_next(ctx, owner.as_ref())
+            .or_else(|| {
+                self.evict_offer(ctx).then(|| self.take_next(ctx, owner.as_ref())).flatten()
+            })
+            .or_else(|| self.displace(ctx, owner.as_ref()))
             .ok_or(DropReason::Exhausted)
+    }
+
+    /// Whether the client's priority lets it have a free address that it names: the last ones of a
+    /// short pool are for others.
+    fn has_rank_for(&self, ctx: &Ctx<'_>, addr: Ipv4Addr) -> bool {
+        let owner = ctx.owner(None);
+        let net = self.nets.get(ctx.net);
+        let pool = net.and_then(|net| net.pools.get(net.pool_of(ctx.network, addr)?));
+        let (priority, owner) = (self.priority(owner.as_ref()), owner.as_ref());
+        pool.is_none_or(|pool| {
+            let of = pool.policy(ctx.network);
+            pool.has_room_at(ctx.network, ordinal(addr), priority)
+                && of.is_none_or(|of| self.may_use_range4(owner, ctx.id(), &of.range))
+        })
+    }
+
+    /// The address of an unanswered offer of lower priority.
+    fn displace(&mut self, ctx: &Ctx<'_>, owner: Option<&Owner>) -> Option<Chosen> {
+        let id = ctx.id();
+        let lower = self.offers.below(id, self.priority(owner)).take(OFFERS_LOOKED_AT);
+        let addr = lower.filter_map(|(_, resource)| resource.v4()).find(|addr| {
+            let bound = self.table.get(id, (*addr).into()).is_some_and(|l| l.state.is_held());
+            let pool = ctx.pool_of(*addr).filter(|pool| ctx.may_use(pool));
+            !bound && pool.is_some_and(|pool| self.may_use_range4(owner, id, &pool.range))
+        })?;
+        self.offers.remove(id, addr.into());
+        Some(Chosen { addr, proven: true, taken: true })
     }
 
     fn may_use_any(&self, ctx: &Ctx<'_>) -> bool {
@@ -210,14 +252,22 @@ impl Engine {
         evicted.map(|offer| self.settle(offer.network, offer.resource)).is_some()
     }
 
-    fn take_next(&mut self, ctx: &Ctx<'_>) -> Option<Chosen> {
+    fn take_next(&mut self, ctx: &Ctx<'_>, owner: Option<&Owner>) -> Option<Chosen> {
         let fresh_for = ctx.network.verify.fresh;
-        let net = self.nets.get_mut(ctx.net)?;
+        let priority = self.priority(owner);
         for (subnet, _) in ctx.subnets() {
-            for pool in net.pools.iter_mut().filter(|p| p.subnet == subnet) {
-                if !pool.policy(ctx.network).is_some_and(|p| ctx.may_use(p)) {
+            for at in 0..self.nets.get(ctx.net)?.pools.len() {
+                let pool = self.nets.get(ctx.net)?.pools.get(at)?;
+                let Some(of) = pool.policy(ctx.network).filter(|_| pool.subnet == subnet) else {
+                    continue;
+                };
+                let usable = ctx.may_use(of)
+                    && pool.has_room_for(ctx.network, priority)
+                    && self.may_use_range4(owner, ctx.id(), &of.range);
+                if !usable {
                     continue;
                 }
+                let pool = self.nets.get_mut(ctx.net)?.pools.get_mut(at)?;
                 if let Some((value, proven)) = pool.free.take_next(ctx.now, fresh_for) {
                     return Some(Chosen { addr: address(value), proven, taken: true });
                 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::base::{ClientKey, HwAddr, LinkId, Mac, NetworkId, Timestamp};
 use crate::config::Policy;
 use crate::config::policy::{Network, Pool, Reservation, Subnet};
+use crate::lease::directory::Kept;
 use crate::lease::{Lease, State};
 use crate::wire::{Message, RelayInfo};
 
@@ -44,6 +45,8 @@ pub struct Ctx<'a> {
     pub classes: Classes,
     /// Its reservation.
     pub reservation: Option<&'a Reservation>,
+    /// What is known of it by name.
+    pub kept: Option<&'a Kept>,
     /// It is firmware, iPXE or an installer: what boots next on this hardware is the same client.
     pub boot_stage: bool,
     /// What the wire had to say, if this packet waited for it.
@@ -143,6 +146,11 @@ impl<'a> Ctx<'a> {
     pub fn may_have(&self, addr: Ipv4Addr) -> bool {
         self.reservation.is_some_and(|r| r.addr == addr && self.is_on_network(addr))
             || self.pool_of(addr).is_some_and(|pool| self.may_use(pool))
+    }
+
+    /// Whether `addr` is kept for this client by name.
+    pub fn keeps(&self, addr: Ipv4Addr) -> bool {
+        self.kept.is_some_and(|kept| kept.v4 == Some(addr))
     }
 
     /// What the wire said about `addr`, if it was asked.

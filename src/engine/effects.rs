@@ -2,10 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::base::{HwAddr, LinkId, Mac, NetworkId, Prefix4, Resource, Timestamp};
+use crate::lease::directory::Instance;
 use crate::lease::{Change, Lease, Offer, Seq};
 
+use super::quota::Met;
 use super::tally::{Answered, Asked, Outcome};
 
 /// Something that happened.
@@ -282,6 +285,12 @@ pub enum EventKind {
     Overheard(Box<Overheard>),
     /// Nothing is free for this client.
     Exhausted(HwAddr),
+    /// An account or application met one of its limits; said once in a while for each.
+    Limited(Box<Met>),
+    /// An instance was registered.
+    Registered(Arc<Instance>),
+    /// An instance was destroyed.
+    Ended(Arc<Instance>),
     /// A packet was dropped.
     Dropped(DropReason, Option<HwAddr>),
 }
@@ -387,6 +396,10 @@ drop_reasons! {
     RelayRate = "relay-rate",
     /// An access port with as many live bindings as it may have.
     PortFull = "port-full",
+    /// Its account or application has as many addresses as it may have.
+    AccountFull = "account-full",
+    /// More requests of an account or application than its limit.
+    AccountRate = "account-rate",
     /// More DECLINEs of one client than are believed.
     TooManyDeclines = "too-many-declines",
     /// A BOOTP request where BOOTP is not served.

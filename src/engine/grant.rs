@@ -49,6 +49,7 @@ impl Engine {
             hw: ctx.hw,
             until: ctx.now + ctx.network.offer_hold,
             port: ctx.share(),
+            priority: self.priority(ctx.owner(Some(chosen.addr)).as_ref()),
         };
         if !chosen.taken {
             self.take_from_pool(ctx.id(), offer.resource);
@@ -77,6 +78,10 @@ impl Engine {
         }
         let before = self.table.get(ctx.id(), addr.into()).filter(|l| is_of(l, ctx)).cloned();
         let reserved = ctx.reservation.is_some_and(|r| r.addr == addr);
+        let extends = before.as_ref().is_some_and(|l| l.state == State::Leased);
+        if !extends && !self.account_has_room(ctx, fx) {
+            return Err(DropReason::AccountFull);
+        }
         if before.is_none() && !self.make_room_for(ctx.id(), &ctx.hw, fx) && !reserved {
             return Err(DropReason::TooManyLeases);
         }
@@ -90,7 +95,7 @@ impl Engine {
             self.settle(other.network, other.resource);
         }
         self.take_from_pool(ctx.id(), addr.into());
-        let details = details(ctx, &chain, self.client_name(ctx));
+        let details = details(ctx, &chain, addr, self.client_name(ctx));
         let details = match before.as_ref().filter(|l| *l.details == details) {
             Some(lease) => Arc::clone(&lease.details),
             None => self.table.share(details),
@@ -123,7 +128,7 @@ impl Engine {
     /// Whether a name is somebody's by reservation, on whatever network: a DNS server knows but one
     /// of that name.
     pub(super) fn is_reserved_name(&self, label: &str) -> bool {
-        self.nets.iter().any(|net| net.names.contains(label))
+        self.directory.is_name(label) || self.nets.iter().any(|net| net.names.contains(label))
     }
 
     /// A client that takes another address of the network has given up its former one.
@@ -196,11 +201,18 @@ fn expiry(now: Timestamp, span: Span) -> Timestamp {
     if span.is_forever() { Timestamp::NEVER } else { now + span }
 }
 
-fn details(ctx: &Ctx<'_>, chain: &Chain<'_>, hostname: Option<Box<str>>) -> Details {
+fn details(
+    ctx: &Ctx<'_>,
+    chain: &Chain<'_>,
+    addr: Ipv4Addr,
+    hostname: Option<Box<str>>,
+) -> Details {
     let relay = ctx.relay.as_ref();
     Details {
         hostname,
         account: chain.account().cloned(),
+        application: chain.application().cloned(),
+        instance: ctx.kept.filter(|_| ctx.keeps(addr)).and_then(|kept| kept.instance.clone()),
         circuit_id: relay.and_then(|r| r.circuit_id()).map(Box::from),
         remote_id: relay.and_then(|r| r.remote_id()).map(Box::from),
         relay: match ctx.path {

@@ -62,6 +62,8 @@ pub(super) struct Suspect<'a> {
     pub proofs: &'a [Proof],
     /// Whether the wire can be asked.
     pub can_probe: bool,
+    /// It is known by its hardware address: whoever else has its identifier is another.
+    pub registered: bool,
 }
 
 impl Engine {
@@ -72,6 +74,8 @@ impl Engine {
         let id = ctx.msg.client_id().filter(|id| !id.is_empty());
         match ctx.network.identity {
             Identity::Mac => by_hw(),
+            // One of several machines behind a circuit.
+            Identity::CircuitId if ctx.is_registered() => by_hw(),
             Identity::CircuitId => match relay.and_then(|r| Some((r, r.circuit_id()?))) {
                 Some((r, circuit)) => Identified::Known(ClientKey::circuit(
                     circuit,
@@ -79,10 +83,10 @@ impl Engine {
                 )),
                 None => by_hw(),
             },
-            Identity::ClientId => {
+            Identity::ClientId if !ctx.is_registered() => {
                 id.map_or_else(by_hw, |id| Identified::Known(ClientKey::client_id(&id)))
             }
-            Identity::CloneSafe => match id {
+            Identity::CloneSafe | Identity::ClientId => match id {
                 // An identifier that spells the hardware address says nothing more.
                 Some(id) if !hw.is_spelt_by(&id) => self.identify_clone_safe(ctx, &id),
                 _ => by_hw(),
@@ -100,6 +104,7 @@ impl Engine {
             account: &|| Chain::of(ctx, None).account(),
             proofs: ctx.proofs,
             can_probe: ctx.can_probe(),
+            registered: ctx.is_registered(),
         })
     }
 
@@ -148,7 +153,7 @@ impl Engine {
         let answers: Vec<Option<Mac>> = addrs.iter().filter_map(proof).map(|p| p.answer).collect();
         let others = answers.iter().flatten().any(|who| Some(*who) != suspect.hw.mac());
         let unheard = suspect.proofs.iter().any(|p| !p.heard && addrs.contains(&p.addr));
-        if others || unheard || addrs.is_empty() {
+        if others || unheard || addrs.is_empty() || suspect.registered {
             return Says::Alive;
         }
         if answers.len() < addrs.len() {

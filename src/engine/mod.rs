@@ -7,6 +7,7 @@
 //! wait for an answer of the wire), and [`advertise`] (router advertisements). [`v6`] is the same for DHCPv6, in the same order. The dialogues that
 //! it must hold are in `tests/scenario`, the model that it is played against in `tests/model`.
 
+pub mod accounts;
 pub mod advertise;
 pub mod choose;
 pub mod classes;
@@ -14,15 +15,21 @@ pub mod context;
 pub mod effects;
 pub mod giveback;
 pub mod grant;
+pub mod hosts;
 pub mod identity;
+pub mod instances;
+pub mod known;
+pub mod leaving;
 pub mod lots;
 pub mod network;
 pub mod overhear;
+pub mod quota;
 pub mod remember;
 pub mod reply;
 pub mod request;
 pub mod select;
 pub mod settings;
+pub mod site;
 pub mod tally;
 pub mod v4;
 pub mod v6;
@@ -34,6 +41,7 @@ use std::sync::Arc;
 
 use crate::base::{LinkId, NetworkId, Resource, Timestamp};
 use crate::config::Policy;
+use crate::lease::directory::{Directory, FactError};
 use crate::lease::{
     Act, Cause, Change, Lease, LeaseTable, Offer, OfferTable, QuarantineReason, Seq, State,
 };
@@ -43,6 +51,7 @@ pub use effects::{Arrival, Destination, Effects, Input, Reply};
 use effects::{Event, EventKind, LinkUp};
 use lots::Lots;
 use network::Net;
+use quota::Meters;
 use wait::WaitingRoom;
 
 /// The lease engine. One thread owns it; see [`Engine::handle`].
@@ -56,6 +65,8 @@ pub struct Engine {
     offers: OfferTable,
     waiting: WaitingRoom,
     advertisers: Advertisers,
+    directory: Directory,
+    meters: Meters,
     /// The batch that is being gathered.
     seq: Seq,
     /// Whether this batch has changes.
@@ -82,6 +93,8 @@ impl Engine {
             offers: OfferTable::default(),
             waiting: WaitingRoom::default(),
             advertisers: Advertisers::default(),
+            directory: Directory::default(),
+            meters: Meters::default(),
             seq: last.next(),
             dirty: false,
             store_ok: true,
@@ -91,8 +104,36 @@ impl Engine {
             lots: Lots::default(),
             policy,
         };
+        engine.directory.declare(&engine.policy.accounts);
         engine.build_networks();
         engine
+    }
+
+    /// Takes what the store held of the directory out of `facts`, and leaves the others.
+    pub fn load_facts(
+        &mut self,
+        facts: &mut BTreeMap<Box<str>, Box<[u8]>>,
+    ) -> Result<(), FactError> {
+        let mut refused = None;
+        facts.retain(|name, value| match self.directory.load(name, value) {
+            Ok(taken) => !taken,
+            Err(error) => {
+                refused = Some(error);
+                true
+            }
+        });
+        self.build_networks();
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// What the store is to hold of the directory.
+    pub fn facts(&self) -> impl Iterator<Item = (Box<str>, Box<[u8]>)> + '_ {
+        self.directory.facts()
+    }
+
+    /// Who is known by name.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     /// Takes one input; everything to be done about it is added to `fx`.
@@ -139,6 +180,7 @@ impl Engine {
             self.next_advert(),
             self.next_forgetting(),
             self.next_recut(),
+            self.next_farewell(),
         ]
         .into_iter()
         .flatten()
@@ -149,6 +191,7 @@ impl Engine {
     pub fn set_policy(&mut self, policy: Arc<Policy>) {
         let before = std::mem::replace(&mut self.policy, policy);
         self.forget_offers_by_other_names(&before);
+        self.directory.declare(&self.policy.accounts);
         self.build_networks();
         self.follow_adverts();
     }
@@ -243,10 +286,12 @@ impl Engine {
     /// Takes over a binding from elsewhere (an import), unless the resource is held by another
     /// client or this client holds it longer, or a prefix that overlaps it. Whether it was taken.
     pub fn import(&mut self, now: Timestamp, lease: Lease, fx: &mut Effects) -> bool {
+        let kept = self.directory.keeper(lease.network, lease.resource);
+        let for_other = kept.is_some_and(|kept| kept.who.hw() != Some(lease.hw));
         let stays = self.table.get(lease.network, lease.resource).is_some_and(|old| {
             old.state.is_held() && (old.client != lease.client || old.until >= lease.until)
         });
-        if stays || !self.has_room(&lease) {
+        if stays || for_other || !self.has_room(&lease) {
             return false;
         }
         self.offers.remove(lease.network, lease.resource);
@@ -275,6 +320,7 @@ impl Engine {
         self.lapse_offers(now);
         self.resolve_waiting(now, fx);
         self.run_verifier(now, fx);
+        self.run_farewells(now, fx);
         self.advertise(now, fx);
         if self.may_expire() {
             self.expire(now, fx);
@@ -320,6 +366,7 @@ impl Engine {
     fn committed(&mut self, seq: Seq) {
         let mut settled = Vec::new();
         self.table.committed(seq, |_, key| settled.push(key));
+        settled.extend(self.directory.committed(seq));
         for (network, resource) in settled {
             self.settle(network, resource);
         }
@@ -329,10 +376,12 @@ impl Engine {
         self.store_ok = false;
         // The open batch is lost as well: its changes build on the failed one's.
         let taken = self.table.take_back(seq);
+        let kept = self.directory.take_back(seq);
         for lease in taken.lost {
             self.offer_again(now, lease);
         }
-        for (network, resource) in taken.settled {
+        self.rank_pools();
+        for (network, resource) in taken.settled.into_iter().chain(kept) {
             self.settle(network, resource);
         }
         self.dirty = false;
@@ -351,8 +400,11 @@ impl Engine {
             return;
         }
         let until = now + hold.offer_hold;
+        let owner = lost.details.account.clone().map(|a| (a, lost.details.application.clone()));
+        let priority = self.priority(owner.as_ref());
         let Lease { network, resource, client, hw, port, .. } = lost;
-        let before = self.offers.insert(Offer { network, resource, client, hw, until, port });
+        let before =
+            self.offers.insert(Offer { network, resource, client, hw, until, port, priority });
         if let Some(resource) = before {
             self.settle(network, resource);
         }

@@ -9,6 +9,7 @@ use crate::lease::{Census, Lease, Pool, PrefixPool, RangeSet, State};
 
 use super::Engine;
 use super::effects::LinkUp;
+use super::leaving::Farewells;
 use super::verify::Verifier;
 
 /// A network as the engine runs it.
@@ -34,6 +35,8 @@ pub struct Net {
     pub by_host6: HashMap<HostId6, usize>,
     /// Reservations by address.
     pub by_addr: HashMap<Ipv4Addr, usize>,
+    /// The same for IPv6, prefixes included.
+    pub by_resource6: HashMap<Resource, usize>,
     /// First labels of the names that are reserved.
     pub names: HashSet<Box<str>>,
     /// Addresses in its pools, without those excluded.
@@ -42,6 +45,8 @@ pub struct Net {
     pub size6: u128,
     /// The background verifier's state.
     pub verifier: Verifier,
+    /// Addresses of destroyed instances.
+    pub farewells: Farewells,
     /// DECLINEs of late, by client.
     pub declines: super::giveback::Declines,
     /// Other servers heard, and when that was last told.
@@ -72,6 +77,8 @@ pub struct NetPool {
     pub size: u128,
     /// Its free addresses.
     pub free: Pool,
+    /// A bit for each priority of the accounts that may use it, and of clients without one.
+    pub priorities: u16,
 }
 
 impl NetPool {
@@ -90,9 +97,10 @@ impl Net {
                 for gap in &p.excluded {
                     free.exclude(ordinal(gap.first), ordinal(gap.last));
                 }
-                size += u64::try_from(free.available()).unwrap_or(u64::MAX);
+                let own = free.available();
+                size += u64::try_from(own).unwrap_or(u64::MAX);
                 by_first.push((p.range.first, pools.len()));
-                pools.push(NetPool { subnet, index, size: free.available(), free });
+                pools.push(NetPool { subnet, index, free, size: own, priorities: 0 });
             }
         }
         let pools6 = pools6(network);
@@ -118,9 +126,11 @@ impl Net {
                 .filter_map(|name| name.as_deref()?.split('.').next().map(Box::from))
                 .collect(),
             by_addr: reservations.map(|(i, r)| (r.addr, i)).collect(),
+            by_resource6: reserved6(network),
             size,
             size6,
             verifier,
+            farewells: Farewells::default(),
             declines: Default::default(),
             foreign: HashMap::new(),
         }
@@ -196,8 +206,17 @@ impl Engine {
                 }
             }
         }
+        let kept: Vec<_> = self.directory.held().collect();
+        for (network, resource) in kept {
+            match resource {
+                Resource::Prefix6(addr, len) => self.hold_prefix(network, addr, len),
+                _ => drop(self.take_from_pool(network, resource)),
+            }
+        }
         self.own_addresses_changed(None);
         self.table.set_census(census(&policy));
+        self.rank_pools();
+        self.watch_all();
     }
 
     /// Takes a held prefix out of the new pools. They may be cut otherwise by now, so that a part
@@ -229,7 +248,9 @@ impl Engine {
         let busy = |l: &&Lease| l.state.is_held() || self.table.is_pending(l.network, l.resource);
         let leased = self.table.iter().filter(busy).map(|l| (l.network, l.resource));
         let offered = self.offers.iter().map(|o| (o.network, o.resource));
-        let held: Vec<_> = leased.chain(offered).filter(|(n, _)| recut.contains(n)).collect();
+        let kept = self.directory.held();
+        let held: Vec<_> =
+            leased.chain(offered).chain(kept).filter(|(n, _)| recut.contains(n)).collect();
         for (network, resource) in held {
             if let Resource::Prefix6(addr, len) = resource {
                 self.hold_prefix(network, addr, len);
@@ -258,7 +279,12 @@ impl Engine {
             Some(lease) => Some(lease.until),
             None => None,
         };
+        if self.directory.keeper(network, resource).is_some() {
+            self.take_from_pool(network, resource);
+            return;
+        }
         let busy = self.table.is_pending(network, resource)
+            || self.directory.is_pending(network, resource)
             || self.offers.get(network, resource).is_some()
             || self.is_own(resource);
         if let (Resource::Prefix6(addr, len), false) = (resource, busy)
@@ -391,6 +417,15 @@ fn census(policy: &policy::Policy) -> Census {
     census
 }
 
+/// Which of the IPv6 reservations each address and prefix is of.
+fn reserved6(network: &Network) -> HashMap<Resource, usize> {
+    let all = network.reservations6.iter().enumerate().flat_map(|(i, r)| {
+        let addrs = r.addrs.iter().map(|addr| Resource::V6(*addr));
+        addrs.chain(r.prefixes.iter().map(|p| Resource::from(*p))).map(move |r| (r, i))
+    });
+    all.collect()
+}
+
 fn pools6(network: &Network) -> Vec<NetPool> {
     let mut pools = Vec::new();
     for (subnet, s) in network.subnets6.iter().enumerate() {
@@ -399,7 +434,8 @@ fn pools6(network: &Network) -> Vec<NetPool> {
             for (first, last) in &p.excluded {
                 free.exclude(first.to_bits(), last.to_bits());
             }
-            pools.push(NetPool { subnet, index, size: free.available(), free });
+            let size = free.available();
+            pools.push(NetPool { subnet, index, free, size, priorities: 0 });
         }
     }
     pools

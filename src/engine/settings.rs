@@ -10,7 +10,14 @@ use crate::config::policy::{LeaseTimes, PolicyOption, Settings};
 
 use super::context::{Ctx, pool_in};
 
-/// The levels that concern one client and address, nearest first: reservation, classes, pool,
+/// The application that the levels name, nearest first, up to the one that names the account: what
+/// is further out is of another account.
+pub(super) fn application<'a>(levels: &[&'a Settings]) -> Option<&'a Arc<str>> {
+    let account = levels.iter().position(|s| s.account.is_some())?;
+    levels.iter().take(account + 1).find_map(|s| s.application.as_ref())
+}
+
+/// The levels that concern one client and address, nearest first: what is known by name, reservation, classes, pool,
 /// subnet, network, global.
 #[derive(Debug)]
 pub struct Chain<'a>(SmallVec<[&'a Settings; 8]>);
@@ -41,6 +48,7 @@ impl<'a> Chain<'a> {
     pub fn of(ctx: &Ctx<'a>, addr: Option<Ipv4Addr>) -> Chain<'a> {
         let policy = ctx.policy;
         let mut levels = SmallVec::new();
+        levels.extend(ctx.kept.map(|kept| &kept.settings));
         levels.extend(ctx.reservation.map(|r| &r.settings));
         let classes = ctx.classes.iter().filter_map(|c| policy.classes.get(usize::from(c.0)));
         levels.extend(classes.map(|c| &c.settings));
@@ -98,6 +106,11 @@ impl<'a> Chain<'a> {
     /// Whom the client belongs to.
     pub fn account(&self) -> Option<&'a Arc<str>> {
         self.0.iter().find_map(|s| s.account.as_ref())
+    }
+
+    /// What runs in the client, of its account.
+    pub fn application(&self) -> Option<&'a Arc<str>> {
+        application(&self.0)
     }
 
     /// The times of a lease for a client that asks for `asked` seconds (RFC 2131 s4.3.1, s4.4.5).

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::base::ident::KeyKind;
 use crate::base::{ClientKey, HwAddr, Mac, Timestamp};
 use crate::config::policy::{Bootp, HostId, Identity};
+use crate::lease::directory::Kept;
 use crate::lease::{Lease, QuarantineReason, State};
 use crate::wire::Message;
 
@@ -73,7 +74,11 @@ impl Engine {
         }
         let classes = Classes::of(&policy.classes, msg, &hw, at.relay.as_ref());
         let net = self.nets.get(at.net).ok_or(DropReason::NoSubnet)?;
+        let kept = self.known4(network.id, msg, &hw, at.relay.as_ref());
         let reservation = identity::reservation(net, network, msg, &hw, at.relay.as_ref());
+        let rule = kept.as_deref().and_then(Kept::rule4);
+        // What the configuration reserves for somebody is of nobody else.
+        let reservation = reservation.or(rule.filter(|r| !net.by_addr.contains_key(&r.addr)));
         let mut ctx = Ctx {
             now,
             arrival,
@@ -90,12 +95,14 @@ impl Engine {
             client: ClientKey::hardware(&hw),
             classes,
             reservation,
+            kept: kept.as_deref(),
             boot_stage: identity::is_boot_stage(msg),
             proofs,
         };
         if self.table.of_hw(ctx.id(), &ctx.hw).any(|lease| ctx.is_impostor_of(lease)) {
             return Err(DropReason::NotTheHolder);
         }
+        self.admit4(&ctx, request, fx)?;
         if !self.name_client(&mut ctx, request, fx)? {
             return Ok(());
         }
@@ -311,6 +318,7 @@ impl Engine {
             l.state == State::Leased
                 || l.state == State::Quarantined(QuarantineReason::Declined)
                 || l.state == State::Quarantined(QuarantineReason::Operator)
+                || l.state == State::Quarantined(QuarantineReason::Leaving)
         });
         if held_by_other {
             return self.nak(ctx, addr, NakReason::Taken, fx);

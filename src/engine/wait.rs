@@ -251,6 +251,7 @@ impl Engine {
             }
         }
         if believed {
+            self.nets[net].farewells.heard(now, addr);
             self.verifier_heard(now, net, addr, mac, source, fx);
         }
     }
@@ -264,6 +265,7 @@ impl Engine {
         let Some(network) = self.links.get(&link).map(|up| up.network) else { return };
         if let Some(net) = self.net_index(network).and_then(|net| self.nets.get_mut(net)) {
             net.abandon_proofs();
+            net.farewells.deaf();
         }
     }
 

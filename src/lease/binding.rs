@@ -42,6 +42,10 @@ pub struct Details {
     pub hostname: Option<Box<str>>,
     /// Whom the client belongs to.
     pub account: Option<Arc<str>>,
+    /// What runs in it, of that account.
+    pub application: Option<Arc<str>>,
+    /// The instance that it is kept for; of a delegated prefix, the one that asked for it.
+    pub instance: Option<Arc<str>>,
     /// Relay agent circuit id, as received.
     pub circuit_id: Option<Box<[u8]>>,
     /// Relay agent remote id, as received.
@@ -110,6 +114,8 @@ pub enum QuarantineReason {
     InUse(Mac),
     /// An operator put it there.
     Operator,
+    /// Its instance was destroyed, and the guest may still speak.
+    Leaving,
 }
 
 impl State {
@@ -133,6 +139,7 @@ impl fmt::Display for State {
             State::Quarantined(QuarantineReason::Declined) => "declined",
             State::Quarantined(QuarantineReason::InUse(_)) => "in-use",
             State::Quarantined(QuarantineReason::Operator) => "quarantined",
+            State::Quarantined(QuarantineReason::Leaving) => "leaving",
         })
     }
 }

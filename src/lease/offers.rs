@@ -21,6 +21,8 @@ pub struct Offer {
     pub until: Timestamp,
     /// Whose share it counts against: an access port, or `None` on trunks and through relays.
     pub port: Option<LinkId>,
+    /// 0 to 9: where nothing else is left, a lower one gives way to a higher.
+    pub priority: u8,
 }
 
 /// All offers, found by resource, by client and by deadline.
@@ -32,6 +34,7 @@ pub struct OfferTable {
     by_port: HashMap<PortKey, BTreeSet<(Timestamp, Resource)>>,
     ports_by_load: BTreeSet<(NetworkId, usize, Option<LinkId>)>,
     in_network: HashMap<NetworkId, usize>,
+    by_priority: BTreeSet<(NetworkId, u8, Timestamp, Resource)>,
 }
 
 /// A client of a network, to look up without a copy of its key.
@@ -55,6 +58,7 @@ impl OfferTable {
         self.remove(network, resource);
         self.deadlines.insert((offer.until, network, resource));
         self.by_client.insert((network, offer.client.clone()), resource);
+        self.by_priority.insert((network, offer.priority, offer.until, resource));
         self.reload(network, offer.port, |queue| queue.insert((offer.until, resource)));
         *self.in_network.entry(network).or_default() += 1;
         self.by_resource.insert((network, resource), offer);
@@ -77,6 +81,7 @@ impl OfferTable {
         let offer = self.by_resource.remove(&(network, resource))?;
         self.by_client.remove(&OfClient(network, &offer.client));
         self.deadlines.remove(&(offer.until, network, resource));
+        self.by_priority.remove(&(network, offer.priority, offer.until, resource));
         self.reload(network, offer.port, |queue| queue.remove(&(offer.until, resource)));
         if let Some(count) = self.in_network.get_mut(&network) {
             *count -= 1;
@@ -108,6 +113,18 @@ impl OfferTable {
         }
         let (_, resource) = *self.by_port.get(&(network, victim))?.first()?;
         self.remove(network, resource)
+    }
+
+    /// Offers of lower priority than this, the lowest and oldest first.
+    pub fn below(
+        &self,
+        network: NetworkId,
+        priority: u8,
+    ) -> impl Iterator<Item = (u8, Resource)> + '_ {
+        let from = (network, 0, Timestamp(0), Resource::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        let lower =
+            move |key: &&(NetworkId, u8, Timestamp, Resource)| key.0 == network && key.1 < priority;
+        self.by_priority.range(from..).take_while(lower).map(|(_, p, _, r)| (*p, *r))
     }
 
     /// When the next offer lapses.
@@ -159,6 +176,7 @@ mod tests {
             hw,
             until: Timestamp(until),
             port: Some(LinkId(port)),
+            priority: 5,
         }
     }
 

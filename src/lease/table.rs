@@ -11,7 +11,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::base::{ClientKey, HwAddr, LinkId, NetworkId, Resource, Sort, Timestamp};
 
-use super::{Cause, Census, Change, Details, Lease, QuarantineReason, Seq, State};
+use super::{Cause, Census, Change, Details, Held, Lease, Owner, QuarantineReason, Seq, State};
 
 /// The one table of bindings. One thread owns it.
 #[derive(Debug, Default)]
@@ -29,6 +29,8 @@ pub struct LeaseTable {
     census: Census,
     /// Live bindings by the port of their client.
     of_port: HashMap<(NetworkId, LinkId), u32>,
+    /// Live bindings by account and application, but those that are kept for an instance anyhow.
+    of_owner: HashMap<Owner, Held>,
     undo: VecDeque<Undo>,
     pending: HashMap<(NetworkId, Resource), u32>,
     /// Of the last binding: the next one's are often the same, or none at all.
@@ -177,6 +179,12 @@ impl LeaseTable {
         self.of_port.get(&(network, port)).copied().unwrap_or(0)
     }
 
+    /// How many live bindings an account or application has, of every network. An address that is
+    /// kept for an instance counts where it is kept.
+    pub fn held_by(&self, owner: &Owner) -> Held {
+        self.of_owner.get(owner).copied().unwrap_or_default()
+    }
+
     /// How many bindings there are, remembered ones included.
     pub fn len(&self) -> usize {
         self.slots.len() - self.vacant.len()
@@ -261,11 +269,33 @@ impl LeaseTable {
     ) -> Option<Lease> {
         let old = self.unlink(network, resource);
         self.census.change(old.as_ref(), new.as_ref());
+        self.recount(old.as_ref().and_then(counted), new.as_ref().and_then(counted), resource);
         if let Some(lease) = new {
             debug_assert!((lease.network, lease.resource) == (network, resource));
             self.link(lease);
         }
         old
+    }
+
+    /// Counts a binding for the owners it has now, and no more for those it had.
+    fn recount(&mut self, old: Option<&Details>, new: Option<&Details>, resource: Resource) {
+        let same =
+            |a: &Details, b: &Details| (&a.account, &a.application) == (&b.account, &b.application);
+        if old.zip(new).map_or(old.is_none() && new.is_none(), |(old, new)| same(old, new)) {
+            return;
+        }
+        for owner in old.into_iter().flat_map(owners) {
+            if let Some(held) = self.of_owner.get_mut(&owner) {
+                *held = held.minus(Held::of(resource));
+                if *held == Held::default() {
+                    self.of_owner.remove(&owner);
+                }
+            }
+        }
+        for owner in new.into_iter().flat_map(owners) {
+            let held = self.of_owner.entry(owner).or_default();
+            *held = held.plus(Held::of(resource));
+        }
     }
 
     fn unlink(&mut self, network: NetworkId, resource: Resource) -> Option<Lease> {
@@ -346,6 +376,20 @@ impl LeaseTable {
     fn hash(&self, key: impl Hash) -> u64 {
         self.hasher.hash_one(key)
     }
+}
+
+/// What says for whom a binding counts, if it does.
+fn counted(lease: &Lease) -> Option<&Details> {
+    let kept = lease.details.instance.is_some() && lease.resource.sort() != Sort::Prefix6;
+    let counts = lease.state == State::Leased && !kept && lease.details.account.is_some();
+    counts.then_some(&*lease.details)
+}
+
+/// The account, and its application.
+fn owners(details: &Details) -> impl Iterator<Item = Owner> + use<> {
+    let account = details.account.clone();
+    let of = account.clone().zip(details.application.clone()).map(|(a, b)| (a, Some(b)));
+    account.map(|account| (account, None)).into_iter().chain(of)
 }
 
 /// Which port a live binding counts for.

@@ -29,6 +29,7 @@ mod journal;
 mod layout;
 pub mod mem;
 mod open;
+mod reader;
 pub mod record;
 pub mod recovery;
 mod search;

@@ -17,10 +17,12 @@
 //! resource:= 4 addr[4]  |  6 addr[16]  |  7 addr[16] length:u8
 //! hw      := nothing (flag 0x80: the client key is this hardware address)  |  htype:u8 bytes
 //! state   := 1 leased  2 expired  3 released  4 declined  5 in use, mac[6]  6 quarantined
+//!            7 leaving;  with 0x80: more details follow (since format 2)
 //! since   := varint ms;  updated := varint (updated - since);  until := varint (until - updated)
 //! details := per flag, in this order: 0x01 hostname:text  0x02 account:text  0x04 circuit:bytes
 //!            0x08 remote:bytes  0x10 relay[4]  0x20 hop[16] link:text (empty: none);
-//!            0x40 is the boot stage
+//!            0x40 is the boot stage;  then, if more follow: flags:u8
+//!            per flag, in this order: 0x01 application:text  0x02 instance:text
 //! bytes   := length:varint, so many bytes;  text := bytes in UTF-8, any character allowed
 //! ```
 //!
@@ -32,6 +34,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, LazyLock};
 
+pub(super) use super::reader::Reader;
 use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
 use crate::lease::{Act, Cause, Change, Details, Lease, NextHop, QuarantineReason, State};
 
@@ -61,6 +64,11 @@ const RELAY: u8 = 0x10;
 const NEXT_HOP: u8 = 0x20;
 const BOOT_STAGE: u8 = 0x40;
 const HW_IS_CLIENT: u8 = 0x80;
+
+/// In the byte of the state.
+const MORE: u8 = 0x80;
+const APPLICATION: u8 = 0x01;
+const INSTANCE: u8 = 0x02;
 
 /// Shared by all bindings that have none: a million small pieces of memory that are given back one
 /// by one leave a million holes.
@@ -226,11 +234,17 @@ fn put_lease(lease: &Lease, out: &mut Vec<u8>) -> Result<(), RecordError> {
         out.push(lease.hw.htype());
         put_bytes(lease.hw.bytes(), out);
     }
-    put_state(lease.state, out)?;
+    let more = more_flags(&lease.details);
+    put_state(lease.state, if more == 0 { 0 } else { MORE }, out)?;
     put_varint(lease.since.0, out);
     put_varint(lease.updated.0.wrapping_sub(lease.since.0), out);
     put_varint(lease.until.0.wrapping_sub(lease.updated.0), out);
     put_details(&lease.details, out);
+    if more != 0 {
+        out.push(more);
+        let texts = [&lease.details.application, &lease.details.instance];
+        texts.into_iter().flatten().for_each(|text| put_bytes(text.as_bytes(), out));
+    }
     Ok(())
 }
 
@@ -245,9 +259,13 @@ fn flags(details: &Details) -> u8 {
         | flag(details.boot_stage, BOOT_STAGE)
 }
 
+fn more_flags(details: &Details) -> u8 {
+    let flag = |there: bool, bit: u8| if there { bit } else { 0 };
+    flag(details.application.is_some(), APPLICATION) | flag(details.instance.is_some(), INSTANCE)
+}
+
 fn put_details(details: &Details, out: &mut Vec<u8>) {
-    let Details { hostname, account, circuit_id, remote_id, relay, next_hop, boot_stage: _ } =
-        details;
+    let Details { hostname, account, circuit_id, remote_id, relay, next_hop, .. } = details;
     if let Some(hostname) = hostname {
         put_bytes(hostname.as_bytes(), out);
     }
@@ -269,15 +287,17 @@ fn put_details(details: &Details, out: &mut Vec<u8>) {
     }
 }
 
-fn put_state(state: State, out: &mut Vec<u8>) -> Result<(), RecordError> {
-    out.push(match state {
+fn put_state(state: State, more: u8, out: &mut Vec<u8>) -> Result<(), RecordError> {
+    let tag = match state {
         State::Leased => 1,
         State::Expired => 2,
         State::Released => 3,
         State::Quarantined(QuarantineReason::Declined) => 4,
         State::Quarantined(QuarantineReason::InUse(_)) => 5,
         State::Quarantined(QuarantineReason::Operator) => 6,
-    });
+        State::Quarantined(QuarantineReason::Leaving) => 7,
+    };
+    out.push(tag | more);
     if let State::Quarantined(QuarantineReason::InUse(mac)) = state {
         out.extend_from_slice(&mac.0);
     }
@@ -353,13 +373,19 @@ fn lease(r: &mut Reader<'_>) -> Result<Lease, RecordError> {
     let flags = r.u8("flags")?;
     let hw = if flags & HW_IS_CLIENT != 0 { client_hw(&client) } else { hw(r)? };
     let hw = hw.ok_or(RecordError::Field("hardware address"))?;
-    let state = state(r)?;
+    let (state, has_more) = state(r)?;
     let since = Timestamp(r.varint("since")?);
     let updated = Timestamp(since.0.wrapping_add(r.varint("updated")?));
     let until = Timestamp(updated.0.wrapping_add(r.varint("until")?));
     let details = match flags & !HW_IS_CLIENT {
-        0 => Arc::clone(&NO_DETAILS),
-        flags => Arc::new(details(flags, r)?),
+        0 if !has_more => Arc::clone(&NO_DETAILS),
+        flags => {
+            let mut details = details(flags, r)?;
+            if has_more {
+                more_details(&mut details, r)?;
+            }
+            Arc::new(details)
+        }
     };
     Ok(Lease { network, resource, client, hw, state, since, updated, until, port: None, details })
 }
@@ -375,16 +401,34 @@ fn hw(r: &mut Reader<'_>) -> Result<Option<HwAddr>, RecordError> {
     Ok(HwAddr::new(htype, r.bytes("hardware address")?))
 }
 
-fn state(r: &mut Reader<'_>) -> Result<State, RecordError> {
-    Ok(match r.u8("state")? {
+/// The state, and whether more details follow.
+fn state(r: &mut Reader<'_>) -> Result<(State, bool), RecordError> {
+    let tag = r.u8("state")?;
+    let state = match tag & !MORE {
         1 => State::Leased,
         2 => State::Expired,
         3 => State::Released,
         4 => State::Quarantined(QuarantineReason::Declined),
         5 => State::Quarantined(QuarantineReason::InUse(Mac(r.array("state")?))),
         6 => State::Quarantined(QuarantineReason::Operator),
+        7 => State::Quarantined(QuarantineReason::Leaving),
         _ => return Err(RecordError::Field("state")),
-    })
+    };
+    Ok((state, tag & MORE != 0))
+}
+
+fn more_details(details: &mut Details, r: &mut Reader<'_>) -> Result<(), RecordError> {
+    let flags = r.u8("more flags")?;
+    if flags == 0 || flags & !(APPLICATION | INSTANCE) != 0 {
+        return Err(RecordError::Field("more flags"));
+    }
+    if flags & APPLICATION != 0 {
+        details.application = Some(r.text("application")?.into());
+    }
+    if flags & INSTANCE != 0 {
+        details.instance = Some(r.text("instance")?.into());
+    }
+    Ok(())
 }
 
 fn details(flags: u8, r: &mut Reader<'_>) -> Result<Details, RecordError> {
@@ -427,63 +471,4 @@ fn resource(r: &mut Reader<'_>) -> Result<Resource, RecordError> {
         }
         _ => return Err(RecordError::Field("resource tag")),
     })
-}
-
-/// What is left of some bytes; takes only what is there.
-pub(super) struct Reader<'a> {
-    pub(super) rest: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    pub(super) fn take(&mut self, n: usize, what: &'static str) -> Result<&'a [u8], RecordError> {
-        let (taken, rest) = self.rest.split_at_checked(n).ok_or(RecordError::Short(what))?;
-        self.rest = rest;
-        Ok(taken)
-    }
-
-    pub(super) fn array<const N: usize>(
-        &mut self,
-        what: &'static str,
-    ) -> Result<[u8; N], RecordError> {
-        let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(RecordError::Short(what))?;
-        self.rest = rest;
-        Ok(*taken)
-    }
-
-    pub(super) fn u8(&mut self, what: &'static str) -> Result<u8, RecordError> {
-        self.array::<1>(what).map(|[byte]| byte)
-    }
-
-    pub(super) fn u32(&mut self, what: &'static str) -> Result<u32, RecordError> {
-        self.array(what).map(u32::from_le_bytes)
-    }
-
-    pub(super) fn u64(&mut self, what: &'static str) -> Result<u64, RecordError> {
-        self.array(what).map(u64::from_le_bytes)
-    }
-
-    pub(super) fn varint(&mut self, what: &'static str) -> Result<u64, RecordError> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.u8(what)?;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                break;
-            }
-            value |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(RecordError::Field(what))
-    }
-
-    pub(super) fn bytes(&mut self, what: &'static str) -> Result<&'a [u8], RecordError> {
-        let length = usize::try_from(self.varint(what)?).map_err(|_| RecordError::Short(what))?;
-        self.take(length, what)
-    }
-
-    fn text(&mut self, what: &'static str) -> Result<&'a str, RecordError> {
-        std::str::from_utf8(self.bytes(what)?).map_err(|_| RecordError::Field(what))
-    }
 }

@@ -149,6 +149,8 @@ fn records() -> Vec<(&'static str, Vec<u8>)> {
     let all = Details {
         hostname: Some("vm-1".into()),
         account: Some("acme".into()),
+        application: Some("web".into()),
+        instance: Some("vm-1".into()),
         circuit_id: Some(b"eth0/1".as_slice().into()),
         remote_id: Some(b"host-1".as_slice().into()),
         relay: Some([10, 0, 0, 1].into()),

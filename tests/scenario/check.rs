@@ -21,6 +21,7 @@ pub(crate) fn outcome(outcome: &Outcome, expected: &str, engine: &Engine) -> Res
         let words: Vec<&str> = words.collect();
         match verb {
             "silence" => silence(outcome, words.first().copied())?,
+            "made" | "same" | "done" | "denied" => told_so(outcome, verb, &words)?,
             "asks" => asks(outcome, addr(words.first().ok_or("asks whom?")?)?.into())?,
             "asks6" => words.iter().try_for_each(|ip| asks(outcome, addr6(ip)?.into()))?,
             "event" => event(outcome, words.first().ok_or("which event?")?)?,
@@ -73,6 +74,19 @@ fn silence(outcome: &Outcome, reason: Option<&str>) -> Result<(), String> {
         .iter()
         .any(|e| matches!(e.kind, EventKind::Dropped(reason, _) if reason.as_str() == wanted));
     dropped.then_some(()).ok_or_else(|| told(outcome))
+}
+
+/// What an orchestrator was told: a word, and then the addresses or the kind of refusal.
+fn told_so(outcome: &Outcome, verb: &str, words: &[&str]) -> Result<(), String> {
+    let got = outcome.told.as_deref().unwrap_or("nothing");
+    let full = |word: &&str| match verb {
+        "denied" => word.to_string(),
+        _ => super::words::resource(word).map_or_else(|_| word.to_string(), |r| r.to_string()),
+    };
+    let want: Vec<String> = [verb.to_string()].into_iter().chain(words.iter().map(full)).collect();
+    let want = want.join(" ");
+    let same = got == want || (verb != "made" && got.starts_with(&want));
+    same.then_some(()).ok_or(format!("told `{got}`, want `{want}`"))
 }
 
 fn asks(outcome: &Outcome, addr: IpAddr) -> Result<(), String> {

@@ -1,5 +1,7 @@
 //! What must hold after every line of a scenario, whatever the line expects.
 
+use std::collections::BTreeMap;
+
 use foreshadow::base::{NetworkId, Prefix6, Resource};
 use foreshadow::engine::{Destination, Effects, Engine, Input};
 use foreshadow::lease::{Lease, State};
@@ -15,6 +17,7 @@ impl World {
             return Err(fault);
         }
         self.check_disk()?;
+        self.check_facts()?;
         self.check_held()?;
         self.check_pools()
     }
@@ -38,18 +41,30 @@ impl World {
         }
     }
 
+    /// What is durable of the directory is what the engine believes, but for what is on its way.
+    fn check_facts(&self) -> Result<(), String> {
+        if self.is_writing() {
+            return Ok(());
+        }
+        let facts: BTreeMap<_, _> = self.engine.facts().collect();
+        (facts == self.facts).then_some(()).ok_or("the directory is not on disk as it is".into())
+    }
+
     /// What is bound or offered is free in no pool, and no prefix overlaps another.
     fn check_held(&self) -> Result<(), String> {
         let leases = self.engine.leases().iter().filter(|l| l.state.is_held());
         let leases = leases.map(|l| (l.network, l.resource, &l.client));
         let offers = self.engine.offers().iter().map(|o| (o.network, o.resource, &o.client));
         let held: Vec<_> = leases.chain(offers).collect();
-        for (network, resource, _) in &held {
-            let Some(net) = self.engine.networks().iter().find(|n| n.id == *network) else {
+        let all = held.iter().map(|(network, resource, _)| (*network, *resource));
+        for (network, resource) in all.chain(self.engine.directory().held()) {
+            let Some(net) = self.engine.networks().iter().find(|n| n.id == network) else {
                 continue;
             };
-            let free = match *resource {
-                Resource::V4(_) => false,
+            let free = match resource {
+                Resource::V4(addr) => {
+                    net.pools.iter().any(|p| p.free.is_free(u128::from(addr.to_bits())))
+                }
                 Resource::V6(addr) => net.pools6.iter().any(|p| p.free.is_free(addr.to_bits())),
                 Resource::Prefix6(addr, len) => {
                     net.delegations.iter().any(|p| p.free.is_free(addr, len))
@@ -71,23 +86,25 @@ impl World {
         Ok(())
     }
 
-    /// Nothing is lost from the pools of IPv6: what is free is what a restart would find free.
+    /// Nothing is lost from the pools: what is free is what a restart would find free.
     fn check_pools(&self) -> Result<(), String> {
         let pending = |l: &Lease| self.engine.leases().is_pending(l.network, l.resource);
         let busy = self.engine.offers().iter().next().is_some()
             || self.engine.leases().iter().any(pending)
-            || self.disk.len() != self.engine.leases().len();
+            || self.disk.len() != self.engine.leases().len()
+            || self.is_writing();
         if busy || self.reloaded {
             return Ok(());
         }
         let leases = self.disk.values().cloned().collect();
         let mut fresh = Engine::new(self.policy.clone(), leases, self.last);
+        fresh.load_facts(&mut self.facts.clone()).map_err(|error| error.to_string())?;
         for up in self.links.clone() {
             fresh.handle(self.now, Input::LinkUp(up), &mut Effects::default());
         }
         let free = |engine: &Engine| -> Vec<u128> {
             let pools = engine.networks().iter().flat_map(|net| {
-                let addrs = net.pools6.iter().map(|p| p.free.available());
+                let addrs = net.pools.iter().chain(&net.pools6).map(|p| p.free.available());
                 addrs.chain(net.delegations.iter().map(|p| p.free.available()))
             });
             pools.collect()

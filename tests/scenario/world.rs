@@ -10,7 +10,7 @@ use foreshadow::engine::{Destination, Effects, Engine, Input};
 use foreshadow::lease::{Change, Lease, Seq};
 
 use super::words::{addr, addr6, resource, span};
-use super::{check, world6};
+use super::{check, directory, world6};
 
 /// What one step brought about.
 #[derive(Default)]
@@ -18,6 +18,8 @@ pub(crate) struct Outcome {
     pub(crate) replies: Vec<(Destination, Vec<u8>)>,
     pub(crate) probes: Vec<Probe>,
     pub(crate) events: Vec<Event>,
+    /// What an orchestrator was told.
+    pub(crate) told: Option<String>,
 }
 
 #[derive(PartialEq)]
@@ -35,6 +37,7 @@ pub(crate) struct World {
     pub(super) now: Timestamp,
     store: StoreMode,
     pub(super) disk: BTreeMap<(NetworkId, Resource), Lease>,
+    pub(super) facts: BTreeMap<Box<str>, Box<[u8]>>,
     held: Vec<(Seq, Vec<Change>, Outcome)>,
     pub(super) links: Vec<LinkUp>,
     pub(super) last: Seq,
@@ -76,6 +79,7 @@ impl World {
             now: start,
             store: StoreMode::Works,
             disk: BTreeMap::new(),
+            facts: BTreeMap::new(),
             held: Vec::new(),
             links: Vec::new(),
             last: Seq(0),
@@ -130,6 +134,11 @@ impl World {
         self.now = self.now.max(until);
     }
 
+    /// Whether something is on its way to the disk.
+    pub(super) fn is_writing(&self) -> bool {
+        !self.held.is_empty() || self.store != StoreMode::Works
+    }
+
     pub(super) fn input(&mut self, input: Input<'_>, outcome: &mut Outcome) {
         let mut fx = Effects::default();
         self.engine.handle(self.now, input, &mut fx);
@@ -137,7 +146,7 @@ impl World {
     }
 
     /// What the driver does with the effects of a batch.
-    fn finish(&mut self, fx: Effects, outcome: &mut Outcome) {
+    pub(super) fn finish(&mut self, fx: Effects, outcome: &mut Outcome) {
         let frames = |replies: &[foreshadow::engine::Reply]| {
             replies.iter().map(|r| (r.to, fx.bytes[r.payload.clone()].to_vec())).collect::<Vec<_>>()
         };
@@ -181,7 +190,9 @@ impl World {
                 Change::Remove(network, resource, _) => {
                     self.disk.remove(&(network, resource));
                 }
-                Change::Meta(..) | Change::Forget(_) | Change::Act(_) => {}
+                Change::Meta(name, value) => drop(self.facts.insert(name, value)),
+                Change::Forget(name) => drop(self.facts.remove(&name)),
+                Change::Act(_) => {}
             }
         }
         self.check_answers(&replies);
@@ -233,6 +244,8 @@ impl World {
                 let leases =
                     self.disk.values().map(|l| Lease { port: None, ..l.clone() }).collect();
                 self.engine = Engine::new(self.policy.clone(), leases, self.last);
+                let refused = self.engine.load_facts(&mut self.facts.clone());
+                refused.map_err(|error| error.to_string())?;
                 self.held.clear();
                 self.reloaded = false;
                 self.links_up();
@@ -244,6 +257,11 @@ impl World {
                 self.finish(fx, outcome);
             }
             ["heard", server, ip] => self.heard(server, ip, outcome)?,
+            [verb, id, rest @ ..] if directory::is_verb(verb) => {
+                let mut fx = Effects::default();
+                outcome.told = Some(self.register(verb, id, rest, &mut fx)?);
+                self.finish(fx, outcome);
+            }
             _ => return Err(format!("what is {words:?}?")),
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! From what was read to the [`Policy`]: everything that takes two values to be wrong.
 
+mod account;
 mod advertisement;
 mod delegation;
 mod lease;
@@ -26,6 +27,7 @@ pub(super) fn policy(file: File, sink: &Sink) -> Policy {
     reach::check(&file, sink);
     let mut settings = file.settings.settings;
     let times = Times::BUILT_IN.inner(&file.settings.lease, &mut settings.lease, sink);
+    let accounts = account::build(file.accounts, &file.networks, sink);
     let networks = file.networks.into_iter();
     Policy {
         server: file.server,
@@ -36,6 +38,7 @@ pub(super) fn policy(file: File, sink: &Sink) -> Policy {
         relay_interfaces: file.relay_interfaces.into_iter().map(|at| at.value).collect(),
         networks: networks.filter_map(|raw| network::build(raw, &settings, &times, sink)).collect(),
         classes: classes(file.classes, &times, sink),
+        accounts,
         settings,
     }
 }

@@ -37,8 +37,7 @@ pub(super) fn build(
     let times = times.inner(&raw.settings.lease, &mut network.lease, sink);
     let outer = Outer { top, network, times, taken };
 
-    let mut prefixes = Vec::new();
-    let (mut subnets, mut nested) = (Vec::new(), Vec::new());
+    let (mut prefixes, mut subnets, mut nested) = (Vec::new(), Vec::new(), Vec::new());
     for subnet in raw.subnets {
         let (built, times, below) = build_subnet(subnet, &outer, sink);
         let below = below.into_iter();
@@ -79,6 +78,8 @@ pub(super) fn build(
         verify: raw.verify,
         offer_hold: raw.offer_hold,
         quarantine: raw.quarantine,
+        hold: raw.hold,
+        short_percent: raw.short_percent,
         declines_max: raw.declines_max,
         offers_max: raw.offers_max,
         limits: raw.limits,

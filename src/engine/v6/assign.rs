@@ -13,7 +13,8 @@ use crate::engine::effects::{DropReason, Effects, EventKind, Offered};
 use crate::engine::grant::{Grant, cause, later_end};
 use crate::engine::identity::Identified;
 use crate::engine::lots::Lots;
-use crate::lease::{Details, Lease, NextHop, Offer, QuarantineReason, State};
+use crate::lease::directory::Kept;
+use crate::lease::{Details, Lease, NextHop, Offer, Owner, QuarantineReason, State};
 use crate::wire::{Ia, IaKind};
 
 use super::context::{Ctx6, is_about};
@@ -74,6 +75,14 @@ impl Engine {
             self.say(ctx.now, Some(ctx.id()), full, fx);
             return Assigned { key, resources: Vec::new(), proven: true };
         }
+        let more = self.counted_anew(ctx, ia.kind, &claimed, taken);
+        let owner = ctx.owner(None);
+        if let Some(met) = self.limit_met(owner.as_ref(), more) {
+            let full = EventKind::Dropped(DropReason::AccountFull, ctx.hw);
+            self.say(ctx.now, Some(ctx.id()), full, fx);
+            self.say_met(ctx.now, ctx.id(), met, fx);
+            return Assigned { key, resources: Vec::new(), proven: true };
+        }
         if !claimed.is_empty() {
             return Assigned { key, resources: claimed, proven: true };
         }
@@ -85,26 +94,13 @@ impl Engine {
         let free = |r: &Resource| !taken.contains(r) && self.entitled6(ctx, &key, *r);
         let silent = |r: &Resource| !matches!(r, Resource::V6(addr) if !ctx.is_silent(*addr));
         let mut named = ctx.named(ia).filter(|r| is_about(ia.kind, *r)).filter(free);
-        if let Some(named) = named.find(silent) {
+        let ranked = |r: &Resource| self.has_rank_for6(ctx, *r, owner.as_ref());
+        if let Some(named) = named.find(|r| silent(r) && ranked(r)) {
             return Assigned { key, resources: vec![named], proven: true };
         }
-        let next = self.next6(ctx, ia, &key);
+        let next = self.next6(ctx, ia, &key, owner.as_ref());
         let proven = next.is_none_or(|(_, proven)| proven);
         Assigned { key, resources: next.map(|(next, _)| next).into_iter().collect(), proven }
-    }
-
-    /// Whether so many bindings more are too many for the client's port.
-    pub(super) fn is_port_full(&self, ctx: &Ctx6<'_>, more: usize) -> bool {
-        let room = self.room_on_port(ctx.network, ctx.access_port());
-        more > 0 && room.is_some_and(|room| more > room as usize)
-    }
-
-    /// Whether a resource counts for no port anew: it is bound, or reserved, which was the
-    /// operator's to count.
-    pub(super) fn is_free_of_count(&self, ctx: &Ctx6<'_>, resource: Resource) -> bool {
-        let mut reserved = reserved(ctx, IaKind::Na).chain(reserved(ctx, IaKind::Pd));
-        reserved.any(|r| r == resource)
-            || self.table.get(ctx.id(), resource).is_some_and(|l| l.state == State::Leased)
     }
 
     /// What an IA has a claim to: reserved, bound, offered, or its last one.
@@ -155,26 +151,33 @@ impl Engine {
 
     /// Whether an IA may have `resource` now. What is reserved for others is of no pool.
     pub(super) fn entitled6(&self, ctx: &Ctx6<'_>, key: &ClientKey, resource: Resource) -> bool {
-        if !ctx.may_have(resource) || self.is_own(resource) {
+        let for_other = self.is_kept_for_other(ctx.id(), resource, ctx.kept);
+        if !ctx.may_have(resource) || self.is_own(resource) || for_other {
             return false;
         }
+        let kept = ctx.kept.is_some_and(|kept| kept.keeps(resource));
         let lease = self.table.get(ctx.id(), resource);
         if let Some(lease) = lease.filter(|l| l.state.is_held()) {
             return match lease.state {
-                State::Leased => lease.client == *key || is_reserved_alike(ctx, lease),
+                State::Leased => lease.client == *key || is_reserved_alike(ctx, key, lease),
                 // Its own, unknown to us until now.
                 State::Quarantined(QuarantineReason::InUse(mac)) => {
                     ctx.hw.and_then(|hw| hw.mac()) == Some(mac)
                 }
+                // Its own instance was destroyed and made again.
+                State::Quarantined(QuarantineReason::Leaving) => kept && ctx.hw == Some(lease.hw),
                 _ => false,
             };
         }
         if let Some(offer) = self.offers.get(ctx.id(), resource) {
-            return offer.client == *key;
+            return offer.client == *key || kept;
         }
         // A release that is not durable yet holds it for its client alone.
         if self.table.is_pending(ctx.id(), resource) {
             return lease.is_some_and(|l| l.client == *key);
+        }
+        if kept {
+            return true;
         }
         match resource {
             Resource::Prefix6(addr, len) => {
@@ -201,23 +204,45 @@ impl Engine {
     }
 
     /// The next free address or prefix.
-    fn next6(&mut self, ctx: &Ctx6<'_>, ia: &Ia<'_>, key: &ClientKey) -> Option<(Resource, bool)> {
+    fn next6(
+        &mut self,
+        ctx: &Ctx6<'_>,
+        ia: &Ia<'_>,
+        key: &ClientKey,
+        owner: Option<&Owner>,
+    ) -> Option<(Resource, bool)> {
+        if !self.may_use_network(owner, ctx.id()) {
+            return None;
+        }
         let next = |engine: &mut Engine| match ia.kind {
             IaKind::Pd => engine.next_prefix(ctx, ia).map(|prefix| (prefix, true)),
-            _ => engine.next_addr(ctx, key),
+            _ => engine.next_addr(ctx, key, owner),
         };
         next(self).or_else(|| self.evict_offer6(ctx).then(|| next(self)).flatten())
     }
 
     /// The next free address, and whether it is proven.
-    fn next_addr(&mut self, ctx: &Ctx6<'_>, key: &ClientKey) -> Option<(Resource, bool)> {
-        let net = self.nets.get_mut(ctx.net)?;
+    fn next_addr(
+        &mut self,
+        ctx: &Ctx6<'_>,
+        key: &ClientKey,
+        owner: Option<&Owner>,
+    ) -> Option<(Resource, bool)> {
+        let priority = self.priority(owner);
         for (subnet, policy) in ctx.subnets() {
-            for pool in net.pools6.iter_mut().filter(|p| p.subnet == subnet) {
-                let Some(of) = policy.pools.get(pool.index) else { continue };
-                if !ctx.may_use(&of.allow, &of.deny) {
+            for at in 0..self.nets.get(ctx.net)?.pools6.len() {
+                let pool = self.nets.get(ctx.net)?.pools6.get(at)?;
+                let Some(of) = policy.pools.get(pool.index).filter(|_| pool.subnet == subnet)
+                else {
+                    continue;
+                };
+                let usable = ctx.may_use(&of.allow, &of.deny)
+                    && pool.has_room_for(ctx.network, priority)
+                    && self.may_use_range6(owner, ctx.id(), of.first, of.last);
+                if !usable {
                     continue;
                 }
+                let pool = self.nets.get_mut(ctx.net)?.pools6.get_mut(at)?;
                 match of.generate {
                     Generate::Iterative => {}
                     Generate::Random => {
@@ -278,6 +303,7 @@ impl Engine {
                 hw: ctx.hw.unwrap_or_default(),
                 until: ctx.now + ctx.network.offer_hold,
                 port: ctx.share(),
+                priority: self.priority(ctx.owner(Some(resource)).as_ref()),
             };
             if let Some(before) = self.offers.insert(offer.clone()) {
                 self.settle(ctx.id(), before);
@@ -303,6 +329,7 @@ impl Engine {
         let Assigned { key, resources, .. } = assigned;
         let result = answer(ctx, ia, &resources);
         let hostname = self.client_name6(ctx);
+        self.note_duid(ctx, fx);
         for (resource, term) in resources.iter().zip(&result.terms) {
             self.offers.remove(ctx.id(), *resource);
             if let Some(other) = self.offers.remove_client(ctx.id(), &key) {
@@ -348,12 +375,15 @@ impl Engine {
 }
 
 /// Where a stable pool begins to look for a client's address.
-pub(super) fn stable_start(lots: &Lots, of: &Pool6, key: &ClientKey) -> u128 {
+pub(in crate::engine) fn stable_start(lots: &Lots, of: &Pool6, key: &ClientKey) -> u128 {
     let parts = [key.as_bytes(), &of.first.octets()];
     lots.of(&parts, of.first.to_bits(), of.last.to_bits())
 }
 
-fn reserved<'a>(ctx: &Ctx6<'a>, kind: IaKind) -> impl Iterator<Item = Resource> + use<'a> {
+pub(super) fn reserved<'a>(
+    ctx: &Ctx6<'a>,
+    kind: IaKind,
+) -> impl Iterator<Item = Resource> + use<'a> {
     let reserved = ctx.reservation.into_iter();
     reserved.flat_map(move |r| {
         let addrs = r.addrs.iter().filter(move |_| kind == IaKind::Na).map(|a| Resource::V6(*a));
@@ -364,10 +394,12 @@ fn reserved<'a>(ctx: &Ctx6<'a>, kind: IaKind) -> impl Iterator<Item = Resource> 
 
 /// The holder of the client's reserved resource is the same machine under another DUID: its
 /// firmware, or what was installed on it before.
-fn is_reserved_alike(ctx: &Ctx6<'_>, lease: &Lease) -> bool {
+fn is_reserved_alike(ctx: &Ctx6<'_>, key: &ClientKey, lease: &Lease) -> bool {
     let mut reserved = reserved(ctx, IaKind::Na).chain(reserved(ctx, IaKind::Pd));
+    // Told apart from its clones since it was registered.
+    let same_ia = ctx.is_registered() && lease.client.association() == key.association();
     ctx.hw.is_some_and(|hw| hw == lease.hw)
-        && !lease.client.as_bytes().ends_with(ctx.duid)
+        && (!lease.client.as_bytes().ends_with(ctx.duid) || same_ia)
         && reserved.any(|resource| resource == lease.resource)
 }
 
@@ -419,9 +451,13 @@ fn details6(
 ) -> Details {
     let hop = ctx.hops.last();
     let kept = |id: &&[u8]| id.len() <= RELAY_ID_MAX;
+    // Another address of its counts for its account beside what is kept for it.
+    let attributed = |own: &&Kept| own.keeps(resource) || matches!(resource, Resource::Prefix6(..));
     Details {
         hostname,
         account: ctx.chain(Some(resource)).account().cloned(),
+        application: ctx.chain(Some(resource)).application().cloned(),
+        instance: ctx.kept.filter(attributed).and_then(|kept| kept.instance.clone()),
         circuit_id: hop.and_then(|h| h.interface_id()).filter(kept).map(Box::from),
         remote_id: hop.and_then(|h| h.remote_id()).map(|(_, id)| id).filter(kept).map(Box::from),
         relay: None,

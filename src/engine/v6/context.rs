@@ -13,7 +13,9 @@ use crate::config::policy::{
 use crate::engine::classes::Classes;
 use crate::engine::context::Proof;
 use crate::engine::effects::Arrival6;
+use crate::engine::settings::application;
 use crate::lease::Lease;
+use crate::lease::directory::Kept;
 use crate::wire::{Hop, Ia, IaKind, Message6};
 
 /// What the handlers of `v6` work on.
@@ -45,6 +47,8 @@ pub struct Ctx6<'a> {
     pub classes: Classes,
     /// Its reservation.
     pub reservation: Option<&'a Reservation6>,
+    /// What is known of it by name.
+    pub kept: Option<&'a Kept>,
     /// Its reservation is held by other hardware: whom to ask whether it lives, and by which
     /// addresses.
     pub rival: Option<(Mac, Vec<IpAddr>)>,
@@ -193,6 +197,7 @@ impl<'a> Ctx6<'a> {
     /// The settings that concern this client and what it has, nearest first.
     pub fn chain(&self, about: Option<Resource>) -> Chain6<'a> {
         let mut levels = SmallVec::new();
+        levels.extend(self.kept.map(|kept| &kept.settings));
         levels.extend(self.reservation.map(|r| &r.settings));
         let classes = self.classes.iter();
         levels.extend(classes.filter_map(|c| {
@@ -255,6 +260,11 @@ impl<'a> Chain6<'a> {
     /// Whom the client belongs to.
     pub fn account(&self) -> Option<&'a std::sync::Arc<str>> {
         self.0.iter().find_map(|s| s.account.as_ref())
+    }
+
+    /// What runs in the client, of its account.
+    pub fn application(&self) -> Option<&'a std::sync::Arc<str>> {
+        application(&self.0)
     }
 
     /// Lifetimes: the configured ones. A client's wishes are no more than hints (s21.6).

@@ -89,7 +89,8 @@ impl Engine {
             IaKind::Pd => ClientKey::ia_pd(ctx.duid, ia.iaid),
             _ => ClientKey::ia(ctx.duid, ia.iaid),
         };
-        let Some(hw) = ctx.hw.filter(|_| ctx.network.identity.is_clone_safe()) else {
+        let told_apart = ctx.network.identity.is_clone_safe() || ctx.is_registered();
+        let Some(hw) = ctx.hw.filter(|_| told_apart) else {
             return Identified::Known(key);
         };
         self.clone_or_changed(Suspect {
@@ -104,6 +105,7 @@ impl Engine {
             account: &|| ctx.chain(None).account(),
             proofs: ctx.proofs,
             can_probe: ctx.can_probe(),
+            registered: ctx.is_registered(),
         })
     }
 

@@ -10,6 +10,7 @@ pub mod doubt;
 pub mod reply;
 pub mod request;
 pub mod reserve;
+pub mod room;
 pub mod select;
 
 use crate::base::{ClientKey, Resource, Timestamp};
@@ -102,7 +103,11 @@ impl Engine {
         if src.is_unspecified() || src.is_multicast() || src.is_loopback() {
             return Err(DropReason::BadFrame);
         }
-        let ctx = self.context6(now, from, msg, hops, policy)?;
+        let found = self.find6(&from, msg, hops, policy)?;
+        let ctx = self.context6(now, from, msg, hops, policy, &found)?;
+        let begins =
+            matches!(request, Request6::Solicit | Request6::Confirm | Request6::Information);
+        self.admit6(&ctx, begins, fx)?;
         if !self.settle_doubts(&ctx, request, fx)? {
             return Ok(());
         }
@@ -221,6 +226,7 @@ impl Engine {
             if held.is_empty() && resources.is_empty() {
                 let mut zero = IaAnswer::granted(&ia, Vec::new());
                 zero.add_zero(ctx.wrong_here(&ia).into_iter());
+                zero.add_zero(self.ended(ctx, &ia, &key).into_iter());
                 match renew {
                     true => answers.push(IaAnswer::refused(&ia, StatusCode::NoBinding)),
                     false if zero.is_about_nothing() => {}
@@ -305,6 +311,15 @@ impl Engine {
             self.say(ctx.now, Some(ctx.id()), kind, fx);
         }
         self.reply6_after(ctx, Answer6::status(StatusCode::Success), &answers, fx)
+    }
+
+    /// What an IA names that was its own until its instance was destroyed.
+    fn ended(&self, ctx: &Ctx6<'_>, ia: &Ia<'_>, key: &ClientKey) -> Vec<Resource> {
+        let leaving = State::Quarantined(QuarantineReason::Leaving);
+        let ended = |r: &Resource| {
+            self.table.get(ctx.id(), *r).is_some_and(|l| l.state == leaving && l.client == *key)
+        };
+        ctx.named(ia).filter(ended).collect()
     }
 
     /// Counts that many DECLINEs, whatever IAs they are about.

@@ -1,6 +1,7 @@
 //! Which network and subnet a DHCPv6 message belongs to (RFC 9915 s13.1), and who sent it.
 
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
 use crate::base::{HwAddr, Mac, Resource, Timestamp};
 use crate::config::Policy;
@@ -9,13 +10,43 @@ use crate::engine::Engine;
 use crate::engine::classes::Classes;
 use crate::engine::effects::{Arrival6, DropReason};
 use crate::lease::NextHop;
+use crate::lease::directory::Kept;
 use crate::wire::{Hop, Message6};
 
 use super::Received;
 use super::context::Ctx6;
 use super::reserve::{Asker, reservations};
 
+/// Where a message belongs, and who sent it, before it is looked at more closely.
+#[derive(Debug)]
+pub(super) struct Found6 {
+    net: usize,
+    first: usize,
+    hw: Option<HwAddr>,
+    /// What is known of the sender by name.
+    kept: Option<Arc<Kept>>,
+}
+
 impl Engine {
+    /// Finds the network and subnet of a message, and whether its sender is known by name.
+    pub(super) fn find6(
+        &self,
+        from: &Received<'_>,
+        msg: &Message6<'_>,
+        hops: &[Hop<'_>],
+        policy: &Policy,
+    ) -> Result<Found6, DropReason> {
+        let (net, first) = match hops.is_empty() {
+            true => self.place_on_link(policy, &from.arrival)?,
+            false => self.place_relayed(policy, &from.arrival, hops)?,
+        };
+        let network = policy.networks.get(net).ok_or(DropReason::NoSubnet)?;
+        let duid = msg.client_id().unwrap_or_default();
+        let hw = hardware(&from.arrival, hops, duid);
+        let kept = self.known6(network.id, duid, hw.as_ref(), hops);
+        Ok(Found6 { net, first, hw, kept })
+    }
+
     /// Gathers what is known about a message.
     pub(super) fn context6<'a>(
         &self,
@@ -24,19 +55,21 @@ impl Engine {
         msg: &'a Message6<'a>,
         hops: &'a [Hop<'a>],
         policy: &'a Policy,
+        found: &'a Found6,
     ) -> Result<Ctx6<'a>, DropReason> {
         let Received { arrival, bytes, proofs } = from;
-        let (net, first) = match hops.is_empty() {
-            true => self.place_on_link(policy, &arrival)?,
-            false => self.place_relayed(policy, &arrival, hops)?,
-        };
+        let Found6 { net, first, hw, ref kept } = *found;
         let network = policy.networks.get(net).ok_or(DropReason::NoSubnet)?;
         let duid = msg.client_id().unwrap_or_default();
-        let hw = hardware(&arrival, hops, duid);
         let classes = Classes::of6(&policy.classes, msg, hw.as_ref(), hops);
         let net_state = self.nets.get(net).ok_or(DropReason::NoSubnet)?;
         let asker = Asker { hw, proofs, can_probe: hops.is_empty() };
-        let found = reservations(net_state, network, duid, hw.as_ref(), hops);
+        let mut found = reservations(net_state, network, duid, hw.as_ref(), hops);
+        // What the configuration reserves for somebody is of nobody else.
+        let fixed =
+            |kept: &&Kept| kept.resources().any(|r| net_state.by_resource6.contains_key(&r));
+        let kept = kept.as_deref();
+        found.extend(kept.filter(|kept| !fixed(kept)).and_then(Kept::rule6));
         let (reservation, rival) = self.uncontested(network.id, found, &asker);
         Ok(Ctx6 {
             now,
@@ -52,6 +85,7 @@ impl Engine {
             duid,
             classes,
             reservation,
+            kept,
             rival,
             proofs,
         })

@@ -1,0 +1,332 @@
+//! Which addresses a machine gets before it boots: what it has or had, what is wished for, or the
+//! next free ones of the pools that its account may use.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::base::{ClientKey, HwAddr, Resource, Timestamp};
+use crate::config::policy::{ClassId, Generate, Network, Pool, Subnet, Subnet6};
+use crate::lease::directory::Identifier;
+use crate::lease::{Lease, Owner, QuarantineReason, State};
+
+use super::Engine;
+use super::choose::OFFERS_LOOKED_AT;
+use super::instances::{Denied, Wish, holder, may_return};
+use super::network::address;
+use super::v6::assign::stable_start;
+
+/// A machine that is to have addresses.
+pub(super) struct Site<'a> {
+    pub now: Timestamp,
+    pub at: usize,
+    pub network: &'a Network,
+    pub wish: &'a Wish,
+    pub owner: Option<&'a Owner>,
+    /// What its hardware has and had, the best first.
+    pub own: &'a [Lease],
+}
+
+impl Site<'_> {
+    fn exhausted(&self, family: &'static str) -> Denied {
+        Denied::Exhausted(family, self.network.name.to_string())
+    }
+
+    /// Whether a pool for members of these classes is one for its account.
+    fn may_use(&self, engine: &Engine, allow: &[ClassId], deny: &[ClassId]) -> bool {
+        let is_in = |class: &ClassId| self.is_in(engine, *class);
+        (allow.is_empty() || allow.iter().any(is_in)) && !deny.iter().any(is_in)
+    }
+
+    /// Whether it is of a class before it has spoken: one of its account, or of its MAC.
+    fn is_in(&self, engine: &Engine, class: ClassId) -> bool {
+        let Some(class) = engine.policy().classes.get(usize::from(class.0)) else { return false };
+        let account = class.settings.account.as_ref();
+        let of_account = account.is_some() && account == self.owner.map(|(account, _)| account);
+        let prefixes = &class.matcher.mac_prefix;
+        let mac = self.wish.who.mac;
+        let of_mac = mac.is_some_and(|mac| prefixes.iter().any(|p| mac.0.starts_with(p)));
+        of_account || (of_mac && class.matcher.only_mac())
+    }
+
+    /// The IPv4 subnets it may be in.
+    fn subnets(&self) -> Result<Vec<(usize, &Subnet)>, Denied> {
+        let all = || self.network.subnets.iter().enumerate();
+        if let Some(prefix) = self.wish.subnet {
+            let found: Vec<_> = all().filter(|(_, s)| s.prefix == prefix).collect();
+            let why = || Denied::Invalid("subnet", format!("{prefix} is no subnet of the network"));
+            return if found.is_empty() { Err(why()) } else { Ok(found) };
+        }
+        if let Some(addr) = self.wish.v4 {
+            return Ok(all().filter(|(_, s)| s.prefix.contains(addr)).collect());
+        }
+        let local: Vec<_> = all().filter(|(_, s)| self.network.is_local(s.prefix)).collect();
+        match (local.is_empty(), self.network.subnets.len()) {
+            (false, _) => Ok(local),
+            (true, 1) => Ok(all().collect()),
+            (true, _) => {
+                let why = "the network has several subnets behind relays: name one";
+                Err(Denied::Invalid("subnet", why.into()))
+            }
+        }
+    }
+
+    /// The IPv6 subnets it may be in.
+    fn subnets6(&self) -> Result<Vec<(usize, &Subnet6)>, Denied> {
+        let all = || self.network.subnets6.iter().enumerate();
+        if let Some(prefix) = self.wish.subnet6 {
+            let found: Vec<_> = all().filter(|(_, s)| s.prefix == prefix).collect();
+            let why =
+                || Denied::Invalid("subnet6", format!("{prefix} is no subnet of the network"));
+            return if found.is_empty() { Err(why()) } else { Ok(found) };
+        }
+        if let Some(addr) = self.wish.v6 {
+            return Ok(all().filter(|(_, s)| s.prefix.contains(addr)).collect());
+        }
+        let local: Vec<_> = all().filter(|(_, s)| self.network.is_local6(s)).collect();
+        match (local.is_empty(), self.network.subnets6.len()) {
+            (false, _) => Ok(local),
+            (true, 1) => Ok(all().collect()),
+            (true, _) => {
+                let why = "the network has several subnets behind relays: name one";
+                Err(Denied::Invalid("subnet6", why.into()))
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Its IPv4 address, out of its pool; `None` if the network has no pools for it to be from.
+    pub(super) fn site4(&mut self, site: &Site<'_>) -> Result<Option<Ipv4Addr>, Denied> {
+        let subnets = site.subnets()?;
+        if let Some(addr) = site.wish.v4 {
+            let in_subnet = subnets.iter().any(|(_, s)| s.prefix.is_host(addr));
+            let why = || format!("{addr} is no host address of a subnet of the network");
+            in_subnet.then_some(()).ok_or_else(|| Denied::Invalid("address", why()))?;
+            self.check_resource(site, addr.into())?;
+            self.take_from_pool(site.network.id, addr.into());
+            return Ok(Some(addr));
+        }
+        for lease in site.own {
+            let Resource::V4(addr) = lease.resource else { continue };
+            let here = subnets.iter().any(|(_, s)| s.prefix.is_host(addr));
+            if here && self.may_have_again(site, lease) {
+                self.take_from_pool(site.network.id, addr.into());
+                return Ok(Some(addr));
+            }
+        }
+        if subnets.iter().all(|(_, s)| s.pools.is_empty()) {
+            return Ok(None);
+        }
+        let next = self.next4(site, &subnets);
+        let next = next.or_else(|| self.displace4(site, &subnets));
+        next.map(Some).ok_or_else(|| site.exhausted("IPv4"))
+    }
+
+    fn next4(&mut self, site: &Site<'_>, subnets: &[(usize, &Subnet)]) -> Option<Ipv4Addr> {
+        let priority = self.priority(site.owner);
+        let (id, fresh_for) = (site.network.id, site.network.verify.fresh);
+        for (subnet, _) in subnets {
+            for at in 0..self.nets.get(site.at)?.pools.len() {
+                let pool = self.nets.get(site.at)?.pools.get(at)?;
+                let Some(of) = pool.policy(site.network).filter(|_| pool.subnet == *subnet) else {
+                    continue;
+                };
+                let usable = site.may_use(self, &of.allow, &of.deny)
+                    && self.may_use_range4(site.owner, id, &of.range)
+                    && pool.has_room_for(site.network, priority);
+                if !usable {
+                    continue;
+                }
+                let pool = self.nets.get_mut(site.at)?.pools.get_mut(at)?;
+                if let Some((value, _)) = pool.free.take_next(site.now, fresh_for) {
+                    return Some(address(value));
+                }
+            }
+        }
+        None
+    }
+
+    /// The address of an unanswered offer of lower priority.
+    fn displace4(&mut self, site: &Site<'_>, subnets: &[(usize, &Subnet)]) -> Option<Ipv4Addr> {
+        let priority = self.priority(site.owner);
+        let id = site.network.id;
+        let usable = |addr: Ipv4Addr| {
+            let mut pools = subnets.iter().flat_map(|(_, s)| &s.pools).filter(|p| p.gives(addr));
+            pools.any(|p: &Pool| {
+                site.may_use(self, &p.allow, &p.deny)
+                    && self.may_use_range4(site.owner, id, &p.range)
+            })
+        };
+        let lower = self.offers.below(id, priority).take(OFFERS_LOOKED_AT);
+        let addr = lower.filter_map(|(_, r)| r.v4()).find(|addr| {
+            let lease = self.table.get(id, (*addr).into());
+            usable(*addr) && !lease.is_some_and(|l| l.state.is_held())
+        })?;
+        self.offers.remove(id, addr.into());
+        Some(addr)
+    }
+
+    /// Its IPv6 address, out of its pool; `None` if the network has no pools for it to be from.
+    pub(super) fn site6(&mut self, site: &Site<'_>) -> Result<Option<Ipv6Addr>, Denied> {
+        let subnets = site.subnets6()?;
+        if let Some(addr) = site.wish.v6 {
+            let in_subnet = subnets.iter().any(|(_, s)| s.prefix.contains(addr));
+            let why = || format!("{addr} is no address of a subnet of the network");
+            in_subnet.then_some(()).ok_or_else(|| Denied::Invalid("address6", why()))?;
+            self.check_resource(site, addr.into())?;
+            self.take_from_pool(site.network.id, addr.into());
+            return Ok(Some(addr));
+        }
+        for lease in site.own {
+            let Resource::V6(addr) = lease.resource else { continue };
+            let here = subnets.iter().any(|(_, s)| s.prefix.contains(addr));
+            if here && self.may_have_again(site, lease) {
+                self.take_from_pool(site.network.id, addr.into());
+                return Ok(Some(addr));
+            }
+        }
+        if subnets.iter().all(|(_, s)| s.pools.is_empty()) {
+            return Ok(None);
+        }
+        self.next_site6(site, &subnets).map(Some).ok_or_else(|| site.exhausted("IPv6"))
+    }
+
+    fn next_site6(&mut self, site: &Site<'_>, subnets: &[(usize, &Subnet6)]) -> Option<Ipv6Addr> {
+        let priority = self.priority(site.owner);
+        let (id, fresh_for) = (site.network.id, site.network.verify.fresh);
+        let hw = site.wish.who.hw().unwrap_or_default();
+        let key = ClientKey::hardware(&hw);
+        for (subnet, policy) in subnets {
+            for at in 0..self.nets.get(site.at)?.pools6.len() {
+                let pool = self.nets.get(site.at)?.pools6.get(at)?;
+                let Some(of) = policy.pools.get(pool.index).filter(|_| pool.subnet == *subnet)
+                else {
+                    continue;
+                };
+                let usable = site.may_use(self, &of.allow, &of.deny)
+                    && self.may_use_range6(site.owner, id, of.first, of.last)
+                    && pool.has_room_for(site.network, priority);
+                if !usable {
+                    continue;
+                }
+                let from = match of.generate {
+                    Generate::Iterative => None,
+                    Generate::Stable if site.wish.who.mac.is_some() => {
+                        Some(stable_start(&self.lots, of, &key))
+                    }
+                    _ => Some(self.lots.draw(of.first.to_bits(), of.last.to_bits())),
+                };
+                let pool = self.nets.get_mut(site.at)?.pools6.get_mut(at)?;
+                from.into_iter().for_each(|from| pool.free.look_from(from));
+                if let Some((value, _)) = pool.free.take_next(site.now, fresh_for) {
+                    return Some(Ipv6Addr::from_bits(value));
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether a machine may have again what it has or had.
+    fn may_have_again(&self, site: &Site<'_>, lease: &Lease) -> bool {
+        let (id, resource) = (site.network.id, lease.resource);
+        let allowed = match resource {
+            Resource::V4(addr) => {
+                let pools = site.network.subnet_of(addr).map(|s| &s.pools[..]).unwrap_or_default();
+                pools.iter().any(|p| p.gives(addr) && self.may_use_range4(site.owner, id, &p.range))
+            }
+            Resource::V6(addr) => {
+                let mut pools = site.network.subnets6.iter().flat_map(|s| &s.pools);
+                pools.any(|p| p.gives(addr) && self.may_use_range6(site.owner, id, p.first, p.last))
+            }
+            Resource::Prefix6(..) => false,
+        };
+        allowed
+            && may_return(lease.state)
+            && self.offers.get(id, resource).is_none_or(|offer| offer.hw == lease.hw)
+            && !self.is_kept_for_other(id, resource, None)
+            && !self.is_own(resource)
+    }
+
+    /// Whether nobody else has, is to have, or may still use an address.
+    fn check_resource(&self, site: &Site<'_>, resource: Resource) -> Result<(), Denied> {
+        let id = site.network.id;
+        let taken = |holder: String| Err(Denied::Taken { what: resource.to_string(), holder });
+        if self.is_own(resource) {
+            return taken("this server's own".into());
+        }
+        if let Some(name) = self.reserved_resource(id, resource) {
+            return taken(format!("reserved in the configuration file for {name}"));
+        }
+        if let Some(kept) = self.directory.keeper(id, resource) {
+            return taken(holder(kept));
+        }
+        let own = |hw: &HwAddr| site.wish.who.hw().is_some_and(|own| own == *hw);
+        match self.table.get(id, resource).filter(|l| l.state.is_held()) {
+            Some(lease) if !own(&lease.hw) || !may_return(lease.state) => {
+                return taken(match lease.state {
+                    State::Leased => format!("leased to {}", lease.hw),
+                    State::Quarantined(QuarantineReason::Leaving) => {
+                        "kept back: who had it may still speak".into()
+                    }
+                    _ => "out of use".into(),
+                });
+            }
+            _ => {}
+        }
+        match self.offers.get(id, resource).filter(|offer| !own(&offer.hw)) {
+            Some(offer) => taken(format!("offered to {}", offer.hw)),
+            None => Ok(()),
+        }
+    }
+
+    /// For whom the configuration reserves an identifier.
+    pub(super) fn reserved_for(
+        &self,
+        network: crate::base::NetworkId,
+        identifier: Identifier<'_>,
+    ) -> Option<String> {
+        use crate::config::policy::{HostId, HostId6};
+        let at = self.net_index(network)?;
+        let (net, policy) = (self.nets.get(at)?, self.policy().networks.get(at)?);
+        let (four, six) = match identifier {
+            Identifier::Mac(mac) => {
+                (Some(HostId::from(mac)), Some(HostId6::Hardware(HwAddr::ethernet(mac))))
+            }
+            Identifier::Duid(duid) => (None, Some(HostId6::Duid(duid.into()))),
+            Identifier::ClientId(id) => (Some(HostId::ClientId(id.into())), None),
+            Identifier::Port(id) => {
+                (Some(HostId::CircuitId(id.into())), Some(HostId6::InterfaceId(id.into())))
+            }
+        };
+        let four = four.and_then(|host| policy.reservations.get(*net.by_host.get(&host)?));
+        let name4 = four.map(|r| r.addr.to_string());
+        let six = six.and_then(|host| policy.reservations6.get(*net.by_host6.get(&host)?));
+        let name6 =
+            six.map(|r| r.addrs.iter().map(|a| a.to_string()).collect::<Vec<_>>().join(", "));
+        name4.or(name6)
+    }
+
+    /// For whom the configuration reserves an address or prefix.
+    pub(super) fn reserved_resource(
+        &self,
+        network: crate::base::NetworkId,
+        resource: Resource,
+    ) -> Option<String> {
+        let at = self.net_index(network)?;
+        let (net, policy) = (self.nets.get(at)?, self.policy().networks.get(at)?);
+        match resource {
+            Resource::V4(addr) => {
+                let found = policy.reservations.get(*net.by_addr.get(&addr)?)?;
+                Some(host_text(&format!("{:?}", found.host)))
+            }
+            _ => {
+                let found = policy.reservations6.get(*net.by_resource6.get(&resource)?)?;
+                Some(host_text(&format!("{:?}", found.host)))
+            }
+        }
+    }
+}
+
+/// A host of the configuration, as people read it.
+fn host_text(debug: &str) -> String {
+    debug.to_lowercase().replace(['(', ')'], " ").trim().to_owned()
+}

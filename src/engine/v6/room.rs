@@ -1,0 +1,65 @@
+//! Whether a DHCPv6 client may have more: by its port, by its account, and by its rank.
+
+use crate::base::Resource;
+use crate::engine::Engine;
+use crate::lease::{Held, Owner, State};
+use crate::wire::IaKind;
+
+use super::assign::reserved;
+use super::context::Ctx6;
+
+impl Engine {
+    /// How much of what is chosen counts anew for the limits of the client's account, with what was
+    /// chosen for it before.
+    pub(super) fn counted_anew(
+        &self,
+        ctx: &Ctx6<'_>,
+        kind: IaKind,
+        claimed: &[Resource],
+        taken: &[Resource],
+    ) -> Held {
+        let counts = |r: &&Resource| !self.is_free_of_count(ctx, **r);
+        let new = claimed.iter().filter(counts).count().max(usize::from(claimed.is_empty())) as u64;
+        let own = match kind {
+            _ if new == 0 => return Held::default(),
+            IaKind::Pd => Held { addresses: 0, prefixes: new },
+            _ => Held { addresses: new, prefixes: 0 },
+        };
+        taken.iter().filter(counts).fold(own, |sum, r| sum.plus(Held::of(*r)))
+    }
+
+    /// Whether the client's priority and account let it have a free address that it names.
+    pub(super) fn has_rank_for6(
+        &self,
+        ctx: &Ctx6<'_>,
+        resource: Resource,
+        owner: Option<&Owner>,
+    ) -> bool {
+        let (Resource::V6(addr), Some(net)) = (resource, self.nets.get(ctx.net)) else {
+            return true;
+        };
+        let priority = self.priority(owner);
+        net.pools6.iter().all(|pool| {
+            let subnet = ctx.network.subnets6.get(pool.subnet);
+            let of = subnet.and_then(|s| s.pools.get(pool.index)).filter(|of| of.gives(addr));
+            of.is_none_or(|of| {
+                pool.has_room_at(ctx.network, addr.to_bits(), priority)
+                    && self.may_use_range6(owner, ctx.id(), of.first, of.last)
+            })
+        })
+    }
+
+    /// Whether so many bindings more are too many for the client's port.
+    pub(super) fn is_port_full(&self, ctx: &Ctx6<'_>, more: usize) -> bool {
+        let room = self.room_on_port(ctx.network, ctx.access_port());
+        more > 0 && room.is_some_and(|room| more > room as usize)
+    }
+
+    /// Whether a resource counts for no port anew: it is bound, or reserved, which was the
+    /// operator's to count.
+    pub(super) fn is_free_of_count(&self, ctx: &Ctx6<'_>, resource: Resource) -> bool {
+        let mut reserved = reserved(ctx, IaKind::Na).chain(reserved(ctx, IaKind::Pd));
+        reserved.any(|r| r == resource)
+            || self.table.get(ctx.id(), resource).is_some_and(|l| l.state == State::Leased)
+    }
+}
