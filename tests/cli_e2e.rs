@@ -225,7 +225,8 @@ fn what_is_exported_or_backed_up_comes_back_whole() {
     assert!(said.contains("/copy/store: directory not empty"), "{said}");
 }
 
-/// Turns over the bits of `count` bytes of a file, from behind the middle of those that are not zero.
+/// Turns over the bits of `count` bytes of a file, from behind the middle of those that are not
+/// zero.
 fn damage(path: &Path, count: usize) {
     let mut bytes = fs::read(path).unwrap();
     let used: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();

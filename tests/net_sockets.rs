@@ -57,7 +57,8 @@ isolated_tests! {
         veth("va", "vb");
         ip("addr add 10.0.0.2/24 dev vb");
         let socket = FrameSocket::dhcp(index("va"), Mode::Serve).unwrap();
-        // The kernel leaves the checksum of what it sends to the interface; our own frames are whole.
+        // The kernel leaves the checksum of what it sends to the interface; our own frames are
+        // whole.
         let sender = StdUdpSocket::bind("10.0.0.2:0").unwrap();
         sender.set_broadcast(true).unwrap();
         sender.send_to(&Request::default().packet()[28..], "10.0.0.255:67").unwrap();

@@ -31,8 +31,8 @@ pub(crate) const WINDOW: usize = 64;
 const LONGEST: Duration = Duration::from_secs(5);
 /// The rate at which servers idle.
 const LOW: f64 = 500.0;
-/// Clients of a storm, and when the first of them ask again (RFC 2131 s4.1: four seconds, one more or
-/// less).
+/// Clients of a storm, and when the first of them ask again (RFC 2131 s4.1: four seconds, one more
+/// or less).
 const STORM: u32 = 10_000;
 const ASK_AGAIN: Duration = Duration::from_secs(3);
 /// Clients that renew, again and again.

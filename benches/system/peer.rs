@@ -291,7 +291,8 @@ fn kea6(dir: &Path) -> String {
     )
 }
 
-/// One thread, which is faster than several on two cores, and leases in a file that is never synced.
+/// One thread, which is faster than several on two cores, and leases in a file that is never
+/// synced.
 fn kea(dir: &Path, family: &str, subnet: &str) -> String {
     let dir = dir.display();
     format!(

@@ -17,8 +17,8 @@ const RENEWALS: u8 = 3;
 /// Clients that come back: after so many new ones the first is new again.
 const CLIENTS: u32 = 20_000;
 const WAYS: [Way; 3] = [Way::Direct, Way::Address6, Way::Prefix6];
-/// Memory may grow by this in the second half, as a share of what it is, or by these bytes: what one
-/// long stall of the disk has waiting in memory is used again, and not given back.
+/// Memory may grow by this in the second half, as a share of what it is, or by these bytes: what
+/// one long stall of the disk has waiting in memory is used again, and not given back.
 const GROWTH_MAX: f64 = 0.05;
 const GROWTH_FREE: f64 = 8.0 * MIB;
 /// The store may have so many times the size that it had when the first minute was over.

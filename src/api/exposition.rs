@@ -1,5 +1,5 @@
-//! Metrics as text, in the two formats that scrapers know: OpenMetrics 1.0 and the older text format
-//! of Prometheus (0.0.4).
+//! Metrics as text, in the two formats that scrapers know: OpenMetrics 1.0 and the older text
+//! format of Prometheus (0.0.4).
 //!
 //! Written here because prometheus-client writes the first format alone, does not escape the
 //! values of labels, and wants counters of its own kind in place of those of the packet path.

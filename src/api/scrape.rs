@@ -1,5 +1,5 @@
-//! The listener for scrapers: HTTP over TCP, `/metrics` and nothing else, on a thread of its own, so
-//! that whoever floods it delays no operator.
+//! The listener for scrapers: HTTP over TCP, `/metrics` and nothing else, on a thread of its own,
+//! so that whoever floods it delays no operator.
 
 use std::io;
 use std::net::SocketAddr;

@@ -23,7 +23,8 @@ pub struct LeaseView {
     /// `quarantined` or `leaving`.
     #[schema(max_length = 16)]
     pub state: String,
-    /// The client's key: its kind (`hw`, `id`, `circuit`, `clone`, `ia`, `ia-pd`, `ia-clone`) and hexadecimal.
+    /// The client's key: its kind (`hw`, `id`, `circuit`, `clone`, `ia`, `ia-pd`, `ia-clone`) and
+    /// hexadecimal.
     #[schema(max_length = 2048)]
     pub client: Option<String>,
     /// Hardware address.

@@ -26,7 +26,8 @@ impl Count {
 /// Bounds of a histogram: bucket `i` counts what is below `2^(i+1)`, the last one the rest.
 pub const BUCKETS: usize = 24;
 
-/// A distribution in buckets that double. Aligned, so that those of two threads share no cache line.
+/// A distribution in buckets that double. Aligned, so that those of two threads share no cache
+/// line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct Histogram {

@@ -1,12 +1,13 @@
 //! The running server: what drives the engine, and what surrounds it on a host.
 //!
-//! [`serve`] puts it together. [`driver`] is the thread that answers packets, no more of anybody than
-//! [`police`] lets through; [`links`] follows the interfaces for it ([`forwarding`] asks what the
-//! kernel does on them), [`outgoing`] sends, [`committer`] is the thread that writes (by its
-//! [`writer`]), [`parked`] what waits for it, [`lag`] for how long, and [`work`] how the control plane asks, answered at the [`desk`]. [`clock`] is the
-//! only place that reads clocks. Around them: [`log`] tells people, [`hosts`] a DNS server,
-//! [`routes`] the kernel (its [`route_table`]), [`notify`] systemd; [`reload`] puts a changed
-//! configuration in force, [`privilege`] gives up what is not needed.
+//! [`serve`] puts it together. [`driver`] is the thread that answers packets, no more of anybody
+//! than [`police`] lets through; [`links`] follows the interfaces for it ([`forwarding`] asks what
+//! the kernel does on them), [`outgoing`] sends, [`committer`] is the thread that writes (by its
+//! [`writer`]), [`parked`] what waits for it, [`lag`] for how long, and [`work`] how the control
+//! plane asks, answered at the [`desk`]. [`clock`] is the only place that reads clocks. Around
+//! them: [`log`] tells people, [`hosts`] a DNS server, [`routes`] the kernel (its [`route_table`]),
+//! [`notify`] systemd; [`reload`] puts a changed configuration in force, [`privilege`] gives up
+//! what is not needed.
 
 pub mod clock;
 pub mod committer;

@@ -1,8 +1,8 @@
 //! The kernel's routes of ours, made those that there should be.
 //!
-//! The kernel's table is read at start, when there is a reason to doubt it, and now and then. Routes
-//! of ours that should not be there go, those that are missing come, and what the kernel refuses
-//! is tried again.
+//! The kernel's table is read at start, when there is a reason to doubt it, and now and then.
+//! Routes of ours that should not be there go, those that are missing come, and what the kernel
+//! refuses is tried again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

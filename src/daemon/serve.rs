@@ -367,7 +367,8 @@ fn read_page(jobs: Jobs<Engine>) -> Box<hosts::ReadPage> {
     })
 }
 
-/// Writes the log and feeds the hosts file and the routes, on a thread that packets do not wait for.
+/// Writes the log and feeds the hosts file and the routes, on a thread that packets do not wait
+/// for.
 struct Teller {
     log: EventLog,
     hosts: Option<Hosts>,

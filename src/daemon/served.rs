@@ -53,7 +53,8 @@ pub struct Served {
     pub is_bridge: bool,
     /// Those of its network.
     pub limits: Limits,
-    /// Open where the role asks for them; `None` also where opening failed, see [`Links::problems`].
+    /// Open where the role asks for them; `None` also where opening failed, see
+    /// [`Links::problems`].
     pub dhcp: Option<FrameSocket>,
     /// For ARP.
     pub arp: Option<FrameSocket>,

@@ -4,8 +4,9 @@
 //! [`identity`] (who asks), [`request`] (what is asked), [`v4`] (the answer to each request),
 //! [`choose`] (which address), [`grant`] (how it becomes a binding), [`reply`] (options and
 //! destination), and beside them [`verify`] (addresses proven free) and [`wait`] (decisions that
-//! wait for an answer of the wire), and [`advertise`] (router advertisements). [`v6`] is the same for DHCPv6, in the same order. The dialogues that
-//! it must hold are in `tests/scenario`, the model that it is played against in `tests/model`.
+//! wait for an answer of the wire), and [`advertise`] (router advertisements). [`v6`] is the same
+//! for DHCPv6, in the same order. The dialogues that it must hold are in `tests/scenario`, the
+//! model that it is played against in `tests/model`.
 
 pub mod accounts;
 pub mod advertise;
@@ -196,7 +197,8 @@ impl Engine {
         self.follow_adverts();
     }
 
-    /// An offer says that its client was found to be who it says; by another rule it may be a clone.
+    /// An offer says that its client was found to be who it says; by another rule it may be a
+    /// clone.
     fn forget_offers_by_other_names(&mut self, before: &Policy) {
         let identity = |policy: &Policy, id| {
             policy.networks.iter().find(|network| network.id == id).map(|n| n.identity)

@@ -256,8 +256,8 @@ impl Engine {
         }
     }
 
-    /// Nobody may be taken for silent by what was asked on `link` before now: whoever floods it with
-    /// answers of others could else have a neighbour's address.
+    /// Nobody may be taken for silent by what was asked on `link` before now: whoever floods it
+    /// with answers of others could else have a neighbour's address.
     pub(super) fn deaf(&mut self, link: LinkId) {
         for waiting in self.waiting.waiting.values_mut() {
             waiting.deaf |= waiting.packet.came.link() == link;

@@ -1,8 +1,9 @@
 //! dhcpd.leases of ISC DHCP: declarations as in dhcpd.conf, appended at every change.
 //!
-//! The last `lease` for an address counts; [`super::isc6`] is about DHCPv6. Strings have octal escapes; a client identifier is a
-//! string or hexadecimal; times are UTC dates, `epoch` seconds, or `never`. Reading never recurses
-//! and never fails: a declaration that makes no sense is reported and stepped over.
+//! The last `lease` for an address counts; [`super::isc6`] is about DHCPv6. Strings have octal
+//! escapes; a client identifier is a string or hexadecimal; times are UTC dates, `epoch` seconds,
+//! or `never`. Reading never recurses and never fails: a declaration that makes no sense is
+//! reported and stepped over.
 
 use std::net::Ipv4Addr;
 

@@ -202,7 +202,8 @@ pub fn dhcp_on_link() -> Program {
         .finish()
 }
 
-/// The same on a bridge, and what DHCPv4 relays forward: only the frame tells by which port it came.
+/// The same on a bridge, and what DHCPv4 relays forward: only the frame tells by which port it
+/// came.
 pub fn dhcp_on_bridge() -> Program {
     // To port 67 is kept: falling off the last test is the kept ending.
     dhcp(dhcp6_of_clients()).finish()

@@ -16,7 +16,8 @@ use crate::base::LinkId;
 
 use super::netlink::{self, Table};
 
-/// The origin of our routes (`proto 196` in iproute2): no routing daemon of `/etc/iproute2/rt_protos` has it.
+/// The origin of our routes (`proto 196` in iproute2): no routing daemon of
+/// `/etc/iproute2/rt_protos` has it.
 pub const PROTOCOL: u8 = 196;
 /// Above the kernel's default of 1024: an operator's own route for a prefix wins, and is not
 /// replaced.

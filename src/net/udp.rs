@@ -1,4 +1,5 @@
-//! UDP on port 67 for DHCPv4 ([`super::udp6`] is its twin): relayed and routed traffic, in by interface, out by the kernel's routes.
+//! UDP on port 67 for DHCPv4 ([`super::udp6`] is its twin): relayed and routed traffic, in by
+//! interface, out by the kernel's routes.
 //!
 //! A socket per interface holds the port, so that the kernel sends no "port unreachable" and
 //! another server on another bridge can live: `SO_REUSEADDR` lets one with a socket for all

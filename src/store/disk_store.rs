@@ -227,7 +227,8 @@ impl DiskStore {
     }
 
     /// Files that somebody removed or replaced take in every write, and are gone at the next
-    /// start: nothing more is committed. A checkpoint that is gone holds up nobody, as one that failed.
+    /// start: nothing more is committed. A checkpoint that is gone holds up nobody, as one that
+    /// failed.
     fn check_in_place(&mut self) {
         let mut checked = self.layout.check_in_place();
         for journal in &self.journals {

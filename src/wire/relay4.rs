@@ -32,7 +32,8 @@ impl<'a> RelayInfo<'a> {
         !subs.rest.is_empty()
     }
 
-    /// The first sub-option of that code; none at all if a length lies ([`RelayInfo::is_malformed`]).
+    /// The first sub-option of that code; none at all if a length lies
+    /// ([`RelayInfo::is_malformed`]).
     pub fn sub(&self, code: u8) -> Option<&[u8]> {
         if self.is_malformed() {
             return None;

@@ -15,8 +15,8 @@ use super::world::{Host, World};
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_foreshadow");
 
 /// A configuration body for the bridge of [`World::with_bridge`]: one hundred addresses, leases
-/// short enough to be renewed, no verifier, so that a test sees only what it asks for, and no limits,
-/// for crowds that come through one port.
+/// short enough to be renewed, no verifier, so that a test sees only what it asks for, and no
+/// limits, for crowds that come through one port.
 pub(crate) const LAN: &str = r#"
 [[network]]
 name = "lan"

@@ -33,8 +33,8 @@ fn wait_served(host: &Host) {
     wait_until("an OFFER", PATIENCE, || is_served(host));
 }
 
-/// A client behind ISC's relay, which is on a trusted port, gets an address of the relayed subnet, with that subnet's router,
-/// and renews by unicast through the router.
+/// A client behind ISC's relay, which is on a trusted port, gets an address of the relayed subnet,
+/// with that subnet's router, and renews by unicast through the router.
 #[test]
 fn a_real_relay_is_served() {
     require("dhcrelay", "isc-dhcp-relay");

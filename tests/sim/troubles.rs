@@ -76,8 +76,8 @@ impl World {
         self.at(next, Event::Trouble);
     }
 
-    /// Everybody is quiet and the disk is sound until all offers have lapsed: what nobody holds must
-    /// be free again, in the pools as on the disk.
+    /// Everybody is quiet and the disk is sound until all offers have lapsed: what nobody holds
+    /// must be free again, in the pools as on the disk.
     pub(crate) fn calm(&mut self) {
         self.tally.seen("calms, in which all that is free was found free");
         self.disk.recover();

@@ -168,8 +168,8 @@ impl Engine {
     }
 
     /// What a client that rebinds may keep though it is not bound: its own until of late; or we
-    /// replaced another server, and it is the one who answers for it on the wire. A prefix answers nothing; it goes with
-    /// the addresses of the same client.
+    /// replaced another server, and it is the one who answers for it on the wire. A prefix answers
+    /// nothing; it goes with the addresses of the same client.
     pub(super) fn adoptable(
         &self,
         ctx: &Ctx6<'_>,

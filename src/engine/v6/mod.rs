@@ -206,7 +206,8 @@ impl Engine {
     }
 
     /// s18.3.4 and s18.3.5: longer, please. What is not the client's (any more) gets lifetime
-    /// zero; a RENEW of nothing gets NoBinding, a REBIND of nothing silence unless it is wrong here.
+    /// zero; a RENEW of nothing gets NoBinding, a REBIND of nothing silence unless it is wrong
+    /// here.
     fn extend6(&mut self, ctx: &Ctx6<'_>, renew: bool, fx: &mut Effects) -> Result<(), DropReason> {
         let proven = self.is_proven(ctx);
         let mut answers = Answers6::new(ctx.duid, &self.duid);

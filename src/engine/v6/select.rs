@@ -133,8 +133,8 @@ impl Engine {
         is_link_local(src) || networks.any(local)
     }
 
-    /// s13.1: the relay nearest to the client that names its link decides, unless a subnet lists its
-    /// interface-id, as it must where none names a link (RFC 6221 LDRAs).
+    /// s13.1: the relay nearest to the client that names its link decides, unless a subnet lists
+    /// its interface-id, as it must where none names a link (RFC 6221 LDRAs).
     fn place_relayed(
         &self,
         policy: &Policy,
