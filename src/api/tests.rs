@@ -93,6 +93,8 @@ pub(crate) fn policy() -> Arc<Policy> {
             bad_packets_per_s: 5,
             leases_per_s: 1000,
         },
+        telemetry: Arc::default(),
+        scrapes: Arc::default(),
         store: StorePolicy {
             journal_bytes: 1 << 20,
             checkpoint_every: crate::base::Span::from_secs(1),

@@ -17,6 +17,7 @@ mod fault;
 mod keys;
 mod keys_api;
 mod keys_network;
+mod keys_telemetry;
 mod limits;
 mod links;
 mod metrics;
@@ -34,8 +35,10 @@ pub mod reference;
 mod scalar;
 mod scalar6;
 mod schema;
+mod scrape;
 mod secrets;
 mod syntax;
+mod telemetry;
 
 use std::collections::BTreeMap;
 use std::io::Read;

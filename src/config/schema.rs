@@ -7,6 +7,7 @@ use super::node::nearest;
 pub(super) use super::keys::*;
 pub(super) use super::keys_api::*;
 pub(super) use super::keys_network::*;
+pub(super) use super::keys_telemetry::*;
 
 /// The keys of one table.
 #[derive(Debug)]
