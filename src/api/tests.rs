@@ -220,6 +220,8 @@ impl Bench {
 
     fn hub(&self) -> Hub {
         Hub {
+            telemetry: None,
+            scrapes: Box::new(Default::default),
             post: Arc::new(Way(self.stop.clone())),
             reload: Arc::new(Reloads),
             metrics: Arc::new(Metrics::new(Arc::new(Way(self.stop.clone())), Box::new(Nothing))),

@@ -163,14 +163,22 @@ struct RawLine {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawEvent {
-    kind: EventKind,
-    account: Option<String>,
-    application: Option<String>,
-    instance: Option<String>,
-    start: Option<Moment>,
-    end: Option<Moment>,
-    size: Option<f64>,
-    note: Option<String>,
+    /// What it is.
+    pub kind: EventKind,
+    /// Whom it concerns.
+    pub account: Option<String>,
+    /// Which application.
+    pub application: Option<String>,
+    /// Which instance.
+    pub instance: Option<String>,
+    /// When it begins; now without.
+    pub start: Option<Moment>,
+    /// When it ends.
+    pub end: Option<Moment>,
+    /// How many instances it is expected to add.
+    pub size: Option<f64>,
+    /// In words.
+    pub note: Option<String>,
 }
 
 impl RawLine {

@@ -239,6 +239,11 @@ impl Telemetry {
         self.shared().state().events.page(filter, after, limit)
     }
 
+    /// What is known of one instance.
+    pub fn instance(&self, name: &str) -> Option<Known> {
+        self.shared().state().catalogue.instances().get(name).cloned()
+    }
+
     /// Up to `limit` instances after `after` that `wanted` wants, and whether there are more.
     pub fn instances(
         &self,

@@ -290,9 +290,15 @@ pub(super) mod tests {
         };
         let a = |value| ("a".to_owned(), "requests".to_owned(), value);
         let b = ("2001:db8::7".to_owned(), "depth".to_owned(), 4.0);
-        assert_eq!(collect(&policy, &mut counters, 1000, &text(10, 1000)), [b.clone()]);
+        assert_eq!(
+            collect(&policy, &mut counters, 1000, &text(10, 1000)),
+            std::slice::from_ref(&b)
+        );
         // The same again: Prometheus has not scraped since.
-        assert_eq!(collect(&policy, &mut counters, 2000, &text(10, 1000)), [b.clone()]);
+        assert_eq!(
+            collect(&policy, &mut counters, 2000, &text(10, 1000)),
+            std::slice::from_ref(&b)
+        );
         assert_eq!(collect(&policy, &mut counters, 3000, &text(20, 3000)), [b, a(5.0)]);
     }
 
