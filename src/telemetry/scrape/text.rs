@@ -54,13 +54,13 @@ pub fn parse(line: &[u8]) -> Result<Option<Sample<'_>>, &'static str> {
         Some(inside) => labels(inside)?,
         None => (Labels::new(), "", rest),
     };
-    let mut words = rest.split_ascii_whitespace();
+    // OpenMetrics writes an exemplar behind such a mark.
+    let mut words = rest.split_ascii_whitespace().take_while(|word| *word != "#");
     let value = number(words.next().ok_or("no value")?)?;
     let time = words.next().map(|word| word.parse::<i64>().map_err(|_| "a time that is no number"));
     let time = time.transpose()?.map(|ms| Timestamp(u64::try_from(ms).unwrap_or_default()));
     match words.next() {
-        // OpenMetrics writes an exemplar behind such a mark.
-        None | Some("#") => Ok(Some(Sample { name, raw_labels, labels, value, time })),
+        None => Ok(Some(Sample { name, raw_labels, labels, value, time })),
         Some(_) => Err("more than name, value and time"),
     }
 }
