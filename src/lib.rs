@@ -12,6 +12,7 @@
 //! | 2 | [`lease`] | bindings, their indexes, and the free addresses of a pool |
 //! | 3 | [`engine`] | decides: an input and the time in, effects out |
 //! | 4 | [`store`] | makes bindings durable: a journal, and a checkpoint behind it |
+//! | 4 | [`telemetry`] | what instances report: taken, kept, downsampled, scraped |
 //! | 4 | [`net`] | packet sockets, UDP sockets, interfaces |
 //! | 5 | [`api`] | the control socket: requests to commands |
 //! | 6 | [`daemon`] | the running server: threads, clock, signals, logs |
@@ -30,6 +31,7 @@ pub mod engine;
 
 pub mod net;
 pub mod store;
+pub mod telemetry;
 
 pub mod api;
 

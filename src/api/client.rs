@@ -16,6 +16,8 @@ use tokio::runtime::Runtime;
 use super::command::Refusal;
 use super::view::ProblemView;
 
+const JSON: &str = "application/json";
+
 /// Why a request did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -85,7 +87,16 @@ impl Client {
 
     /// GET, with an answer in JSON.
     pub fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, ClientError> {
-        parse(&self.exchange(Method::GET, path, Bytes::new())?)
+        parse(&self.exchange(Method::GET, path, JSON, Bytes::new())?)
+    }
+
+    /// POST of lines of JSON, with an answer in JSON.
+    pub fn post_lines<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        lines: Vec<u8>,
+    ) -> Result<T, ClientError> {
+        parse(&self.exchange(Method::POST, path, "application/x-ndjson", lines.into())?)
     }
 
     /// POST of JSON, with an answer in JSON; `()` where there is none.
@@ -95,17 +106,23 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body).map_err(broken)?;
-        let answer = self.exchange(Method::POST, path, body.into())?;
+        let answer = self.exchange(Method::POST, path, JSON, body.into())?;
         // 204 has no body; `()` is `null` in JSON.
         parse(if answer.is_empty() { b"null" } else { &answer })
     }
 
-    fn exchange(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
+    fn exchange(
+        &mut self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+    ) -> Result<Bytes, ClientError> {
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", "foreshadow")
-            .header("content-type", "application/json")
+            .header("content-type", kind)
             .body(Full::new(body))
             .map_err(broken)?;
         let Client { runtime, sender } = self;

@@ -34,6 +34,7 @@ pub mod scrape;
 pub mod server;
 pub mod stopped;
 pub mod subnets;
+pub mod telemetry;
 pub mod token;
 pub mod transfer;
 pub mod view;

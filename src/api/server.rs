@@ -1,5 +1,6 @@
 //! The sockets that the API is served on, and its thread: a Unix socket, and TCP where configured.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -15,6 +16,8 @@ use tokio::task::JoinSet;
 
 use crate::base::Timestamp;
 use crate::config::policy::ApiLimits;
+use crate::telemetry::Telemetry;
+use crate::telemetry::scrape::ScrapeStatus;
 
 use super::command::{Post, Reload};
 use super::listen::{self, Limits, Listener};
@@ -34,7 +37,14 @@ pub struct Hub {
     pub now: Box<dyn Fn() -> Timestamp + Send + Sync>,
     /// Whom the API believes, and how much it does for them.
     pub live: Arc<Live>,
+    /// What instances report; an observer keeps none.
+    pub telemetry: Option<Telemetry>,
+    /// How scrapes are doing.
+    pub scrapes: Box<Scrapes>,
 }
+
+/// Reads how each `[[scrape]]` is doing.
+pub type Scrapes = dyn Fn() -> BTreeMap<Arc<str>, ScrapeStatus> + Send + Sync;
 
 /// The running API; stops when dropped.
 #[derive(Debug)]

@@ -95,6 +95,8 @@ pub(crate) fn policy() -> Arc<Policy> {
             bad_packets_per_s: 5,
             leases_per_s: 1000,
         },
+        telemetry: Arc::default(),
+        scrapes: Arc::default(),
         store: StorePolicy {
             journal_bytes: 1 << 20,
             checkpoint_every: crate::base::Span::from_secs(1),
@@ -221,6 +223,8 @@ impl Bench {
 
     fn hub(&self) -> Hub {
         Hub {
+            telemetry: None,
+            scrapes: Box::new(Default::default),
             post: Arc::new(Way(self.stop.clone())),
             reload: Arc::new(Reloads),
             metrics: Arc::new(Metrics::new(Arc::new(Way(self.stop.clone())), Box::new(Nothing))),

@@ -46,6 +46,9 @@ pub enum Command {
     Reload(Reload),
     /// Copy the store, of a running server too
     Backup(Backup),
+    /// Look at what instances report, and hand in more of it
+    #[command(subcommand)]
+    Telemetry(Telemetry),
     /// Show a server and real clients at work in a private network namespace
     Lab(crate::lab::Args),
     /// Write shell completions to standard output
@@ -175,6 +178,83 @@ pub enum Leases {
         #[arg(long)]
         dry_run: bool,
         /// Print the outcome as JSON
+        #[arg(long)]
+        json: bool,
+        /// Which server
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// `telemetry`.
+#[derive(Debug, Subcommand)]
+pub enum Telemetry {
+    /// Show how much of it there is
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Which server
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List the instances that report, with the latest value of each metric
+    Instances {
+        /// Only of this account
+        #[arg(long, value_name = "NAME")]
+        account: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Which server
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Show what one metric of one instance was
+    History {
+        /// The instance
+        instance: String,
+        /// The metric
+        metric: String,
+        /// Every value, or buckets of five minutes or an hour
+        #[arg(long, default_value = "raw", value_parser = ["raw", "5m", "1h"])]
+        resolution: String,
+        /// From this time on, as in 2027-01-14T08:00:00Z; an hour ago if not given
+        #[arg(long, value_name = "TIME")]
+        from: Option<String>,
+        /// Before this time
+        #[arg(long, value_name = "TIME")]
+        to: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Which server
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Hand in a file of JSON lines
+    Push {
+        /// The file; `-` is standard input
+        file: PathBuf,
+        /// Which server
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Show how the Prometheus targets did when they were last asked
+    Scrapes {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Which server
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List events: what happened, and what is known ahead
+    Events {
+        /// Only of this account, and those that concern everybody
+        #[arg(long, value_name = "NAME")]
+        account: Option<String>,
+        /// Print JSON
         #[arg(long)]
         json: bool,
         /// Which server

@@ -4,6 +4,7 @@
 use super::keys_accounts::*;
 use super::keys_api::*;
 use super::keys_network::*;
+use super::keys_telemetry::*;
 use super::metrics::METRICS;
 use super::schema::{Key, REQUIRED, Section};
 
@@ -26,6 +27,9 @@ pub(super) const SECTIONS: &[&Section] = &[
     &API,
     &API_TOKEN,
     &API_CLIENT,
+    &TELEMETRY,
+    &SCRAPE,
+    &SCRAPE_METRIC,
     &SETTINGS,
     &LEASE,
     &NETWORK,
@@ -57,6 +61,13 @@ pub(super) static ROOT: Section = Section {
         key("store", "a table", "see below", "The lease store."),
         key("metrics", "a table", "see below", "Metrics for scrapers."),
         key("api", "a table", "see below", "The HTTP API over TCP, and who may use it."),
+        key("telemetry", "a table", "see below", "What instances report, and how long it is kept."),
+        key(
+            "scrape",
+            "tables",
+            "none",
+            "Prometheus targets that are asked for telemetry, one `[[scrape]]` each.",
+        ),
         key("network", "tables", "none", "The networks that are served, one `[[network]]` each."),
         key(
             "class",

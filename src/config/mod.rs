@@ -19,6 +19,7 @@ mod keys;
 mod keys_accounts;
 mod keys_api;
 mod keys_network;
+mod keys_telemetry;
 mod limits;
 mod links;
 mod metrics;
@@ -37,8 +38,10 @@ pub mod reference;
 mod scalar;
 mod scalar6;
 mod schema;
+mod scrape;
 mod secrets;
 mod syntax;
+mod telemetry;
 
 use std::collections::BTreeMap;
 use std::io::Read;

@@ -18,6 +18,8 @@ pub use super::metrics::MetricsPolicy;
 pub use super::pattern::Pattern;
 pub use super::policy_server::{LogPolicy, ServerPolicy, StorePolicy};
 pub use super::policy6::*;
+pub use super::scrape::{Credentials, ScrapeMetric, ScrapePolicy, ScrapeUrl, Source};
+pub use super::telemetry::{TelemetryLimits, TelemetryPolicy};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -32,6 +34,10 @@ pub struct Policy {
     pub metrics: MetricsPolicy,
     /// `[api]`.
     pub api: ApiPolicy,
+    /// `[telemetry]`.
+    pub telemetry: Arc<TelemetryPolicy>,
+    /// `[[scrape]]`.
+    pub scrapes: Arc<[ScrapePolicy]>,
     /// Interfaces that carry relayed packets and no network of ours (`server.relay_interfaces`).
     pub relay_interfaces: Vec<Pattern>,
     /// `[[network]]`, in the order of the file.

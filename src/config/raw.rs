@@ -11,7 +11,7 @@ use super::fault::Place;
 use super::node::At;
 use super::policy::{
     ApiPolicy, Bootp, ClassId, HostId, Identity, Limits, LogPolicy, Matcher, MetricsPolicy,
-    Pattern, ServerPolicy, Settings, StorePolicy, Verify,
+    Pattern, ScrapePolicy, ServerPolicy, Settings, StorePolicy, TelemetryPolicy, Verify,
 };
 use super::raw6::RawNetwork6;
 
@@ -23,6 +23,8 @@ pub(super) struct File {
     pub(super) store: StorePolicy,
     pub(super) metrics: MetricsPolicy,
     pub(super) api: ApiPolicy,
+    pub(super) telemetry: TelemetryPolicy,
+    pub(super) scrapes: Vec<ScrapePolicy>,
     pub(super) settings: RawSettings,
     pub(super) classes: Vec<RawClass>,
     pub(super) accounts: Vec<RawAccount>,

@@ -47,6 +47,8 @@ pub(super) fn file(root: &Table<'_>) -> File {
         store: store(root),
         metrics: super::metrics::metrics(root),
         api: super::api::api(root),
+        telemetry: super::telemetry::telemetry(root),
+        scrapes: super::scrape::scrapes(root),
         settings: settings(root, &defs),
         networks: super::read_network::networks(root, &defs, &names),
         classes,

@@ -8,6 +8,7 @@ pub(super) use super::keys::*;
 pub(super) use super::keys_accounts::*;
 pub(super) use super::keys_api::*;
 pub(super) use super::keys_network::*;
+pub(super) use super::keys_telemetry::*;
 
 /// The keys of one table.
 #[derive(Debug)]

@@ -6,8 +6,8 @@
 //! [`writer`]), [`parked`] what waits for it, [`lag`] for how long, and [`work`] how the control
 //! plane asks, answered at the [`desk`]. [`clock`] is the only place that reads clocks. Around
 //! them: [`log`] tells people, [`hosts`] a DNS server, [`routes`] the kernel (its [`route_table`]),
-//! [`notify`] systemd; [`reload`] puts a changed configuration in force, [`privilege`] gives up
-//! what is not needed.
+//! [`notify`] systemd; [`reload`] puts a changed configuration in force, [`reports`] keeps telemetry,
+//! [`privilege`] gives up what is not needed.
 
 pub mod clock;
 pub mod committer;
@@ -31,6 +31,7 @@ mod pools;
 pub mod privilege;
 mod receive;
 pub mod reload;
+mod reports;
 pub mod route_table;
 pub mod routes;
 pub mod serve;

@@ -36,6 +36,7 @@ use super::metrics::Meter;
 use super::notify::Notify;
 use super::privilege;
 use super::reload::{Follow, Load, Loaded, Reloader};
+use super::reports::Reports;
 use super::routes::{Delegated, Routes};
 use super::telling::Told;
 use super::work::Jobs;
@@ -181,6 +182,7 @@ fn tell(recovery: &Recovery, bindings: usize) {
 struct Running {
     control: Server,
     scrape: Option<Scrape>,
+    reports: Arc<Reports>,
     reloader: Arc<Reloader>,
     driver: DriverHandle<Engine>,
     teller: std::thread::JoinHandle<()>,
@@ -197,7 +199,7 @@ impl Running {
     ) -> anyhow::Result<Running> {
         let clock = Clock::start(&contents.meta, &contents.leases);
         let (started, now, then) = (clock.now(), clock.reader(), clock.reader());
-        let measured = Box::new(clock.reader());
+        let (measured, reported) = (Box::new(clock.reader()), clock.reader());
         let hosts = write_hosts(serve, &policy, &contents)?;
         let delegated = Delegated::among(contents.leases.iter());
         let (events, heard) = mpsc::sync_channel(EVENTS_MAX);
@@ -247,15 +249,21 @@ impl Running {
             }
         })?;
         let post: Arc<dyn Post> = Arc::new(Counter::new(driver.jobs(), started));
-        let follow = changes(log, new_policy, live.clone());
+        let reports = Arc::new(match serve.observe {
+            true => Reports::none(),
+            false => Reports::start(&policy, Box::new(reported)),
+        });
+        let follow = changes(log, new_policy, live.clone(), reports.clone());
         let reloader = reloader(serve, &policy, post.clone(), follow);
         let meter = Meter::new(driver.counters(), started, measured);
         let metrics = Arc::new(Metrics::new(post.clone(), Box::new(meter)));
         let scrape = scrape.map(|bound| bound.serve(metrics.clone())).transpose()?;
         let reload = reloader.clone();
-        let hub = Hub { post, reload, metrics, now: Box::new(now), live };
+        let (telemetry, scrapes) = (reports.telemetry(), reports.scrapes());
+        let now = Box::new(now);
+        let hub = Hub { post, reload, metrics, now, live, telemetry, scrapes };
         let control = socket.serve(hub)?;
-        Ok(Running { control, scrape, reloader, driver, teller })
+        Ok(Running { control, scrape, reports, reloader, driver, teller })
     }
 
     /// Waits for signals, and looks after the driver meanwhile.
@@ -290,8 +298,9 @@ impl Running {
     }
 
     fn stop(self) -> anyhow::Result<()> {
-        let Running { control, scrape, reloader, driver, teller } = self;
+        let Running { control, scrape, reports, reloader, driver, teller } = self;
         drop((control, scrape));
+        reports.stop();
         drop(reloader);
         driver.stop()?;
         // The driver's end of the channel is gone, so the teller ends too.
@@ -343,12 +352,13 @@ fn reloader(
 }
 
 /// What else a new policy concerns.
-fn changes(log: Log, new_policy: NewPolicy, live: Arc<Live>) -> Box<Follow> {
+fn changes(log: Log, new_policy: NewPolicy, live: Arc<Live>, reports: Arc<Reports>) -> Box<Follow> {
     Box::new(move |policy, tls| {
         if let Err(error) = log.set_policy(&policy.log) {
             tracing::error!("{error}");
         }
         live.set_policy(&policy.api, tls);
+        reports.set_policy(policy);
         *new_policy.lock().unwrap_or_else(PoisonError::into_inner) = Some(policy.clone());
     })
 }

@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["wire", "config", "import"],
     &["lease"],
     &["engine"],
-    &["store", "net"],
+    &["store", "net", "telemetry"],
     &["api"],
     &["daemon", "lab"],
     &["cli"],

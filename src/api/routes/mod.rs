@@ -12,10 +12,12 @@
 mod backup;
 mod configuration;
 mod description;
+mod known_events;
 mod leases;
 mod metrics;
 mod networks;
 mod status;
+mod telemetry;
 mod tokens;
 mod transfer;
 
@@ -79,6 +81,8 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(configuration::routes())
         .merge(backup::routes())
         .merge(tokens::routes())
+        .merge(telemetry::routes())
+        .merge(known_events::routes())
 }
 
 /// The document of all routes.
