@@ -5,20 +5,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::Span;
-use crate::lease::{Cause, Change, Lease, Seq};
+use crate::lease::{Change, Seq};
 
+use super::archive::backlog::{self, Kept};
+use super::archive::keeper::Keeper;
+use super::archive::{Archive, ArchiveOptions};
 use super::block::{self, Changes};
-use super::checkpoint::Checkpoint;
 use super::disk::Disk;
+use super::generation::Generation;
 use super::journal::{Buffer, Journal};
-use super::layout::{self, Current, Layout};
+use super::layout::{self, Layout};
 use super::open::Opening;
 use super::recovery::{Loaded, Recovery};
 use super::worker::{Merged, Worker};
 use super::{BackupDone, Contents, Store, StoreError, StoreStats, record};
 
-/// Facts that a rebuild hands to the checkpoint at a time.
-const REBUILD_CHUNK: usize = 16_384;
+/// How long a rebuild waits for the archive to have what the journals hold.
+const ARCHIVE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How a store on disk behaves: `[store]` of the policy.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +52,11 @@ pub struct DiskStore {
     journals: [Journal; 2],
     /// Which journal is written.
     active: usize,
+    /// The last batch in each of them.
+    ends: [u64; 2],
+    /// The number in the names of the journals.
+    number: u64,
+    archive: Option<Arc<Keeper>>,
     generation: u64,
     /// The last batch committed.
     last: u64,
@@ -94,7 +102,19 @@ impl DiskStore {
         options: &StoreOptions,
         recover: bool,
     ) -> Result<(DiskStore, Contents, Recovery), StoreError> {
-        DiskStore::open_format(disk, dir, options, recover, layout::FORMAT)
+        DiskStore::open_format(disk, dir, options, None, recover, layout::FORMAT)
+    }
+
+    /// The same with an archive that keeps the audit records. An archive that cannot be written
+    /// is no error: the journals keep what it lacks, and [`DiskStore::archive`] says so.
+    pub fn open_archived(
+        disk: Disk,
+        dir: &Path,
+        options: &StoreOptions,
+        archive: ArchiveOptions,
+        recover: bool,
+    ) -> Result<(DiskStore, Contents, Recovery), StoreError> {
+        DiskStore::open_format(disk, dir, options, Some(archive), recover, layout::FORMAT)
     }
 
     /// The same for a program whose newest format is `format`.
@@ -102,13 +122,18 @@ impl DiskStore {
         disk: Disk,
         dir: &Path,
         options: &StoreOptions,
+        archive: Option<ArchiveOptions>,
         recover: bool,
         format: u32,
     ) -> Result<(DiskStore, Contents, Recovery), StoreError> {
         let layout = Arc::new(Layout::lock(dir, disk, format)?);
+        let archive = archive.map(|options| Arc::new(Keeper::new(&layout.disk, options)));
         let Some(mut opening) = Opening::of(&layout, options, recover)? else {
             let contents = Contents::default();
-            let store = DiskStore::write_new(layout, *options, &contents)?;
+            if let Some(archive) = &archive {
+                archive.catch_up(0);
+            }
+            let store = DiskStore::write_new(layout, *options, &contents, archive)?;
             return Ok((store, contents, Recovery::default()));
         };
         let current = opening.current;
@@ -122,9 +147,11 @@ impl DiskStore {
             kept,
             upgraded_from: (current.format < format).then_some(current.format),
         };
+        let archived = archive.as_ref().is_none_or(|it| opening.bring_in(it, contents.seq.0));
         let checkpoint = match checkpoint {
             Some(sound)
-                if recovery.lost.is_empty()
+                if archived
+                    && recovery.lost.is_empty()
                     && recovery.upgraded_from.is_none()
                     && !layout.is_distrusted() =>
             {
@@ -132,12 +159,13 @@ impl DiskStore {
             }
             other => {
                 drop(other);
-                let store = DiskStore::write_new(layout, *options, &contents)?;
+                let store = DiskStore::write_new(layout, *options, &contents, archive)?;
                 return Ok((store, contents, recovery));
             }
         };
         let changes = std::mem::take(&mut tail.changes);
-        let resumed = opening.resume(checkpoint, &changes, contents.seq.0, tail.generation);
+        let resumed =
+            opening.resume(checkpoint, &changes, contents.seq.0, tail.generation, archive);
         let store = resumed.inspect_err(|_| layout.distrust())?;
         Ok((store, contents, recovery))
     }
@@ -147,12 +175,13 @@ impl DiskStore {
         layout: Arc<Layout>,
         options: StoreOptions,
         contents: &Contents,
+        archive: Option<Arc<Keeper>>,
     ) -> Result<DiskStore, StoreError> {
         let generation = Generation::write(&layout, &options, contents)?;
         layout.activate()?;
         layout.trust();
         let _ = layout.remove_others(generation.current);
-        DiskStore::start(layout, options, generation, contents.seq.0)
+        DiskStore::start(layout, options, generation, contents.seq.0, archive)
     }
 
     /// Begins to write to files that are in force.
@@ -161,6 +190,7 @@ impl DiskStore {
         options: StoreOptions,
         generation: Generation,
         last: u64,
+        archive: Option<Arc<Keeper>>,
     ) -> Result<DiskStore, StoreError> {
         let Generation { current, journals, checkpoint, number } = generation;
         let checkpoint_bytes = checkpoint.disk_bytes();
@@ -170,6 +200,9 @@ impl DiskStore {
             options,
             journals,
             active: 0,
+            ends: [0; 2],
+            number: current.journal,
+            archive,
             generation: number,
             last,
             merged: last,
@@ -186,18 +219,38 @@ impl DiskStore {
         };
         let [first, _] = &mut store.journals;
         first.start(&store.layout.disk, number, options.journal_bytes)?;
+        if let Some(archive) = &store.archive {
+            archive.set_aside();
+            archive.begin(first.source(), last);
+            let path = archive.archive().dir().to_owned();
+            let what = "start a thread for";
+            archive.start().map_err(|source| StoreError::Io { what, path, source })?;
+        }
         Ok(store)
+    }
+
+    /// The archive of its audit records, if it has one.
+    pub fn archive(&self) -> Option<Archive> {
+        self.archive.as_ref().map(|archive| archive.archive())
     }
 
     /// Hands what has changed to the checkpoint and goes on in the other journal.
     fn turn(&mut self) -> Result<(), StoreError> {
+        let next = 1 - self.active;
+        let (Some(journal), Some(end)) = (self.journals.get_mut(next), self.ends.get(next)) else {
+            return Ok(());
+        };
+        if self.archive.as_ref().is_some_and(|archive| !archive.has_up_to(*end)) {
+            return Ok(());
+        }
         self.turned = Instant::now();
         if self.last == self.merged {
             return Ok(());
         }
-        let next = 1 - self.active;
-        let Some(journal) = self.journals.get_mut(next) else { return Ok(()) };
         journal.start(&self.layout.disk, self.generation + 1, self.options.journal_bytes)?;
+        if let Some(archive) = &self.archive {
+            archive.begin(journal.source(), self.last);
+        }
         self.generation += 1;
         self.active = next;
         self.merged = self.last;
@@ -259,6 +312,39 @@ impl DiskStore {
         }
     }
 
+    /// Lets journals go that were kept for the archive alone, once it has them.
+    fn clear_backlog(&self) {
+        let disk = &self.layout.disk;
+        if self.archive.as_ref().is_none_or(|archive| archive.has_backlog()) {
+            return;
+        }
+        for kept in backlog::read(&self.layout.dir) {
+            for path in self.layout.journals(kept.journal) {
+                let _ = disk.remove(&path);
+            }
+        }
+        let _ = backlog::clear(disk, &self.layout.dir);
+    }
+
+    /// Sees to it that nothing of the journals is lost to the archive when they go: if it is late,
+    /// their files stay.
+    fn secure_archive(&self) {
+        let Some(archive) = &self.archive else { return };
+        if !archive.wait_for(self.last, ARCHIVE_PATIENCE) {
+            let kept = Kept { journal: self.number, to: self.last };
+            // On a disk that does not even take this, the open files are what is left.
+            let _ = backlog::add(&self.layout.disk, &self.layout.dir, kept);
+        }
+    }
+
+    /// On a full disk, audit records give way, oldest first.
+    fn make_room(&self, why: &StoreError) {
+        let StoreError::Io { source, .. } = why else { return };
+        if let (std::io::ErrorKind::StorageFull, Some(archive)) = (source.kind(), &self.archive) {
+            archive.make_room();
+        }
+    }
+
     fn fail_backups(&mut self) {
         for (_, done) in self.backups.drain(..) {
             done(Err(StoreError::Broken));
@@ -278,12 +364,14 @@ impl Store for DiskStore {
             return Err(StoreError::OutOfOrder { seq: seq.0, last: self.last });
         }
         self.buffer.clear();
+        let mut is_news = false;
         let mut fresh = Vec::with_capacity(changes.len());
         let mut scratch = Vec::with_capacity(256);
         for change in changes {
             scratch.clear();
             record::encode(change, &mut scratch).map_err(StoreError::Record)?;
             self.buffer.push(&scratch);
+            is_news |= record::is_kept(&scratch);
             fresh.extend(block::slot(change).map(|slot| (slot, scratch.as_slice().into())));
         }
         let Some(journal) = self.journals.get_mut(self.active) else {
@@ -293,6 +381,7 @@ impl Store for DiskStore {
         if let Err(e) = journal.append(&self.layout.disk, self.last, seq.0, &mut self.buffer) {
             self.broken = true;
             self.layout.distrust();
+            self.make_room(&e);
             self.fail_backups();
             return Err(e);
         }
@@ -300,8 +389,15 @@ impl Store for DiskStore {
         self.stats.commits += 1;
         self.stats.changes += changes.len() as u64;
         self.last = seq.0;
+        if let Some(end) = self.ends.get_mut(self.active) {
+            *end = seq.0;
+        }
+        let used = journal.used();
+        if let Some(archive) = &self.archive {
+            archive.committed(used, seq.0, is_news);
+        }
         self.changes.extend(fresh);
-        if journal.used() >= self.options.journal_bytes {
+        if used >= self.options.journal_bytes {
             self.advance();
         }
         Ok(())
@@ -312,6 +408,7 @@ impl Store for DiskStore {
             self.check_in_place();
         }
         self.advance();
+        self.clear_backlog();
         match self.trouble.take() {
             Some(e) => Err(e),
             None if self.broken || self.stalled => Err(StoreError::Broken),
@@ -326,8 +423,11 @@ impl Store for DiskStore {
         }
         if self.layout.check_in_place().is_err() {
             self.layout = Arc::new(self.layout.renew()?);
+        } else {
+            self.secure_archive();
         }
-        let generation = Generation::write(&self.layout, &self.options, contents)?;
+        let written = Generation::write(&self.layout, &self.options, contents);
+        let generation = written.inspect_err(|e| self.make_room(e))?;
         if let Err(e) = self.layout.activate() {
             // Which generation a power cut leaves is unknown, so neither may go on.
             self.broken = true;
@@ -337,7 +437,8 @@ impl Store for DiskStore {
         let current = generation.current;
         self.fail_backups();
         let layout = Arc::clone(&self.layout);
-        let started = DiskStore::start(layout, self.options, generation, contents.seq.0);
+        let archive = self.archive.clone();
+        let started = DiskStore::start(layout, self.options, generation, contents.seq.0, archive);
         let stats = self.stats;
         *self = started.inspect_err(|_| self.broken = true)?;
         self.stats = stats;
@@ -350,6 +451,10 @@ impl Store for DiskStore {
         if self.broken || self.stalled {
             return done(Err(StoreError::Broken));
         }
+        let done = match &self.archive {
+            None => done,
+            Some(archive) => with_archive(archive, self.last, to, done),
+        };
         self.backups.push((to.to_owned(), done));
         self.advance();
     }
@@ -360,78 +465,21 @@ impl Store for DiskStore {
     }
 }
 
+/// Copies the archive after the store, into a directory of the copy.
+fn with_archive(archive: &Arc<Keeper>, last: u64, to: &Path, done: BackupDone) -> BackupDone {
+    let (archive, to) = (Arc::clone(archive), to.join("audit"));
+    Box::new(move |copied| {
+        done(copied.and_then(|()| {
+            archive.wait_for(last, ARCHIVE_PATIENCE);
+            archive.copy_to(&to)
+        }));
+    })
+}
+
 impl Drop for DiskStore {
     fn drop(&mut self) {
         self.fail_backups();
     }
-}
-
-/// Files of one generation, to be written to.
-pub(super) struct Generation {
-    pub(super) current: Current,
-    pub(super) journals: [Journal; 2],
-    pub(super) checkpoint: Checkpoint,
-    /// The first turn of its journals.
-    pub(super) number: u64,
-}
-
-impl Generation {
-    /// Writes everything anew, and CURRENT ready to be put in force. After an error nothing of
-    /// it stays behind.
-    fn write(
-        layout: &Layout,
-        options: &StoreOptions,
-        contents: &Contents,
-    ) -> Result<Generation, StoreError> {
-        let number = layout.free_number()?;
-        let salt = layout::new_salt();
-        let (format, batch) = (layout.format, contents.seq.0);
-        let current = Current { format, journal: number, checkpoint: number, batch, salt };
-        let written = Generation::fill(layout, options, contents, current)
-            .and_then(|generation| layout.prepare(current).map(|()| generation));
-        if written.is_err() {
-            for path in layout.journals(number).iter().chain([&layout.checkpoint(number)]) {
-                let _ = layout.disk.remove(path);
-            }
-        }
-        written
-    }
-
-    fn fill(
-        layout: &Layout,
-        options: &StoreOptions,
-        contents: &Contents,
-        current: Current,
-    ) -> Result<Generation, StoreError> {
-        let dir = layout.checkpoint(current.checkpoint);
-        // Twice what the leases take, which is less than 200 bytes each.
-        let cache = options.cache_bytes.max(contents.leases.len() as u64 * 400);
-        let mut checkpoint = Checkpoint::create(&layout.disk, &dir, cache)?;
-        let mut order: Vec<&Lease> = contents.leases.iter().collect();
-        order.sort_unstable_by_key(|lease| (lease.network, lease.resource));
-        for chunk in order.chunks(REBUILD_CHUNK) {
-            let mut changes = Changes::new();
-            for lease in chunk {
-                insert(&Change::Put((*lease).clone(), Cause::Renewed), &mut changes)?;
-            }
-            checkpoint.add(&changes, contents.seq.0)?;
-        }
-        let mut changes = Changes::new();
-        for (name, value) in &contents.meta {
-            insert(&Change::Meta(name.clone(), value.clone()), &mut changes)?;
-        }
-        checkpoint.merge(&changes, contents.seq.0)?;
-        // Only now: journals say that the checkpoint with their number is whole.
-        let journals = layout.create_journals(current)?;
-        Ok(Generation { current, journals, checkpoint, number: 1 })
-    }
-}
-
-fn insert(change: &Change, changes: &mut Changes) -> Result<(), StoreError> {
-    let mut bytes = Vec::with_capacity(256);
-    record::encode(change, &mut bytes).map_err(StoreError::Record)?;
-    changes.extend(block::slot(change).map(|slot| (slot, bytes.into())));
-    Ok(())
 }
 
 #[cfg(test)]
@@ -443,7 +491,8 @@ mod tests {
         let name = format!("fs-upgrade-{}", std::process::id());
         let dir = std::env::temp_dir().join(name);
         let options = StoreOptions::default();
-        let open = |format| DiskStore::open_format(Disk::default(), &dir, &options, false, format);
+        let open =
+            |format| DiskStore::open_format(Disk::default(), &dir, &options, None, false, format);
         let (mut store, ..) = open(1).unwrap();
         let facts = [Change::Meta("a".into(), [7].into())];
         store.commit(Seq(1), &facts).unwrap();

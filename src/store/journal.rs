@@ -26,6 +26,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::StoreError;
 use super::disk::{Disk, check_in_place, check_linked, failed};
@@ -83,7 +84,7 @@ impl Stamp {
 /// A journal that is being written.
 pub(super) struct Journal {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
     salt: u32,
     generation: u64,
     /// Where the next batch begins.
@@ -100,7 +101,7 @@ impl Journal {
         bytes.resize(STEP as usize, 0);
         disk.write_at(&file, path, &bytes, 0)?;
         disk.sync(&file, path)?;
-        let (path, salt) = (path.to_owned(), stamp.salt);
+        let (path, salt, file) = (path.to_owned(), stamp.salt, Arc::new(file));
         Ok(Journal { path, file, salt, generation: 0, end: FIRST, length: STEP })
     }
 
@@ -112,7 +113,8 @@ impl Journal {
         // A killed process may have left a length that is not durable yet.
         disk.sync(&file, path)?;
         let length = length - length % STEP;
-        Ok(Journal { path: path.to_owned(), file, salt, generation: 0, end: FIRST, length })
+        let (path, file) = (path.to_owned(), Arc::new(file));
+        Ok(Journal { path, file, salt, generation: 0, end: FIRST, length })
     }
 
     /// Begins a turn. All that is in the file must be in a durable checkpoint.
@@ -168,6 +170,11 @@ impl Journal {
     /// and what is written here is lost when the process ends.
     pub(super) fn check_in_place(&self) -> Result<(), StoreError> {
         check_in_place(&self.file, &self.path)
+    }
+
+    /// The file, for one who follows what is appended.
+    pub(super) fn source(&self) -> Source {
+        Source { path: self.path.clone(), file: Arc::clone(&self.file), salt: self.salt }
     }
 
     /// Bytes used in this turn, and by the stamp.
@@ -240,7 +247,7 @@ impl Found {
 /// that is not whole.
 pub(super) struct Scan {
     pub(super) path: PathBuf,
-    file: File,
+    file: Arc<File>,
     salt: u32,
     pub(super) batches: Vec<Found>,
     /// Offset, and what is wrong there.
@@ -255,7 +262,7 @@ impl Scan {
         let file = File::open(path).map_err(failed("open", path))?;
         let length = file.metadata().map_err(failed("read the length of", path))?.len();
         let fault = fault(&file, path, salt, length)?;
-        let (batches, bad) = (Vec::new(), Vec::new());
+        let (batches, bad, file) = (Vec::new(), Vec::new(), Arc::new(file));
         let mut scan = Scan { path: path.to_owned(), file, salt, batches, bad, fault };
         let mut at = 0;
         while at < length {
@@ -299,6 +306,11 @@ impl Scan {
         Ok(found.end())
     }
 
+    /// The file, for one who reads it later.
+    pub(super) fn source(&self) -> Source {
+        Source { path: self.path.clone(), file: Arc::clone(&self.file), salt: self.salt }
+    }
+
     /// The payload of a batch.
     pub(super) fn payload(&self, found: &Found) -> Result<Vec<u8>, StoreError> {
         let mut payload = vec![0; found.length as usize];
@@ -307,6 +319,73 @@ impl Scan {
         Ok(payload)
     }
 }
+
+/// A journal as one reads it who follows what is appended; it may have lost its name meanwhile.
+#[derive(Clone)]
+pub(super) struct Source {
+    path: PathBuf,
+    file: Arc<File>,
+    salt: u32,
+}
+
+/// What is done with a batch: its number and payload.
+pub(super) type Take<'a> = dyn FnMut(u64, &[u8]) -> Result<(), StoreError> + 'a;
+
+/// Bytes that a [`Source`] reads at once.
+const WINDOW: usize = 256 << 10;
+
+impl Source {
+    /// Hands the whole batches between two offsets to `each`, by number and payload.
+    pub(super) fn batches(
+        &self,
+        mut from: u64,
+        end: u64,
+        each: &mut Take<'_>,
+    ) -> Result<(), StoreError> {
+        let mut window = Vec::new();
+        let mut want = WINDOW;
+        while from < end {
+            window.resize(want.min((end - from) as usize), 0);
+            self.file.read_exact_at(&mut window, from).map_err(failed("read", &self.path))?;
+            let (mut rest, begun) = (&*window, from);
+            want = WINDOW;
+            while let Some(header) = rest.first_chunk::<HEADER>() {
+                let Some((found, crc)) = read_header(header, from, self.salt) else {
+                    return Err(self.damaged(from));
+                };
+                let length = (found.end() - from) as usize;
+                let Some((batch, next)) = rest.split_at_checked(length) else {
+                    want = want.max(length);
+                    break;
+                };
+                let payload = batch.get(HEADER..HEADER + found.length as usize);
+                let payload = payload.unwrap_or_default();
+                if crc32c::crc32c_append(self.salt, payload) != crc {
+                    return Err(self.damaged(from));
+                }
+                each(found.seq, payload)?;
+                (rest, from) = (next, found.end());
+            }
+            if from == begun && (want <= window.len() || window.len() as u64 == end - from) {
+                return Err(self.damaged(from));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether they are the same open file.
+    pub(super) fn is(&self, other: &Source) -> bool {
+        Arc::ptr_eq(&self.file, &other.file)
+    }
+
+    fn damaged(&self, offset: u64) -> StoreError {
+        let why = "a batch that was committed cannot be read".to_owned();
+        StoreError::Damaged { path: self.path.clone(), offset, why, last_good: 0 }
+    }
+}
+
+/// Where the first batch of a turn is.
+pub(super) const TURN_BEGINS: u64 = FIRST;
 
 /// Whether a file holds any batch at all, of whatever store.
 pub(super) fn is_used(path: &Path) -> bool {

@@ -4,6 +4,7 @@
 //! CURRENT              what is in force: format, numbers of journals and checkpoint, batch, salt
 //! journal-N.a, .b      the two journals, used in turn
 //! checkpoint-M/        sled's files
+//! UNARCHIVED           former journals that are kept for the archive (see `archive::backlog`)
 //! DISTRUST             empty; the files are to be written anew at the next start (see `distrust`)
 //! damaged-K/           files as they were found before a start with --recover
 //! ```
@@ -25,6 +26,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::archive::backlog;
 use super::disk::{Disk, check_in_place, failed, list, removed};
 use super::journal::{self, Journal, Stamp};
 use super::{StoreError, recovery};
@@ -193,8 +195,10 @@ impl Layout {
 
     /// Removes numbered files that `current` does not name.
     pub(super) fn remove_others(&self, current: Current) -> Result<(), StoreError> {
-        let [a, b] = self.journals(current.journal);
-        let keep = [a, b, self.checkpoint(current.checkpoint)];
+        let mut keep = vec![self.checkpoint(current.checkpoint)];
+        keep.extend(self.journals(current.journal));
+        // What the archive has yet to read.
+        keep.extend(backlog::read(&self.dir).iter().flat_map(|kept| self.journals(kept.journal)));
         for path in list(&self.dir)? {
             if number_of(&path).is_some() && !is_aside(&path) && !keep.contains(&path) {
                 self.disk.remove(&path)?;

@@ -6,6 +6,7 @@
 //! * `journal`: the commit path; a batch of records, appended and synced.
 //! * `block`, `checkpoint`: sled behind the journal, and what sled is weak at.
 //! * `worker`: the thread that moves facts from journal to checkpoint.
+//! * [`archive`]: audit records, moved there from the journals by another thread.
 //! * `layout`: the files, and how one generation of them takes over from another.
 //! * [`recovery`], `open`, `search`: what the files say at start, and how damage is treated.
 //! * [`disk_store`]: all of it together.
@@ -14,17 +15,19 @@
 //!
 //! A batch is acknowledged when its journal is synced. About once a second the journals change
 //! places: what the full one holds is merged into the checkpoint by the worker, while commits go
-//! on in the other. Only when the checkpoint is synced is the full one written again. If the
-//! checkpoint is late, the journal grows; a commit never waits for it.
+//! on in the other. Only when the checkpoint is synced, and the archive, is the full one written
+//! again. If one of them is late, the journal grows; a commit never waits for it.
 
 use std::collections::BTreeMap;
 
 use crate::lease::{Change, Lease, Seq};
 
+pub mod archive;
 mod block;
 mod checkpoint;
 pub mod disk;
 pub mod disk_store;
+mod generation;
 mod journal;
 mod layout;
 pub mod mem;

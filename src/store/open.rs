@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::archive::backlog::{self, Kept};
+use super::archive::keeper::Keeper;
 use super::block::Changes;
 use super::checkpoint::Checkpoint;
 use super::disk::{Disk, failed};
-use super::disk_store::{DiskStore, Generation, StoreOptions};
-use super::journal::Journal;
+use super::disk_store::{DiskStore, StoreOptions};
+use super::generation::Generation;
+use super::journal::{Found, Journal, Scan, Source, Stamp};
 use super::layout::{self, Current, Layout};
 use super::recovery::{Files, Loaded, Recovery};
 use super::search::Search;
@@ -109,6 +112,7 @@ impl<'a> Opening<'a> {
         changes: &Changes,
         seq: u64,
         generation: u64,
+        archive: Option<Arc<Keeper>>,
     ) -> Result<DiskStore, StoreError> {
         let Opening { layout, current, options, .. } = self;
         checkpoint.merge(changes, seq)?;
@@ -118,8 +122,39 @@ impl<'a> Opening<'a> {
         let _ = layout.remove_others(*current);
         let generation =
             Generation { current: *current, journals, checkpoint, number: generation + 1 };
-        DiskStore::start(Arc::clone(layout), **options, generation, seq)
+        DiskStore::start(Arc::clone(layout), **options, generation, seq, archive)
     }
+
+    /// Brings into the archive what the journals have of it, up to batch `seq`, and whether it has
+    /// all of it now. If not, the journals must stay as they are.
+    pub(super) fn bring_in(&self, archive: &Keeper, seq: u64) -> bool {
+        let Layout { dir, disk, .. } = &**self.layout;
+        for kept in backlog::read(dir) {
+            // Whoever was to say where their checksums start from is gone: they say it themselves.
+            archive.bring_in(&batches(&self.layout.journals(kept.journal), None, kept.to), true);
+        }
+        let current = self.layout.journals(self.current.journal);
+        archive.bring_in(&batches(&current, Some(self.current.salt), seq), false);
+        let has_all = archive.catch_up(seq);
+        if !has_all {
+            let _ = backlog::add(disk, dir, Kept { journal: self.current.journal, to: seq });
+        }
+        has_all
+    }
+}
+
+/// All batches in two journals up to batch `to`, in their order, as far as they can be read.
+fn batches(journals: &[PathBuf; 2], salt: Option<u32>, to: u64) -> Vec<(Source, Found)> {
+    let mut all = Vec::new();
+    for path in journals {
+        let salt = salt.or_else(|| Stamp::of(path).map(|stamp| stamp.salt));
+        let Some(scan) = salt.and_then(|salt| Scan::of(path, salt).ok()) else { continue };
+        let source = scan.source();
+        all.extend(scan.batches.iter().map(|found| (source.clone(), *found)));
+    }
+    all.retain(|(_, found)| found.seq <= to);
+    all.sort_by_key(|(_, found)| (found.generation, found.seq));
+    all
 }
 
 /// What CURRENT says. Where it is damaged or lost, what `search` finds, and why it was needed.

@@ -163,7 +163,6 @@ pub(super) fn is_removal(record: &[u8]) -> bool {
 
 /// Whether the archive keeps an encoded record: it changes who holds an address, or says what
 /// somebody did.
-#[allow(dead_code)] // Until the archive.
 pub(super) fn is_kept(record: &[u8]) -> bool {
     matches!(record.get(1), Some(&(PUT_WHY | REMOVE_WHEN | ACT)))
 }

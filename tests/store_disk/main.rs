@@ -2,6 +2,7 @@
 //! and kills at every step.
 #![allow(clippy::unwrap_used)]
 
+mod archive;
 mod damage;
 mod failing;
 mod support;
