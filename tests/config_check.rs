@@ -63,6 +63,17 @@ const DELEGATION: &str = r#"
 prefix = "2001:db8:8000::/40"
 length = 56"#;
 
+const ACCOUNT: &str = r#"
+[[account]]
+name = "shop"
+"#;
+
+const SCRAPE: &str = r#"
+[[scrape]]
+name = "node"
+url = "http://127.0.0.1:9100/metrics"
+"#;
+
 #[test]
 fn bad_files_are_drawn_as_expected() {
     let files = toml_files("tests/config/bad");
@@ -248,6 +259,14 @@ fn defaults_are_what_the_reference_says() {
             }
             "[[network.subnet.pool]]" => {
                 format!("{LAN}[[network.subnet.pool]]\nrange = \"10.0.0.7\"\n{said}")
+            }
+            "[[account]]" => format!("{LAN}{ACCOUNT}{said}"),
+            "[[account.application]]" => {
+                format!("{LAN}{ACCOUNT}[[account.application]]\nname = \"web\"\n{said}")
+            }
+            "[[scrape]]" => format!("{LAN}{SCRAPE}{said}"),
+            "[[scrape.metric]]" => {
+                format!("{LAN}{SCRAPE}[[scrape.metric]]\nfrom = \"node_load1\"\n{said}")
             }
             "[option-definitions.NAME]" => format!(
                 "options.x = 1\n[option-definitions.x]\ncode = 224\ntype = \"u8\"\n{said}{LAN}"

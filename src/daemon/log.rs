@@ -158,24 +158,15 @@ impl EventLog {
         match &event.kind {
             EventKind::Offered(offered) => self.offered(offered, network, took_us),
             EventKind::Overheard(heard) => self.overheard(heard, network),
-            EventKind::Granted(lease) => {
-                self.lease("leased", "would lease", lease, network, took_us)
-            }
-            EventKind::Renewed(lease) => {
-                self.lease("renewed", "would renew", lease, network, took_us)
-            }
-            EventKind::Adopted(lease) => {
-                self.lease("adopted", "would adopt", lease, network, took_us)
-            }
-            EventKind::Imported(lease) => {
-                self.lease("imported", "imported", lease, network, took_us)
-            }
-            EventKind::Released(lease) => {
-                self.lease("released", "released", lease, network, took_us)
-            }
-            EventKind::Expired(lease) => self.lease("expired", "expired", lease, network, took_us),
-            EventKind::Declined(lease) => {
-                self.lease("declined", "declined", lease, network, took_us)
+            EventKind::Granted(lease)
+            | EventKind::Renewed(lease)
+            | EventKind::Adopted(lease)
+            | EventKind::Imported(lease)
+            | EventKind::Released(lease)
+            | EventKind::Expired(lease)
+            | EventKind::Declined(lease) => {
+                let (done, would) = words(&event.kind);
+                self.lease(done, would, lease, network, took_us);
             }
             EventKind::Informed(hw, addr) => {
                 debug!(target: LEASE, address = %addr, client = %hw, network, took_us, "informed");
@@ -303,6 +294,19 @@ fn of_instance(done: &'static str, instance: &Instance, network: Option<&str>) {
         address6 = kept.v6.first().map(tracing::field::display),
         "{done}"
     );
+}
+
+/// What happened to a lease, and what would have.
+fn words(kind: &EventKind) -> (&'static str, &'static str) {
+    match kind {
+        EventKind::Granted(_) => ("leased", "would lease"),
+        EventKind::Renewed(_) => ("renewed", "would renew"),
+        EventKind::Adopted(_) => ("adopted", "would adopt"),
+        EventKind::Imported(_) => ("imported", "imported"),
+        EventKind::Released(_) => ("released", "released"),
+        EventKind::Expired(_) => ("expired", "expired"),
+        _ => ("declined", "declined"),
+    }
 }
 
 /// What has a line for each lease.

@@ -206,12 +206,7 @@ impl Running {
         let mut machine = Engine::new(policy.clone(), contents.leases, contents.seq);
         let mode = if serve.observe { Mode::Observe } else { Mode::Serve };
         let identity = Identity::of(&contents.meta, &policy).context("a DUID for this server")?;
-        if serve.observe {
-            machine.observe();
-        } else {
-            tracing::info!(duid = %duid_text(&identity.duid), "known to DHCPv6 clients as");
-        }
-        machine.set_identity(&identity.duid, identity.secret);
+        introduce(&mut machine, &identity, mode);
         let live = believed(&policy, &contents.meta)?;
         let mut meta = contents.meta;
         machine.load_facts(&mut meta).context("the store")?;
@@ -327,6 +322,17 @@ fn write_hosts(
 fn believed(policy: &Policy, facts: &Facts) -> anyhow::Result<Arc<Live>> {
     let live = Live::new(&policy.api, Peer::own()?, facts);
     live.map(Arc::new).map_err(|why| anyhow::anyhow!("api: {why}"))
+}
+
+/// Tells the engine who it is, and whether it only watches.
+fn introduce(machine: &mut Engine, identity: &Identity, mode: Mode) {
+    match mode {
+        Mode::Observe => machine.observe(),
+        Mode::Serve => {
+            tracing::info!(duid = %duid_text(&identity.duid), "known to DHCPv6 clients as");
+        }
+    }
+    machine.set_identity(&identity.duid, identity.secret);
 }
 
 fn reloader(

@@ -275,6 +275,7 @@ static int is_harmless(long nr)
         SYS_brk, SYS_munmap, SYS_mprotect, SYS_mremap, SYS_madvise, SYS_membarrier, SYS_msync,
         /* threads, time, signals */
         SYS_futex, SYS_exit, SYS_sched_yield, SYS_sched_getaffinity, SYS_sched_setaffinity,
+        SYS_setpriority,
         SYS_set_robust_list, SYS_set_tid_address, SYS_rseq, SYS_gettid, SYS_getpid, SYS_getppid,
         SYS_clock_gettime, SYS_clock_getres, SYS_clock_nanosleep, SYS_nanosleep, SYS_gettimeofday,
         SYS_clock_adjtime, SYS_adjtimex, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn,

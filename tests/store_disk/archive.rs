@@ -381,10 +381,10 @@ fn a_torn_end_is_brought_in_again() {
     commit(&mut store, &mut kept, 1..=40);
     let watch = store.archive().unwrap().watch();
     let archive = store.archive().unwrap();
-        wait_until("the archive has it", || {
-            assert_eq!(archive.status().trouble, None);
-            *watch.borrow() > kept.len() as u64
-        });
+    wait_until("the archive has it", || {
+        assert_eq!(archive.status().trouble, None);
+        *watch.borrow() > kept.len() as u64
+    });
     failing.set(Rule::DeadAfter(0));
     drop(store);
     let last = segment::list(&audit(&place)).unwrap().pop().unwrap();
