@@ -16,6 +16,7 @@ mod output;
 mod parts;
 mod source;
 mod table;
+mod token;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -57,6 +58,7 @@ fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
         Command::Status(args) => control::status(&args, out),
         Command::Reload(args) => control::reload(&args, out),
         Command::Backup(args) => control::backup(&args, out),
+        Command::Token(args) => token::token(&args, out),
         Command::Lab(args) => parts::lab(&args),
         Command::Completions { shell } => manual::completions(shell, out),
         Command::Man { dir } => manual::pages(&dir, out),
