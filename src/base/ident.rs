@@ -136,11 +136,6 @@ impl ClientKey {
             .unwrap_or(KeyKind::ClientId)
     }
 
-    /// Whether it is of a clone.
-    pub fn is_clone(&self) -> bool {
-        matches!(self.kind(), KeyKind::Clone | KeyKind::IaClone | KeyKind::IaPdClone)
-    }
-
     /// The client identifier (option 61), if this key is one or a clone's.
     pub fn option_61(&self) -> Option<&[u8]> {
         let bytes = self.as_bytes();

@@ -221,10 +221,7 @@ impl Pool6 {
     pub fn gives(&self, addr: Ipv6Addr) -> bool {
         let after = self.excluded.partition_point(|(first, _)| *first <= addr);
         let gap = after.checked_sub(1).and_then(|at| self.excluded.get(at));
-        let bits = addr.to_bits();
-        self.first.to_bits() <= bits
-            && bits <= self.last.to_bits()
-            && gap.is_none_or(|(_, last)| *last < addr)
+        (self.first..=self.last).contains(&addr) && gap.is_none_or(|(_, last)| *last < addr)
     }
 }
 

@@ -52,8 +52,8 @@ pub(super) struct Suspect<'a> {
     pub network: NetworkId,
     /// Its key by its identifier alone.
     pub key: ClientKey,
-    /// Tells its key if it is a clone.
-    pub own: &'a dyn Fn() -> ClientKey,
+    /// Its key if it is a clone.
+    pub own: ClientKey,
     /// Its hardware address.
     pub hw: &'a HwAddr,
     /// Tells whom it belongs to.
@@ -95,7 +95,7 @@ impl Engine {
             now: ctx.now,
             network: ctx.id(),
             key: ClientKey::client_id(id),
-            own: &|| ClientKey::clone_of(id, &ctx.hw),
+            own: ClientKey::clone_of(id, &ctx.hw),
             hw: &ctx.hw,
             account: &|| Chain::of(ctx, None).account(),
             proofs: ctx.proofs,
@@ -106,36 +106,32 @@ impl Engine {
     /// Cloned images share their identifier: the same one from other hardware is a changed NIC
     /// if the old hardware is silent and of the same account, and a clone if it lives.
     pub(super) fn clone_or_changed(&self, suspect: Suspect<'_>) -> Identified {
-        let Suspect { network, ref key, own, hw, .. } = suspect;
-        if self.table.has_clones() || self.offers.has_clones() {
-            let own = own();
-            let is_clone = self.offers.of_client(network, &own).is_some()
-                || self.table.of_client(network, &own).next().is_some();
-            if is_clone {
-                return Identified::Known(own);
-            }
+        let Suspect { network, ref key, ref own, hw, .. } = suspect;
+        let is_clone = self.offers.of_client(network, own).is_some()
+            || self.table.of_client(network, own).next().is_some();
+        if is_clone {
+            return Identified::Known(suspect.own);
+        }
+        if self.offers.of_client(network, key).is_some_and(|offer| offer.hw == *hw) {
+            return Identified::Known(suspect.key);
         }
         let other = |l: &&Lease| {
             l.state == State::Leased && l.hw != *hw && (is_v4(l) || l.hw != HwAddr::default())
         };
         let mut holders: Vec<&Lease> = self.table.of_client(network, key).filter(other).collect();
-        let is_offered = || self.offers.of_client(network, key).is_some_and(|o| o.hw == *hw);
-        if holders.is_empty() || is_offered() {
-            return Identified::Known(suspect.key);
-        }
         holders.sort_by_key(|l| l.resource);
         let mut ask = None;
         // What one held stays its own where a reload took its pool; another may hold more since.
         for holder in holders {
             match self.holder_says(&suspect, holder) {
-                Says::Alive => return Identified::CloneOf(own(), Box::new(holder.clone())),
+                Says::Alive => return Identified::CloneOf(suspect.own, Box::new(holder.clone())),
                 Says::Nothing => {}
                 Says::NotYet(addrs, mac) => ask = ask.or(Some((addrs, mac))),
             }
         }
         match ask {
             Some((addrs, holder)) => {
-                Identified::Ask { addrs, holder, key: suspect.key, own: own() }
+                Identified::Ask { addrs, holder, key: suspect.key, own: suspect.own }
             }
             None => Identified::Known(suspect.key),
         }

@@ -1,9 +1,8 @@
 //! Addresses that were offered and not yet asked for. In memory only, bounded, and fair to ports.
 
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher, Hash};
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{Equivalent, HashMap};
 
 use crate::base::{ClientKey, HwAddr, LinkId, NetworkId, Resource, Timestamp};
 
@@ -24,20 +23,25 @@ pub struct Offer {
     pub port: Option<LinkId>,
 }
 
-/// All offers, found by resource, by client and by deadline. Each stands once; the indexes have its
-/// number.
+/// All offers, found by resource, by client and by deadline.
 #[derive(Debug, Default)]
 pub struct OfferTable {
-    slots: Vec<Option<Offer>>,
-    vacant: Vec<u32>,
-    hasher: DefaultHashBuilder,
-    by_resource: HashTable<u32>,
-    by_client: HashTable<u32>,
-    deadlines: BTreeSet<(Timestamp, u32)>,
-    by_port: HashMap<PortKey, BTreeSet<(Timestamp, u32)>>,
+    by_resource: HashMap<(NetworkId, Resource), Offer>,
+    by_client: HashMap<(NetworkId, ClientKey), Resource>,
+    deadlines: BTreeSet<(Timestamp, NetworkId, Resource)>,
+    by_port: HashMap<PortKey, BTreeSet<(Timestamp, Resource)>>,
     ports_by_load: BTreeSet<(NetworkId, usize, Option<LinkId>)>,
     in_network: HashMap<NetworkId, usize>,
-    clones: usize,
+}
+
+/// A client of a network, to look up without a copy of its key.
+#[derive(Hash)]
+struct OfClient<'a>(NetworkId, &'a ClientKey);
+
+impl Equivalent<(NetworkId, ClientKey)> for OfClient<'_> {
+    fn equivalent(&self, (network, client): &(NetworkId, ClientKey)) -> bool {
+        (self.0, self.1) == (*network, client)
+    }
 }
 
 type PortKey = (NetworkId, Option<LinkId>);
@@ -49,51 +53,47 @@ impl OfferTable {
         let (network, resource) = (offer.network, offer.resource);
         let before = self.remove_client(network, &offer.client).map(|old| old.resource);
         self.remove(network, resource);
-        let slot = self.vacant.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            (self.slots.len() - 1) as u32
-        });
-        self.deadlines.insert((offer.until, slot));
-        self.reload(network, offer.port, |queue| queue.insert((offer.until, slot)));
+        self.deadlines.insert((offer.until, network, resource));
+        self.by_client.insert((network, offer.client.clone()), resource);
+        self.reload(network, offer.port, |queue| queue.insert((offer.until, resource)));
         *self.in_network.entry(network).or_default() += 1;
-        self.clones += usize::from(offer.client.is_clone());
-        let hashes = [self.hash((network, resource)), self.hash((network, &offer.client))];
-        self.slots[slot as usize] = Some(offer);
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        let of = |slot: &u32| slots.get(*slot as usize).and_then(Option::as_ref);
-        self.by_resource.insert_unique(hashes[0], slot, |s| {
-            of(s).map_or(0, |o| hasher.hash_one((o.network, o.resource)))
-        });
-        self.by_client.insert_unique(hashes[1], slot, |s| {
-            of(s).map_or(0, |o| hasher.hash_one((o.network, &o.client)))
-        });
+        self.by_resource.insert((network, resource), offer);
         before.filter(|old| *old != resource)
     }
 
     /// The offer of `resource`.
     pub fn get(&self, network: NetworkId, resource: Resource) -> Option<&Offer> {
-        self.at(self.slot_of(network, resource)?)
+        self.by_resource.get(&(network, resource))
     }
 
     /// The offer to `client`.
     pub fn of_client(&self, network: NetworkId, client: &ClientKey) -> Option<&Offer> {
-        self.at(self.slot_of_client(network, client)?)
+        let resource = self.by_client.get(&OfClient(network, client))?;
+        self.get(network, *resource)
     }
 
     /// Forgets the offer of `resource`.
     pub fn remove(&mut self, network: NetworkId, resource: Resource) -> Option<Offer> {
-        self.vacate(self.slot_of(network, resource)?)
+        let offer = self.by_resource.remove(&(network, resource))?;
+        self.by_client.remove(&OfClient(network, &offer.client));
+        self.deadlines.remove(&(offer.until, network, resource));
+        self.reload(network, offer.port, |queue| queue.remove(&(offer.until, resource)));
+        if let Some(count) = self.in_network.get_mut(&network) {
+            *count -= 1;
+        }
+        Some(offer)
     }
 
     /// Forgets the offer to `client`.
     pub fn remove_client(&mut self, network: NetworkId, client: &ClientKey) -> Option<Offer> {
-        self.vacate(self.slot_of_client(network, client)?)
+        let resource = *self.by_client.get(&OfClient(network, client))?;
+        self.remove(network, resource)
     }
 
     /// Takes out one offer that has lapsed by `now`.
     pub fn pop_lapsed(&mut self, now: Timestamp) -> Option<Offer> {
-        let (until, slot) = *self.deadlines.first()?;
-        (until <= now).then(|| self.vacate(slot)).flatten()
+        let (until, network, resource) = *self.deadlines.first()?;
+        (until <= now).then(|| self.remove(network, resource)).flatten()
     }
 
     /// Makes room for an offer to a client on `port`: takes out the oldest offer of the port that
@@ -102,17 +102,17 @@ impl OfferTable {
     pub fn evict_for(&mut self, network: NetworkId, port: Option<LinkId>) -> Option<Offer> {
         let own = self.by_port.get(&(network, port)).map_or(0, BTreeSet::len);
         let busiest = (network, usize::MAX, Some(LinkId(u32::MAX)));
-        let (of, most, victim) = *self.ports_by_load.range(..=busiest).next_back()?;
-        if of != network || most < own + 2 {
+        let (_, most, victim) = *self.ports_by_load.range(..=busiest).next_back()?;
+        if self.ports_by_load.range(..=busiest).next_back()?.0 != network || most < own + 2 {
             return None;
         }
-        let (_, slot) = *self.by_port.get(&(network, victim))?.first()?;
-        self.vacate(slot)
+        let (_, resource) = *self.by_port.get(&(network, victim))?.first()?;
+        self.remove(network, resource)
     }
 
     /// When the next offer lapses.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|(until, _)| *until)
+        self.deadlines.first().map(|(until, ..)| *until)
     }
 
     /// How many offers a network has out.
@@ -120,59 +120,16 @@ impl OfferTable {
         self.in_network.get(&network).copied().unwrap_or(0)
     }
 
-    /// Whether any offer is to a clone.
-    pub fn has_clones(&self) -> bool {
-        self.clones > 0
-    }
-
     /// All offers, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Offer> {
-        self.slots.iter().flatten()
-    }
-
-    fn at(&self, slot: u32) -> Option<&Offer> {
-        self.slots.get(slot as usize)?.as_ref()
-    }
-
-    fn slot_of(&self, network: NetworkId, resource: Resource) -> Option<u32> {
-        let is_it = |slot: &u32| {
-            self.at(*slot).is_some_and(|o| (o.network, o.resource) == (network, resource))
-        };
-        self.by_resource.find(self.hash((network, resource)), is_it).copied()
-    }
-
-    fn slot_of_client(&self, network: NetworkId, client: &ClientKey) -> Option<u32> {
-        let is_it = |slot: &u32| {
-            self.at(*slot).is_some_and(|o| o.network == network && o.client == *client)
-        };
-        self.by_client.find(self.hash((network, client)), is_it).copied()
-    }
-
-    fn vacate(&mut self, slot: u32) -> Option<Offer> {
-        let offer = self.slots.get_mut(slot as usize)?.take()?;
-        self.vacant.push(slot);
-        let by_resource = self.hash((offer.network, offer.resource));
-        if let Ok(entry) = self.by_resource.find_entry(by_resource, |s| *s == slot) {
-            entry.remove();
-        }
-        let by_client = self.hash((offer.network, &offer.client));
-        if let Ok(entry) = self.by_client.find_entry(by_client, |s| *s == slot) {
-            entry.remove();
-        }
-        self.deadlines.remove(&(offer.until, slot));
-        self.reload(offer.network, offer.port, |queue| queue.remove(&(offer.until, slot)));
-        if let Some(count) = self.in_network.get_mut(&offer.network) {
-            *count -= 1;
-        }
-        self.clones -= usize::from(offer.client.is_clone());
-        Some(offer)
+        self.by_resource.values()
     }
 
     fn reload(
         &mut self,
         network: NetworkId,
         port: Option<LinkId>,
-        change: impl FnOnce(&mut BTreeSet<(Timestamp, u32)>) -> bool,
+        change: impl FnOnce(&mut BTreeSet<(Timestamp, Resource)>) -> bool,
     ) {
         let queue = self.by_port.entry((network, port)).or_default();
         self.ports_by_load.remove(&(network, queue.len(), port));
@@ -183,10 +140,6 @@ impl OfferTable {
         } else {
             self.ports_by_load.insert((network, len, port));
         }
-    }
-
-    fn hash(&self, key: impl Hash) -> u64 {
-        self.hasher.hash_one(key)
     }
 }
 

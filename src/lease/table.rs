@@ -29,8 +29,6 @@ pub struct LeaseTable {
     census: Census,
     /// Live bindings by the port of their client.
     of_port: HashMap<(NetworkId, LinkId), u32>,
-    /// Bindings of clones.
-    clones: usize,
     undo: VecDeque<Undo>,
     pending: HashMap<(NetworkId, Resource), u32>,
     /// Of the last binding: the next one's are often the same, or none at all.
@@ -179,11 +177,6 @@ impl LeaseTable {
         self.of_port.get(&(network, port)).copied().unwrap_or(0)
     }
 
-    /// Whether any binding is a clone's.
-    pub fn has_clones(&self) -> bool {
-        self.clones > 0
-    }
-
     /// How many bindings there are, remembered ones included.
     pub fn len(&self) -> usize {
         self.slots.len() - self.vacant.len()
@@ -307,7 +300,6 @@ impl LeaseTable {
                 self.of_port.remove(&key);
             }
         }
-        self.clones -= usize::from(lease.client.is_clone());
         self.vacant.push(slot);
         Some(lease)
     }
@@ -323,7 +315,6 @@ impl LeaseTable {
         if lease.state.is_remembered() {
             self.remembered.insert((lease.network, lease.until, slot));
         }
-        self.clones += usize::from(lease.client.is_clone());
         let sort = lease.resource.sort();
         self.counts.entry((lease.network, sort)).or_default().add(lease.state, 1);
         if let Some(key) = port_key(&lease) {

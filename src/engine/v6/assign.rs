@@ -6,44 +6,53 @@
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use smallvec::{SmallVec, smallvec};
-
 use crate::base::{ClientKey, Prefix6, Resource};
 use crate::config::policy::{Generate, Pool6};
 use crate::engine::Engine;
 use crate::engine::effects::{DropReason, Effects, EventKind, Offered};
 use crate::engine::grant::{Grant, cause, later_end};
+use crate::engine::identity::Identified;
 use crate::engine::lots::Lots;
 use crate::lease::{Details, Lease, NextHop, Offer, QuarantineReason, State};
 use crate::wire::{Ia, IaKind};
 
-use super::KeyedIa;
 use super::context::{Ctx6, is_about};
+use super::doubt::QUESTIONS_MAX;
 use super::reply::{IaAnswer, Term};
 
 /// Longest identifier of a relay that is kept with a binding, in bytes: as long as IPv4 has them.
 const RELAY_ID_MAX: usize = 255;
 
-/// What one IA has or gets: mostly one.
-pub type Resources = SmallVec<[Resource; 2]>;
-
 /// What was found for one IA. Dynamic resources are taken out of their pools when they are
 /// offered or granted, not before.
 #[derive(Debug)]
 pub struct Assigned {
+    /// The IA's key.
+    pub key: ClientKey,
     /// What it gets; empty if there is nothing.
-    pub resources: Resources,
+    pub resources: Vec<Resource>,
     /// Known to be free on the wire, or the client's own from before.
     pub proven: bool,
 }
 
 impl Engine {
-    /// What an IA is bound to, in order.
-    pub(super) fn held(&self, ctx: &Ctx6<'_>, key: &ClientKey, kind: IaKind) -> Resources {
+    /// The key of an IA. Whose holder could not be asked about it takes nothing from that holder.
+    pub(super) fn key6(&self, ctx: &Ctx6<'_>, ia: &Ia<'_>) -> ClientKey {
+        match self.identify6(ctx, ia) {
+            Identified::Known(key) | Identified::CloneOf(key, _) => key,
+            Identified::Ask { own, .. } if ctx.proofs.len() >= QUESTIONS_MAX => own,
+            Identified::Ask { key, .. } => key,
+        }
+    }
+
+    /// The live bindings of an IA.
+    pub(super) fn held(&self, ctx: &Ctx6<'_>, key: &ClientKey, kind: IaKind) -> Vec<Lease> {
         let held = self.table.of_client(ctx.id(), key);
-        let held = held.filter(|l| l.state == State::Leased && is_about(kind, l.resource));
-        let mut held: Resources = held.map(|l| l.resource).collect();
-        held.sort_unstable();
+        let mut held: Vec<Lease> = held
+            .filter(|l| l.state == State::Leased && is_about(kind, l.resource))
+            .cloned()
+            .collect();
+        held.sort_by_key(|l| l.resource);
         held
     }
 
@@ -51,50 +60,48 @@ impl Engine {
     pub(super) fn assign(
         &mut self,
         ctx: &Ctx6<'_>,
-        KeyedIa { ia, key }: &KeyedIa<'_>,
+        ia: &Ia<'_>,
         taken: &[Resource],
         fx: &mut Effects,
     ) -> Assigned {
-        let none = Assigned { resources: Resources::new(), proven: true };
-        let claimed = self.claimed(ctx, ia, key, taken);
-        if self.is_port_full(ctx, &claimed, taken) {
+        let key = self.key6(ctx, ia);
+        let claimed = self.claimed(ctx, ia, &key, taken);
+        let counted = |r: &&Resource| !self.is_free_of_count(ctx, **r);
+        let wanted = claimed.iter().filter(counted).count().max(usize::from(claimed.is_empty()));
+        let chosen = taken.iter().filter(counted).count();
+        if self.is_port_full(ctx, chosen + wanted) {
             let full = EventKind::Dropped(DropReason::PortFull, ctx.hw);
             self.say(ctx.now, Some(ctx.id()), full, fx);
-            return none;
+            return Assigned { key, resources: Vec::new(), proven: true };
         }
         if !claimed.is_empty() {
-            return Assigned { resources: claimed, proven: true };
+            return Assigned { key, resources: claimed, proven: true };
         }
         // Whoever has no claim costs an offer more, and of these there are only so many.
         let hw = ctx.hw.unwrap_or_default();
         if !self.has_room6(ctx) || !self.has_room_for(ctx.id(), &hw) {
-            return none;
+            return Assigned { key, resources: Vec::new(), proven: true };
         }
-        let free = |r: &Resource| !taken.contains(r) && self.entitled6(ctx, key, *r);
+        let free = |r: &Resource| !taken.contains(r) && self.entitled6(ctx, &key, *r);
         let silent = |r: &Resource| !matches!(r, Resource::V6(addr) if !ctx.is_silent(*addr));
         let mut named = ctx.named(ia).filter(|r| is_about(ia.kind, *r)).filter(free);
         if let Some(named) = named.find(silent) {
-            return Assigned { resources: smallvec![named], proven: true };
+            return Assigned { key, resources: vec![named], proven: true };
         }
-        match self.next6(ctx, ia, key) {
-            Some((next, proven)) => Assigned { resources: smallvec![next], proven },
-            None => none,
-        }
+        let next = self.next6(ctx, ia, &key);
+        let proven = next.is_none_or(|(_, proven)| proven);
+        Assigned { key, resources: next.map(|(next, _)| next).into_iter().collect(), proven }
     }
 
-    /// Whether the client's port has no room for what an IA has a claim to, or else for one
-    /// binding, after what was `taken` for others.
-    fn is_port_full(&self, ctx: &Ctx6<'_>, claimed: &[Resource], taken: &[Resource]) -> bool {
-        let Some(room) = self.room_on_port(ctx.network, ctx.access_port()) else { return false };
-        let counted = |r: &&Resource| !self.is_free_of_count(ctx, **r);
-        let wanted = claimed.iter().filter(counted).count().max(usize::from(claimed.is_empty()));
-        let more = wanted + taken.iter().filter(counted).count();
-        more > 0 && more > room as usize
+    /// Whether so many bindings more are too many for the client's port.
+    pub(super) fn is_port_full(&self, ctx: &Ctx6<'_>, more: usize) -> bool {
+        let room = self.room_on_port(ctx.network, ctx.access_port());
+        more > 0 && room.is_some_and(|room| more > room as usize)
     }
 
     /// Whether a resource counts for no port anew: it is bound, or reserved, which was the
     /// operator's to count.
-    fn is_free_of_count(&self, ctx: &Ctx6<'_>, resource: Resource) -> bool {
+    pub(super) fn is_free_of_count(&self, ctx: &Ctx6<'_>, resource: Resource) -> bool {
         let mut reserved = reserved(ctx, IaKind::Na).chain(reserved(ctx, IaKind::Pd));
         reserved.any(|r| r == resource)
             || self.table.get(ctx.id(), resource).is_some_and(|l| l.state == State::Leased)
@@ -107,25 +114,28 @@ impl Engine {
         ia: &Ia<'_>,
         key: &ClientKey,
         taken: &[Resource],
-    ) -> Resources {
+    ) -> Vec<Resource> {
         let free = |r: &Resource| !taken.contains(r) && self.entitled6(ctx, key, *r);
-        let reserved: Resources = reserved(ctx, ia.kind).filter(&free).collect();
+        let reserved: Vec<Resource> = reserved(ctx, ia.kind).filter(&free).collect();
         if !reserved.is_empty() {
             return reserved;
         }
-        let own = self.table.of_client(ctx.id(), key);
-        let own = own.filter(|l| is_about(ia.kind, l.resource) && free(&l.resource));
-        let (mut bound, before): (SmallVec<[&Lease; 2]>, SmallVec<[&Lease; 2]>) =
-            own.partition(|l| l.state == State::Leased);
+        let of = |wanted: fn(State) -> bool| {
+            let mut found: Vec<&Lease> = self
+                .table
+                .of_client(ctx.id(), key)
+                .filter(|l| is_about(ia.kind, l.resource) && wanted(l.state) && free(&l.resource))
+                .collect();
+            found.sort_by_key(|l| (l.updated, l.resource));
+            found.into_iter().map(|l| l.resource).collect::<Vec<_>>()
+        };
+        let bound = of(|s| s == State::Leased);
         if !bound.is_empty() {
-            bound.sort_unstable_by_key(|l| (l.updated, l.resource));
-            return bound.into_iter().map(|l| l.resource).collect();
+            return bound;
         }
         let offered = self.offers.of_client(ctx.id(), key).map(|o| o.resource);
         let offered = offered.filter(|r| is_about(ia.kind, *r) && free(r));
-        let before = before.into_iter().filter(|l| l.state.is_remembered());
-        let last = || before.max_by_key(|l| (l.updated, l.resource)).map(|l| l.resource);
-        offered.or_else(last).into_iter().collect()
+        offered.or_else(|| of(|s| s.is_remembered()).pop()).into_iter().collect()
     }
 
     fn has_room6(&mut self, ctx: &Ctx6<'_>) -> bool {
@@ -250,21 +260,21 @@ impl Engine {
     pub(super) fn offer6(
         &mut self,
         ctx: &Ctx6<'_>,
-        KeyedIa { ia, key }: &KeyedIa<'_>,
-        resources: &[Resource],
-        proven: bool,
+        ia: &Ia<'_>,
+        assigned: Assigned,
         fx: &mut Effects,
     ) -> IaAnswer {
-        for resource in resources {
+        let Assigned { key, resources, proven } = assigned;
+        for resource in &resources {
             self.take_from_pool(ctx.id(), *resource);
         }
         self.wake_verifier(ctx.id());
         // One offer per IA: what is reserved or bound needs none to be kept.
-        if let [resource] = *resources {
+        if let [resource] = resources[..] {
             let offer = Offer {
                 network: ctx.id(),
                 resource,
-                client: key.clone(),
+                client: key,
                 hw: ctx.hw.unwrap_or_default(),
                 until: ctx.now + ctx.network.offer_hold,
                 port: ctx.share(),
@@ -275,31 +285,32 @@ impl Engine {
             let offered = Offered { offer, proven };
             self.say(ctx.now, Some(ctx.id()), EventKind::Offered(Box::new(offered)), fx);
         }
-        answer(ctx, ia, resources)
+        answer(ctx, ia, &resources)
     }
 
     /// Binds what was assigned, as part of the open batch.
     pub(super) fn grant6(
         &mut self,
         ctx: &Ctx6<'_>,
-        KeyedIa { ia, key }: &KeyedIa<'_>,
-        resources: &[Resource],
+        ia: &Ia<'_>,
+        assigned: Assigned,
         how: Grant,
         fx: &mut Effects,
     ) -> Result<IaAnswer, DropReason> {
         if !self.store_ok {
             return Err(DropReason::StoreFailed);
         }
-        let result = answer(ctx, ia, resources);
+        let Assigned { key, resources, .. } = assigned;
+        let result = answer(ctx, ia, &resources);
         let hostname = self.client_name6(ctx);
         for (resource, term) in resources.iter().zip(&result.terms) {
             self.offers.remove(ctx.id(), *resource);
-            if let Some(other) = self.offers.remove_client(ctx.id(), key) {
+            if let Some(other) = self.offers.remove_client(ctx.id(), &key) {
                 self.settle(other.network, other.resource);
             }
             self.take_from_pool(ctx.id(), *resource);
             self.wake_verifier(ctx.id());
-            let before = self.table.get(ctx.id(), *resource).filter(|l| l.client == *key).cloned();
+            let before = self.table.get(ctx.id(), *resource).filter(|l| l.client == key).cloned();
             if before.is_none() {
                 self.make_room_for(ctx.id(), &ctx.hw.unwrap_or_default(), fx);
             }
@@ -309,7 +320,7 @@ impl Engine {
                 Some(lease) => Arc::clone(&lease.details),
                 None => self.table.share(details),
             };
-            let lease = binding6(ctx, key, term, details, before.as_ref());
+            let lease = binding6(ctx, &key, term, details, before.as_ref());
             let known = before.as_ref().filter(|l| l.state == State::Leased);
             let why = cause(known, &lease, how);
             self.put(lease.clone(), why, fx);

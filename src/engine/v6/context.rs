@@ -154,7 +154,7 @@ impl<'a> Ctx6<'a> {
     }
 
     /// What an IA names that cannot be right on this link.
-    pub fn wrong_here(&self, ia: &Ia<'a>) -> impl Iterator<Item = Resource> {
+    pub fn wrong_here(&self, ia: &Ia<'a>) -> Vec<Resource> {
         let wrong = |resource: &Resource| match *resource {
             Resource::V6(addr) => !self.is_on_network(addr),
             Resource::Prefix6(addr, len) => {
@@ -162,7 +162,7 @@ impl<'a> Ctx6<'a> {
             }
             Resource::V4(_) => true,
         };
-        self.named(ia).filter(move |r| wrong(r) && !self.may_have(*r))
+        self.named(ia).filter(|r| wrong(r) && !self.may_have(*r)).collect()
     }
 
     /// Whether the frame came from the client's own hardware, as far as that can be told.
@@ -193,12 +193,11 @@ impl<'a> Ctx6<'a> {
     /// The settings that concern this client and what it has, nearest first.
     pub fn chain(&self, about: Option<Resource>) -> Chain6<'a> {
         let mut levels = SmallVec::new();
-        if let Some(reservation) = self.reservation {
-            levels.push(&reservation.settings);
-        }
-        for class in self.classes.iter() {
-            levels.extend(self.policy.classes.get(usize::from(class.0)).map(|c| &c.settings));
-        }
+        levels.extend(self.reservation.map(|r| &r.settings));
+        let classes = self.classes.iter();
+        levels.extend(classes.filter_map(|c| {
+            self.policy.classes.get(usize::from(c.0)).map(|class| &class.settings)
+        }));
         let pool = match about {
             Some(Resource::V6(addr)) => self.pool_of(addr).map(|p| &p.settings),
             Some(Resource::Prefix6(addr, len)) => Prefix6::new(addr, len)
@@ -206,20 +205,15 @@ impl<'a> Ctx6<'a> {
                 .map(|p| &p.settings),
             _ => None,
         };
-        if let Some(pool) = pool {
-            levels.push(pool);
-        }
+        levels.extend(pool);
         let on = |addr| self.subnets().map(|(_, s)| s).find(move |s| s.prefix.contains(addr));
         let subnet = match about {
             Some(Resource::V6(addr)) => on(addr),
             _ => None,
         };
         let subnet = subnet.or_else(|| self.network.subnets6.get(self.first));
-        if let Some(subnet) = subnet {
-            levels.push(&subnet.settings);
-        }
-        levels.push(&self.network.settings);
-        levels.push(&self.policy.settings);
+        levels.extend(subnet.map(|s| &s.settings));
+        levels.extend([&self.network.settings, &self.policy.settings]);
         Chain6(levels)
     }
 }

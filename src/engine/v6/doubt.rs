@@ -12,52 +12,44 @@ use crate::engine::identity::{Identified, Suspect};
 use crate::engine::wait::{Came, Packet, Question};
 use crate::wire::{Ia, IaKind};
 
-use super::assign::{Resources, stable_start};
+use super::assign::stable_start;
 use super::context::Ctx6;
+use super::ias;
 use super::request::Request6;
-use super::{KeyedIa, KeyedIas, ias};
 
 /// Most addresses that one message has us ask about; with more, the rest is not given by name.
-const QUESTIONS_MAX: usize = 8;
+pub(super) const QUESTIONS_MAX: usize = 8;
 
 impl Engine {
-    /// What a message asks for. Asks the wire first what must be known before the answer; `None`
-    /// if the message now waits for that.
-    pub(super) fn settle_doubts<'a>(
+    /// Asks the wire what must be known before the answer; `false` if the message now waits.
+    pub(super) fn settle_doubts(
         &mut self,
-        ctx: &Ctx6<'a>,
+        ctx: &Ctx6<'_>,
         request: Request6,
         fx: &mut Effects,
-    ) -> Result<Option<KeyedIas<'a>>, DropReason> {
-        let wants = request.wants_resources();
-        let (mut all, mut questions, mut clones) = (KeyedIas::new(), Vec::new(), Vec::new());
+    ) -> Result<bool, DropReason> {
+        if !request.wants_resources() {
+            return Ok(true);
+        }
+        let (mut questions, mut clones) = (Vec::new(), Vec::new());
         if let Some((holder, addrs)) = &ctx.rival {
             questions.extend(addrs.iter().map(|addr| Question::new(*addr, Some(*holder))));
         }
         for ia in ias(ctx) {
-            let identified = self.identify6(ctx, &ia);
-            let (key, is_known) = match identified {
-                Identified::Ask { addrs, holder, key, own } => {
+            let key = match self.identify6(ctx, &ia) {
+                Identified::Ask { addrs, holder, .. } => {
                     let asked = addrs.into_iter().map(|addr| Question::new(addr, Some(holder)));
                     questions.extend(asked);
-                    // Whose holder could not be asked about it takes nothing from that holder.
-                    (if ctx.proofs.len() >= QUESTIONS_MAX { own } else { key }, false)
+                    continue;
                 }
                 Identified::CloneOf(key, holder) => {
                     clones.push(holder);
-                    (key, true)
+                    key
                 }
-                Identified::Known(key) => (key, true),
+                Identified::Known(key) => key,
             };
-            let asked = KeyedIa { ia, key };
-            if wants && is_known {
-                let doubtful = self.doubtful(ctx, request, &asked);
-                questions.extend(doubtful.into_iter().map(|addr| Question::new(addr, None)));
-            }
-            all.push(asked);
-        }
-        if !wants {
-            return Ok(Some(all));
+            let doubtful = self.doubtful(ctx, request, &ia, &key);
+            questions.extend(doubtful.into_iter().map(|addr| Question::new(addr, None)));
         }
         questions.truncate(QUESTIONS_MAX.saturating_sub(ctx.proofs.len()));
         let must = questions.iter().any(Question::is_of_holder);
@@ -66,12 +58,12 @@ impl Engine {
         }
         if !questions.is_empty() {
             self.ask6(ctx, questions, fx)?;
-            return Ok(None);
+            return Ok(false);
         }
         if let (Some(hw), Some(holder)) = (ctx.hw, clones.pop()) {
             self.say(ctx.now, Some(ctx.id()), EventKind::Clone(holder, hw), fx);
         }
-        Ok(Some(all))
+        Ok(true)
     }
 
     fn ask6(
@@ -92,7 +84,7 @@ impl Engine {
 
     /// The key of an identity association. The same DUID from other hardware is a changed NIC if
     /// the old hardware is silent, and a clone if it lives.
-    fn identify6(&self, ctx: &Ctx6<'_>, ia: &Ia<'_>) -> Identified {
+    pub(super) fn identify6(&self, ctx: &Ctx6<'_>, ia: &Ia<'_>) -> Identified {
         let key = match ia.kind {
             IaKind::Pd => ClientKey::ia_pd(ctx.duid, ia.iaid),
             _ => ClientKey::ia(ctx.duid, ia.iaid),
@@ -104,7 +96,7 @@ impl Engine {
             now: ctx.now,
             network: ctx.id(),
             key,
-            own: &|| match ia.kind {
+            own: match ia.kind {
                 IaKind::Pd => ClientKey::ia_pd_clone(ctx.duid, ia.iaid, &hw),
                 _ => ClientKey::ia_clone(ctx.duid, ia.iaid, &hw),
             },
@@ -120,7 +112,8 @@ impl Engine {
         &self,
         ctx: &Ctx6<'_>,
         request: Request6,
-        KeyedIa { ia, key }: &KeyedIa<'_>,
+        ia: &Ia<'_>,
+        key: &ClientKey,
     ) -> Vec<Ipv6Addr> {
         if ia.kind != IaKind::Na || !ctx.can_probe() {
             return Vec::new();
@@ -178,9 +171,10 @@ impl Engine {
     pub(super) fn adoptable(
         &self,
         ctx: &Ctx6<'_>,
-        KeyedIa { ia, key }: &KeyedIa<'_>,
+        ia: &Ia<'_>,
+        key: &ClientKey,
         is_proven: bool,
-    ) -> Resources {
+    ) -> Vec<Resource> {
         let entitled = ctx.named(ia).filter(|r| self.entitled6(ctx, key, *r));
         entitled
             .filter(|resource| match resource {
@@ -200,13 +194,11 @@ impl Engine {
         let lease = self.table.get(ctx.id(), resource);
         lease.is_some_and(|l| l.client == *key && l.state.is_remembered())
     }
-}
 
-impl Ctx6<'_> {
     /// Whether the client was heard to have an address that this message names.
-    pub(super) fn is_proven(&self, asked: &[KeyedIa<'_>]) -> bool {
-        let addrs = asked.iter().flat_map(|asked| asked.ia.addrs());
-        addrs.filter(|a| !a.addr.is_unspecified()).any(|a| self.answers_for(a.addr))
+    pub(super) fn is_proven(&self, ctx: &Ctx6<'_>) -> bool {
+        let mut named = ias(ctx).flat_map(|ia| ctx.named(&ia).collect::<Vec<_>>()).filter_map(v6);
+        named.any(|addr| ctx.answers_for(addr))
     }
 }
 

@@ -12,8 +12,6 @@ pub mod request;
 pub mod reserve;
 pub mod select;
 
-use smallvec::SmallVec;
-
 use crate::base::{ClientKey, Resource, Timestamp};
 use crate::config::Policy;
 use crate::lease::{Cause, Lease, QuarantineReason, State};
@@ -26,9 +24,9 @@ use super::context::Proof;
 use super::effects::{Arrival6, DropReason, Effects, EventKind};
 use super::grant::Grant;
 use super::tally::{Asked, Before};
-use assign::{Assigned, Resources};
+use assign::Assigned;
 use context::Ctx6;
-use reply::{Answer6, Answers6, IaAnswer, Terms};
+use reply::{Answer6, Answers6, IaAnswer};
 use request::Request6;
 
 /// Most identity associations of one message that are looked at (RFC 9915 knows no limit; the
@@ -43,16 +41,6 @@ struct Received<'a> {
     /// What the wire said, if it waited.
     proofs: &'a [Proof],
 }
-
-/// An identity association of a message, and its key.
-#[derive(Debug)]
-struct KeyedIa<'a> {
-    ia: Ia<'a>,
-    key: ClientKey,
-}
-
-/// All that we serve of one message; mostly one.
-type KeyedIas<'a> = SmallVec<[KeyedIa<'a>; 2]>;
 
 impl Engine {
     /// Handles the payload of one datagram. `proofs` is what the wire said, if it waited.
@@ -115,48 +103,44 @@ impl Engine {
             return Err(DropReason::BadFrame);
         }
         let ctx = self.context6(now, from, msg, hops, policy)?;
-        let Some(asked) = self.settle_doubts(&ctx, request, fx)? else { return Ok(()) };
+        if !self.settle_doubts(&ctx, request, fx)? {
+            return Ok(());
+        }
+        let none = Answers6::new(ctx.duid, &self.duid);
         match request {
-            Request6::Solicit => self.solicit(&ctx, &asked, fx),
-            Request6::Request => self.request_ias(&ctx, &asked, fx),
-            Request6::Renew => self.extend6(&ctx, &asked, true, fx),
-            Request6::Rebind => self.extend6(&ctx, &asked, false, fx),
-            Request6::Confirm => self.confirm(&ctx, &asked, fx),
-            Request6::Release => self.end_ias(&ctx, asked, State::Released, fx),
+            Request6::Solicit => self.solicit(&ctx, fx),
+            Request6::Request => self.request_ias(&ctx, fx),
+            Request6::Renew => self.extend6(&ctx, true, fx),
+            Request6::Rebind => self.extend6(&ctx, false, fx),
+            Request6::Confirm => self.confirm(&ctx, fx),
+            Request6::Release => self.end_ias(&ctx, State::Released, fx),
             Request6::Decline => {
-                self.end_ias(&ctx, asked, State::Quarantined(QuarantineReason::Declined), fx)
+                self.end_ias(&ctx, State::Quarantined(QuarantineReason::Declined), fx)
             }
             Request6::Information => {
                 let hw = ctx.hw.unwrap_or_default();
                 let informed = EventKind::Informed(hw, (*ctx.arrival.src.ip()).into());
                 self.say(now, Some(ctx.id()), informed, fx);
-                let none = Answers6::new(ctx.duid, &self.duid);
                 self.reply6_now(&ctx, Answer6::information(), &none, fx)
             }
         }
     }
 
     /// s18.3.1: ADVERTISE, or with rapid commit the REPLY at once, if there is anything to commit.
-    fn solicit(
-        &mut self,
-        ctx: &Ctx6<'_>,
-        asked: &[KeyedIa<'_>],
-        fx: &mut Effects,
-    ) -> Result<(), DropReason> {
+    fn solicit(&mut self, ctx: &Ctx6<'_>, fx: &mut Effects) -> Result<(), DropReason> {
         self.heed_proofs(ctx, fx);
         let rapid = ctx.network.rapid_commit && ctx.msg.rapid_commit() && self.store_ok;
-        let mut taken = Resources::new();
+        let mut taken = Vec::new();
         let mut answers = Answers6::new(ctx.duid, &self.duid);
-        for asked in asked {
-            let Some(assigned) = self.assign_within(ctx, asked, &taken, &answers, fx) else {
+        for ia in ias(ctx) {
+            let Some(assigned) = self.assign_within(ctx, &ia, &taken, &answers, fx) else {
                 continue;
             };
-            let Assigned { resources, proven } = assigned;
-            taken.extend_from_slice(&resources);
-            answers.push(match (rapid, resources.is_empty()) {
-                (_, true) => IaAnswer::refused(&asked.ia, none_left(asked.ia.kind)),
-                (true, _) => self.grant6(ctx, asked, &resources, Grant::New, fx)?,
-                (false, _) => self.offer6(ctx, asked, &resources, proven, fx),
+            taken.extend(assigned.resources.iter().copied());
+            answers.push(match (rapid, assigned.resources.is_empty()) {
+                (_, true) => IaAnswer::refused(&ia, none_left(ia.kind)),
+                (true, _) => self.grant6(ctx, &ia, assigned, Grant::New, fx)?,
+                (false, _) => self.offer6(ctx, &ia, assigned, fx),
             });
         }
         self.say_if_exhausted(ctx, &answers, fx);
@@ -167,34 +151,27 @@ impl Engine {
     }
 
     /// s18.3.2.
-    fn request_ias(
-        &mut self,
-        ctx: &Ctx6<'_>,
-        asked: &[KeyedIa<'_>],
-        fx: &mut Effects,
-    ) -> Result<(), DropReason> {
+    fn request_ias(&mut self, ctx: &Ctx6<'_>, fx: &mut Effects) -> Result<(), DropReason> {
         if !self.store_ok {
             return Err(DropReason::StoreFailed);
         }
         self.heed_proofs(ctx, fx);
-        let mut taken = Resources::new();
+        let mut taken = Vec::new();
         let mut answers = Answers6::new(ctx.duid, &self.duid);
-        for asked in asked {
-            let ia = &asked.ia;
+        for ia in ias(ctx) {
             // Addresses of another link: the client is to start over (s18.3.2).
             let elsewhere = |r: Resource| matches!(r, Resource::V6(a) if !ctx.is_on_network(a));
-            if answers.room_for(ia.kind) > 0 && ctx.named(ia).any(elsewhere) {
-                answers.push(IaAnswer::refused(ia, StatusCode::NotOnLink));
+            if answers.room_for(ia.kind) > 0 && ctx.named(&ia).any(elsewhere) {
+                answers.push(IaAnswer::refused(&ia, StatusCode::NotOnLink));
                 continue;
             }
-            let Some(assigned) = self.assign_within(ctx, asked, &taken, &answers, fx) else {
+            let Some(assigned) = self.assign_within(ctx, &ia, &taken, &answers, fx) else {
                 continue;
             };
-            let resources = assigned.resources;
-            taken.extend_from_slice(&resources);
-            answers.push(match resources.is_empty() {
-                true => IaAnswer::refused(ia, none_left(ia.kind)),
-                false => self.grant6(ctx, asked, &resources, Grant::New, fx)?,
+            taken.extend(assigned.resources.iter().copied());
+            answers.push(match assigned.resources.is_empty() {
+                true => IaAnswer::refused(&ia, none_left(ia.kind)),
+                false => self.grant6(ctx, &ia, assigned, Grant::New, fx)?,
             });
         }
         self.say_if_exhausted(ctx, &answers, fx);
@@ -212,44 +189,40 @@ impl Engine {
     fn assign_within(
         &mut self,
         ctx: &Ctx6<'_>,
-        asked: &KeyedIa<'_>,
+        ia: &Ia<'_>,
         taken: &[Resource],
         answers: &Answers6,
         fx: &mut Effects,
     ) -> Option<Assigned> {
-        let room = Some(answers.room_for(asked.ia.kind)).filter(|room| *room > 0)?;
-        let mut assigned = self.assign(ctx, asked, taken, fx);
+        let room = Some(answers.room_for(ia.kind)).filter(|room| *room > 0)?;
+        let mut assigned = self.assign(ctx, ia, taken, fx);
         assigned.resources.truncate(room);
         Some(assigned)
     }
 
     /// s18.3.4 and s18.3.5: longer, please. What is not the client's (any more) gets lifetime
     /// zero; a RENEW of nothing gets NoBinding, a REBIND of nothing silence unless it is wrong here.
-    fn extend6(
-        &mut self,
-        ctx: &Ctx6<'_>,
-        asked: &[KeyedIa<'_>],
-        renew: bool,
-        fx: &mut Effects,
-    ) -> Result<(), DropReason> {
-        let proven = ctx.is_proven(asked);
+    fn extend6(&mut self, ctx: &Ctx6<'_>, renew: bool, fx: &mut Effects) -> Result<(), DropReason> {
+        let proven = self.is_proven(ctx);
         let mut answers = Answers6::new(ctx.duid, &self.duid);
-        for asked in asked {
-            let KeyedIa { ia, key } = asked;
+        for ia in ias(ctx) {
             let room = answers.room_for(ia.kind);
             if room == 0 {
                 continue;
             }
-            let held = self.held(ctx, key, ia.kind);
-            let (mut resources, gone): (Resources, Resources) = match held.is_empty() && !renew {
-                true => (self.adoptable(ctx, asked, proven), Resources::new()),
-                false => held.iter().copied().partition(|r| self.entitled6(ctx, key, *r)),
+            let key = self.key6(ctx, &ia);
+            let held = self.held(ctx, &key, ia.kind);
+            let (mut resources, gone): (Vec<_>, Vec<_>) = match held.is_empty() && !renew {
+                true => (self.adoptable(ctx, &ia, &key, proven), Vec::new()),
+                false => {
+                    held.iter().map(|l| l.resource).partition(|r| self.entitled6(ctx, &key, *r))
+                }
             };
             if held.is_empty() && resources.is_empty() {
-                let mut zero = IaAnswer::granted(ia, Terms::new());
-                zero.add_zero(ctx.wrong_here(ia));
+                let mut zero = IaAnswer::granted(&ia, Vec::new());
+                zero.add_zero(ctx.wrong_here(&ia).into_iter());
                 match renew {
-                    true => answers.push(IaAnswer::refused(ia, StatusCode::NoBinding)),
+                    true => answers.push(IaAnswer::refused(&ia, StatusCode::NoBinding)),
                     false if zero.is_about_nothing() => {}
                     false => answers.push(zero),
                 }
@@ -257,10 +230,12 @@ impl Engine {
             }
             let how = if held.is_empty() { Grant::Adopt } else { Grant::Extend };
             resources.truncate(room);
-            let mut answer = self.grant6(ctx, asked, &resources, how, fx)?;
+            let known = resources.clone();
+            let assigned = Assigned { key, resources, proven: true };
+            let mut answer = self.grant6(ctx, &ia, assigned, how, fx)?;
             // Who stays away from what is no longer given may still hold it: it runs out by itself.
             answer.add_zero(gone.into_iter());
-            answer.add_zero(ctx.named(ia).filter(|r| !resources.contains(r)));
+            answer.add_zero(ctx.named(&ia).filter(|r| !known.contains(r)));
             answers.push(answer);
         }
         if answers.is_empty() {
@@ -270,13 +245,8 @@ impl Engine {
     }
 
     /// s18.3.3: are these addresses right for this link?
-    fn confirm(
-        &mut self,
-        ctx: &Ctx6<'_>,
-        asked: &[KeyedIa<'_>],
-        fx: &mut Effects,
-    ) -> Result<(), DropReason> {
-        let mut addrs = asked.iter().flat_map(|asked| asked.ia.addrs()).peekable();
+    fn confirm(&mut self, ctx: &Ctx6<'_>, fx: &mut Effects) -> Result<(), DropReason> {
+        let mut addrs = ias(ctx).flat_map(|ia| ia.addrs().collect::<Vec<_>>()).peekable();
         if addrs.peek().is_none() {
             return Err(DropReason::NoAddress);
         }
@@ -291,7 +261,6 @@ impl Engine {
     fn end_ias(
         &mut self,
         ctx: &Ctx6<'_>,
-        asked: KeyedIas<'_>,
         state: State,
         fx: &mut Effects,
     ) -> Result<(), DropReason> {
@@ -300,14 +269,15 @@ impl Engine {
         }
         let mut answers = Answers6::new(ctx.duid, &self.duid);
         let mut ended = Vec::new();
-        for KeyedIa { ia, key } in asked {
+        for ia in ias(ctx) {
+            let key = self.key6(ctx, &ia);
             let held = self.held(ctx, &key, ia.kind);
             if held.is_empty() && answers.room_for(ia.kind) > 0 {
                 answers.push(IaAnswer::refused(&ia, StatusCode::NoBinding));
             }
             // What it names beside is not its own, and is passed over.
-            let given = held.into_iter().filter(|r| ctx.named(&ia).any(|named| named == *r));
-            ended.extend(given.filter_map(|r| self.table.get(ctx.id(), r).cloned()));
+            let named: Vec<_> = ctx.named(&ia).collect();
+            ended.extend(held.into_iter().filter(|l| named.contains(&l.resource)));
         }
         if !ended.iter().all(|lease| ctx.is_holder_of(lease)) {
             return Err(DropReason::NotTheHolder);
@@ -349,7 +319,7 @@ impl Engine {
 /// The identity associations of a message that we serve, in its order.
 fn ias<'a>(ctx: &Ctx6<'a>) -> impl Iterator<Item = Ia<'a>> + use<'a> {
     // An IAID that stands twice is one IA (s12.1).
-    let mut seen = SmallVec::<[(IaKind, u32); IAS_MAX]>::new();
+    let mut seen = Vec::new();
     let first = move |ia: &Ia<'_>| {
         let fresh = !seen.contains(&(ia.kind, ia.iaid)) && seen.len() < IAS_MAX;
         fresh.then(|| seen.push((ia.kind, ia.iaid))).is_some()

@@ -1,7 +1,5 @@
 //! What a DHCPv6 reply says and where it goes (RFC 9915 s18.3.9, s18.3.10, s19.3).
 
-use smallvec::SmallVec;
-
 use crate::base::{Prefix6, Resource, Span};
 use crate::engine::Engine;
 use crate::engine::effects::{Destination, DropReason, Effects, Reply};
@@ -33,16 +31,13 @@ pub struct Term {
     pub exclude: Option<Prefix6>,
 }
 
-/// What an identity association has: mostly one thing.
-pub type Terms = SmallVec<[Term; 1]>;
-
 /// What one identity association is told.
 #[derive(Debug)]
 pub struct IaAnswer {
     kind: IaKind,
     iaid: u32,
     /// What it has.
-    pub terms: Terms,
+    pub terms: Vec<Term>,
     /// What it must stop using.
     zero: Vec<Resource>,
     status: Option<StatusCode>,
@@ -77,7 +72,7 @@ impl Answer6 {
 
 impl IaAnswer {
     /// It has these.
-    pub fn granted(ia: &Ia<'_>, terms: Terms) -> IaAnswer {
+    pub fn granted(ia: &Ia<'_>, terms: Vec<Term>) -> IaAnswer {
         IaAnswer { kind: ia.kind, iaid: ia.iaid, terms, zero: Vec::new(), status: None }
     }
 
@@ -88,7 +83,7 @@ impl IaAnswer {
 
     /// It has nothing, for this reason.
     pub fn refused(ia: &Ia<'_>, status: StatusCode) -> IaAnswer {
-        IaAnswer { status: Some(status), ..IaAnswer::granted(ia, Terms::new()) }
+        IaAnswer { status: Some(status), ..IaAnswer::granted(ia, Vec::new()) }
     }
 
     /// Whether it says nothing.
@@ -149,7 +144,7 @@ impl IaAnswer {
 /// not to be bound: ask for room first.
 #[derive(Debug)]
 pub struct Answers6 {
-    list: SmallVec<[IaAnswer; 1]>,
+    list: Vec<IaAnswer>,
     room: usize,
 }
 
@@ -157,7 +152,7 @@ impl Answers6 {
     /// None yet, in a message with these identifiers.
     pub fn new(client: &[u8], server: &[u8]) -> Answers6 {
         let room = PAYLOAD_MAX.saturating_sub(BESIDE_IAS + client.len() + server.len());
-        Answers6 { list: SmallVec::new(), room }
+        Answers6 { list: Vec::new(), room }
     }
 
     /// How many addresses or prefixes one IA more may have; if none, it has no answer at all.
@@ -189,9 +184,10 @@ impl Answers6 {
     /// One T1 and one T2 for all: a client renews all its IAs in one message, at the earliest of
     /// their times (s18.2.4).
     fn renewal(&self) -> (Span, Span) {
-        let times = self.list.iter().filter_map(IaAnswer::renewal);
-        let earliest = times.reduce(|(t1, t2), other| (t1.min(other.0), t2.min(other.1)));
-        earliest.unwrap_or((Span::ZERO, Span::ZERO))
+        let times: Vec<(Span, Span)> = self.list.iter().filter_map(IaAnswer::renewal).collect();
+        let t1 = times.iter().map(|(t1, _)| *t1).min();
+        let t2 = times.iter().map(|(_, t2)| *t2).min();
+        (t1.unwrap_or(Span::ZERO), t2.unwrap_or(Span::ZERO))
     }
 }
 
@@ -328,7 +324,7 @@ fn write(
 
 /// What the client asks for (s21.7), then what policy always sends, as far as there is room.
 fn options(ctx: &Ctx6<'_>, chain: &Chain6<'_>, out: &mut Writer6<'_>) {
-    let mut sent: SmallVec<[u16; 16]> = SmallVec::new();
+    let mut sent: Vec<u16> = Vec::new();
     for code in ctx.msg.oro() {
         if !sent.contains(&code) && !is_ours(code) {
             sent.push(code);
