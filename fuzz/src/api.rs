@@ -51,7 +51,7 @@ pub const WORDS: &[&[u8]] = &[
     b"&account=acme",
     b"&cursor=1&limit=7",
     b"&resource=10.0.0.0/24&mac=52:54:00:00:00:01",
-    b"{\"name\":\"ci\",\"role\":\"admin\",\"expires\":\"2099-01-01T00:00:00Z\"}",
+    b"{\"name\":\"ci\",\"role\":\"admin\",\"lifetime_s\":3600.0}",
     b"{\"text\":\"[api]\\nlisten=7\"}",
     b"%2F56",
     b"%ff%00",

@@ -66,7 +66,11 @@ impl Caller {
             return Ok(());
         }
         let (name, may, needed) = (&self.name, self.role.name(), role.name());
-        Err(Refusal::Forbidden(format!("{name} may {may}; this needs the role {needed}")).into())
+        let mut why = format!("{name} may {may}; this needs the role {needed}");
+        if name.starts_with("user ") {
+            why += ", which root and the server's group have";
+        }
+        Err(Refusal::Forbidden(why).into())
     }
 
     /// Lets those go on whose scope has `account`. For what a request names; what is merely not

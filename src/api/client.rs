@@ -1,7 +1,8 @@
-//! The other end of the control socket: what the command line speaks through.
+//! The other end of the API: what the command line speaks through.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -10,13 +11,21 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Runtime;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::command::Refusal;
+use super::tls;
 use super::view::ProblemView;
 
 const JSON: &str = "application/json";
+
+/// How often a request is sent that the server has no time for, and the longest pause, in seconds.
+const RETRIES_MAX: usize = 30;
+const WAIT_MAX_S: u64 = 10;
 
 /// Why a request did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -45,44 +54,66 @@ pub enum ClientError {
         /// The socket.
         path: PathBuf,
     },
+    /// Nobody answers there, or somebody else than who should.
+    #[error("{authority}: {why}")]
+    Unreachable {
+        /// Host and port.
+        authority: String,
+        /// What went wrong.
+        why: String,
+    },
     /// The server says no.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The conversation broke off.
-    #[error("control socket: {0}")]
+    #[error("api: {0}")]
     Broken(String),
 }
+
+/// Where a server is, and what it is told of who asks.
+#[derive(Clone, Debug)]
+pub enum Address {
+    /// The control socket at this path.
+    Socket(PathBuf),
+    /// `[api] listen`.
+    Tcp(Box<Tcp>),
+}
+
+/// A server that is reached by TCP.
+#[derive(Clone)]
+pub struct Tcp {
+    /// Host and port, as in `dhcp1.example:8067`.
+    pub authority: String,
+    /// Who signs its certificate; `None` for plain HTTP.
+    pub authorities: Option<PathBuf>,
+    /// A bearer token.
+    pub token: String,
+}
+
+/// Never the token.
+impl std::fmt::Debug for Tcp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tcp").field("authority", &self.authority).finish_non_exhaustive()
+    }
+}
+
+type Sender = http1::SendRequest<Full<Bytes>>;
 
 /// A blocking client of one server.
 #[derive(Debug)]
 pub struct Client {
     runtime: Runtime,
-    sender: http1::SendRequest<Full<Bytes>>,
+    address: Address,
+    sender: Sender,
 }
 
 impl Client {
-    /// Connects to the server that listens at `path`.
-    pub fn connect(path: &Path) -> Result<Client, ClientError> {
-        let named = |source: io::Error| {
-            let path = path.to_owned();
-            match source.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                    ClientError::NotRunning { path, source }
-                }
-                io::ErrorKind::PermissionDenied => ClientError::Denied { path },
-                _ => ClientError::Connect { path, source },
-            }
-        };
+    /// Connects to the server at `address`.
+    pub fn connect(address: Address) -> Result<Client, ClientError> {
         let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(named)?;
-        let sender = runtime.block_on(async {
-            let stream = UnixStream::connect(path).await.map_err(named)?;
-            let (sender, connection) =
-                http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-            tokio::spawn(connection);
-            Ok::<_, ClientError>(sender)
-        })?;
-        Ok(Client { runtime, sender })
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(broken)?;
+        let sender = runtime.block_on(connect(&address))?;
+        Ok(Client { runtime, address, sender })
     }
 
     /// GET, with an answer in JSON.
@@ -111,6 +142,11 @@ impl Client {
         parse(if answer.is_empty() { b"null" } else { &answer })
     }
 
+    /// DELETE, which answers nothing.
+    pub fn delete(&mut self, path: &str) -> Result<(), ClientError> {
+        self.exchange(Method::DELETE, path, JSON, Bytes::new()).map(drop)
+    }
+
     fn exchange(
         &mut self,
         method: Method,
@@ -118,22 +154,100 @@ impl Client {
         kind: &str,
         body: Bytes,
     ) -> Result<Bytes, ClientError> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "foreshadow")
-            .header("content-type", kind)
-            .body(Full::new(body))
-            .map_err(broken)?;
-        let Client { runtime, sender } = self;
+        for _ in 0..RETRIES_MAX {
+            match self.try_exchange(method.clone(), path, kind, body.clone())? {
+                Exchanged::Done(answer) => return Ok(answer),
+                Exchanged::Later(wait) => std::thread::sleep(wait),
+            }
+        }
+        Err(Refusal::TooMany("the server is asked too much by us and others".into()).into())
+    }
+
+    fn try_exchange(
+        &mut self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+    ) -> Result<Exchanged, ClientError> {
+        let Client { runtime, address, sender } = self;
+        let mut request = Request::builder().method(method).uri(path);
+        request = match address {
+            Address::Socket(_) => request.header("host", "foreshadow"),
+            Address::Tcp(tcp) => request
+                .header("host", &tcp.authority)
+                .header("authorization", format!("Bearer {}", tcp.token)),
+        };
+        let request = request.header("content-type", kind);
+        let request = request.body(Full::new(body)).map_err(broken)?;
         runtime.block_on(async {
-            sender.ready().await.map_err(broken)?;
+            // A connection that nothing was asked on for long is closed by the server.
+            if sender.ready().await.is_err() {
+                *sender = connect(address).await?;
+                sender.ready().await.map_err(broken)?;
+            }
             let response: Response<Incoming> =
                 sender.send_request(request).await.map_err(broken)?;
             let status = response.status();
+            let wait = response.headers().get("retry-after").and_then(|it| it.to_str().ok());
+            let wait = wait.and_then(|it| it.parse().ok()).unwrap_or(1).min(WAIT_MAX_S);
             let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
-            if status.is_success() { Ok(body) } else { Err(refusal(status, &body)) }
+            match status {
+                StatusCode::TOO_MANY_REQUESTS => Ok(Exchanged::Later(Duration::from_secs(wait))),
+                _ if status.is_success() => Ok(Exchanged::Done(body)),
+                _ => Err(refusal(status, &body)),
+            }
         })
+    }
+}
+
+/// What came of asking once.
+enum Exchanged {
+    Done(Bytes),
+    /// Too much at once: worth another try after this time.
+    Later(Duration),
+}
+
+async fn connect(address: &Address) -> Result<Sender, ClientError> {
+    match address {
+        Address::Socket(path) => {
+            begin(UnixStream::connect(path).await.map_err(|source| named(path, source))?).await
+        }
+        Address::Tcp(tcp) => {
+            let unreachable = |why: &dyn std::fmt::Display| ClientError::Unreachable {
+                authority: tcp.authority.clone(),
+                why: why.to_string(),
+            };
+            let stream = TcpStream::connect(&tcp.authority);
+            let stream = stream.await.map_err(|error| unreachable(&error))?;
+            let Some(authorities) = &tcp.authorities else { return begin(stream).await };
+            let config = tls::client(authorities).map_err(|why| unreachable(&why))?;
+            let host = tcp.authority.rsplit_once(':').map_or(&*tcp.authority, |(host, _)| host);
+            let host = host.trim_matches(['[', ']']).to_owned();
+            let name = ServerName::try_from(host).map_err(|error| unreachable(&error))?;
+            let stream = TlsConnector::from(config).connect(name, stream).await;
+            begin(stream.map_err(|error| unreachable(&error))?).await
+        }
+    }
+}
+
+async fn begin<S>(stream: S) -> Result<Sender, ClientError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+fn named(path: &Path, source: io::Error) -> ClientError {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            ClientError::NotRunning { path, source }
+        }
+        io::ErrorKind::PermissionDenied => ClientError::Denied { path },
+        _ => ClientError::Connect { path, source },
     }
 }
 

@@ -1,5 +1,6 @@
 //! The closed set of things that the control plane may ask of the engine's thread.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -131,13 +132,20 @@ impl FromStr for Within {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Within, ()> {
-        if let Ok(prefix) = text.parse() {
-            return Ok(Within::Prefix4(prefix));
+        let Some((addr, len)) = text.split_once('/') else {
+            return text.parse().map(Within::One);
+        };
+        let len = len.parse().map_err(|_| ())?;
+        // Bits beyond the prefix say nothing here.
+        if let Ok(addr) = addr.parse::<Ipv4Addr>() {
+            let mask = u32::MAX.checked_shl(32u32.saturating_sub(u32::from(len))).unwrap_or(0);
+            let prefix = Prefix4::new(Ipv4Addr::from_bits(addr.to_bits() & mask), len);
+            return prefix.map(Within::Prefix4).ok_or(());
         }
-        if let Ok(prefix) = text.parse() {
-            return Ok(Within::Prefix6(prefix));
-        }
-        text.parse().map(Within::One)
+        let addr: Ipv6Addr = addr.parse().map_err(|_| ())?;
+        let mask = u128::MAX.checked_shl(128u32.saturating_sub(u32::from(len))).unwrap_or(0);
+        let prefix = Prefix6::new(Ipv6Addr::from_bits(addr.to_bits() & mask), len);
+        prefix.map(Within::Prefix6).ok_or(())
     }
 }
 

@@ -83,7 +83,8 @@ fn complete(method: &str, operation: &mut Value) {
                 parameter["schema"]["type"] = one;
             }
         }
-        named |= parameter.get("in").is_some_and(|place| place == "path");
+        named |= parameter.get("in").is_some_and(|place| place == "path")
+            || parameter.get("name").is_some_and(|name| name == "network");
     }
     let headers = operation.get_mut("parameters").and_then(Value::as_array_mut);
     if let (true, Some(parameters)) = (is_write, headers) {

@@ -8,8 +8,10 @@ use axum::body::{Body as HttpBody, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tokio::time::timeout;
 
 use super::contract::{Contract, Operation, Place};
 use super::problem::{FIELDS_MAX, Problem};
@@ -19,6 +21,10 @@ use super::view::FieldView;
 
 /// How long a body may take to arrive.
 const BODY_TIME_MAX: Duration = Duration::from_secs(60);
+/// Memory for a body before its first byte has come.
+const FIRST_BYTES_MAX: usize = 64 << 10;
+/// How many times the largest body is read, and thrown away, to be able to say that it is too large.
+const DRAIN: usize = 4;
 /// Parameters that are looked at.
 const PARAMETERS_MAX: usize = 64;
 
@@ -66,9 +72,13 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Body<T> {
             return Err(Problem::fields(faults));
         }
         let json = &mut serde_json::Deserializer::from_slice(&bytes);
-        serde_path_to_error::deserialize(json)
-            .map(Body)
-            .map_err(|error| Problem::field(&error.path().to_string(), error.inner().to_string()))
+        serde_path_to_error::deserialize(json).map(Body).or_else(|error| {
+            // What the schema allows and the reader does not take as it is written.
+            let value = serde_json::from_slice(&bytes).map_err(unreadable)?;
+            let read = T::deserialize(api.contract.rules.plain(rule, value)).map(Body);
+            let (path, why) = (error.path().to_string(), error.inner().to_string());
+            read.map_err(|_| Problem::field(&path, why))
+        })
     }
 }
 
@@ -117,28 +127,42 @@ pub(super) async fn read(
     body: HttpBody,
     most: usize,
 ) -> Result<Bytes, Problem> {
+    let late = |_| {
+        let why = format!("no whole body in {} s", BODY_TIME_MAX.as_secs());
+        Problem::new(StatusCode::REQUEST_TIMEOUT, why)
+    };
+    timeout(BODY_TIME_MAX, gather(headers, body, most)).await.map_err(late)?
+}
+
+async fn gather(headers: &HeaderMap, mut body: HttpBody, most: usize) -> Result<Bytes, Problem> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|text| text.to_str().ok());
+    let length = length.and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
     let too_large = || {
         let why = format!("the body is larger than {most} bytes (api.body)");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, why)
     };
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|text| text.to_str().ok());
-    if length.and_then(|text| text.parse::<u64>().ok()).is_some_and(|n| n > most as u64) {
+    // Who asks before sending is told before sending (RFC 9110 s10.1.1).
+    if length > most && headers.contains_key(header::EXPECT) {
         return Err(too_large());
     }
-    match tokio::time::timeout(BODY_TIME_MAX, axum::body::to_bytes(body, most)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => {
-            let inner = axum::Error::into_inner(error);
-            match inner.downcast_ref::<http_body_util::LengthLimitError>() {
-                Some(_) => Err(too_large()),
-                None => Err(Problem::field("", format!("request body: {inner}"))),
-            }
+    let mut gathered = Vec::with_capacity(length.min(FIRST_BYTES_MAX));
+    let mut read = 0;
+    while let Some(frame) = body.frame().await {
+        let unreadable = |error| Problem::field("", format!("request body: {error}"));
+        let Ok(data) = frame.map_err(unreadable)?.into_data() else { continue };
+        read += data.len();
+        // Who is refused hears of it only if what they sent is taken; up to a point.
+        if read > most.saturating_mul(DRAIN) {
+            break;
         }
-        Err(_) => {
-            let why = format!("no whole body in {} s", BODY_TIME_MAX.as_secs());
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, why))
+        if read <= most && length <= most {
+            gathered.extend_from_slice(&data);
         }
     }
+    if read > most || length > most {
+        return Err(too_large());
+    }
+    Ok(gathered.into())
 }
 
 /// `application/json`, or a kind of it, whatever its parameters.

@@ -102,6 +102,32 @@ impl Rules {
         Ok(found.faults)
     }
 
+    /// A value that passed its rule, as its reader wants it: whole numbers without a point.
+    pub(super) fn plain(&self, rule: &Rule, value: Value) -> Value {
+        let (kind, _) = self.resolve(rule);
+        match (kind, value) {
+            (Kind::Integer { .. }, Value::Number(number)) => {
+                let whole = number.as_f64().filter(|_| number.is_f64());
+                whole.and_then(|it| whole_number(it, kind)).unwrap_or(Value::Number(number))
+            }
+            (Kind::List { items, .. }, Value::Array(list)) => {
+                list.into_iter().map(|one| self.plain(items, one)).collect()
+            }
+            (Kind::Object(object), Value::Object(map)) => {
+                let plain = |(name, value): (String, Value)| {
+                    let rule = object.fields.get(&*name).or(object.others.as_deref());
+                    let value = match rule {
+                        Some(rule) => self.plain(rule, value),
+                        None => value,
+                    };
+                    (name, value)
+                };
+                Value::Object(map.into_iter().map(plain).collect())
+            }
+            (_, value) => value,
+        }
+    }
+
     /// A parameter's text as the value that it stands for. On error: what was found, and what is
     /// expected.
     pub(super) fn parameter(&self, rule: &Rule, text: &str) -> Result<Value, String> {
@@ -283,6 +309,15 @@ impl fmt::Display for Kind {
     }
 }
 
+/// A number with nothing behind its point, if it is within the bounds of its kind.
+fn whole_number(value: f64, kind: &Kind) -> Option<Value> {
+    let Kind::Integer { min, max } = kind else { return None };
+    // Beyond this a float says no exact number.
+    let is_exact = value.fract() == 0.0 && value.abs() < 9e15;
+    let number = is_exact.then_some(value as i64)?;
+    (*min..=*max).contains(&i128::from(number)).then(|| Value::from(number))
+}
+
 fn found_instead(found: &str, kind: &Kind) -> String {
     format!("found {found}, want {kind}")
 }
@@ -379,6 +414,8 @@ impl<'de> Visitor<'de> for Check<'_, '_> {
     fn visit_f64<E>(self, value: f64) -> Result<(), E> {
         let fits = |kind: &Kind| match kind {
             Kind::Number { min, max } => (*min..=*max).contains(&value),
+            // To JSON 5.0 is as whole as 5.
+            Kind::Integer { .. } => whole_number(value, kind).is_some(),
             _ => false,
         };
         self.expect(fits, &value.to_string())

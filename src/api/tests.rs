@@ -18,7 +18,7 @@ use crate::lease::{Change, Details, Lease, Seq, State};
 use crate::store::{BackupDone, Contents, Store, StoreError, StoreStats};
 
 use super::caller::{Role, Scope};
-use super::client::{Client, ClientError};
+use super::client::{Address, Client, ClientError};
 use super::command::{Command, Post, Refusal, Reload};
 use super::etag::Conditions;
 use super::exposition::Exposition;
@@ -238,7 +238,7 @@ impl Bench {
     }
 
     fn client(&self) -> Client {
-        Client::connect(&self.socket()).unwrap()
+        Client::connect(Address::Socket(self.socket())).unwrap()
     }
 
     fn get(&self, path: &str) -> Result<LeasesView, ClientError> {
@@ -336,7 +336,7 @@ fn one_lease_shows_all_that_is_known() {
     };
     assert_eq!(shown.leases, [want]);
     assert!(matches!(refused(bench.get("/v1/leases/10.0.0.9")), Refusal::NotFound(_)));
-    assert!(matches!(refused(bench.get("/v1/leases/10.0.0.300")), Refusal::Invalid(_)));
+    assert!(matches!(refused(bench.get("/v1/leases/10.0.0.300")), Refusal::NotFound(_)));
     assert!(matches!(refused(bench.get("/v1/leases/2001:db8::%2F56")), Refusal::NotFound(_)));
 }
 
@@ -643,7 +643,10 @@ fn the_socket_is_for_its_user_and_group_and_outlives_a_crash() {
     assert!(second.to_string().contains("another server"), "{second}");
 
     drop(bench.server.take());
-    assert!(matches!(Client::connect(&bench.socket()), Err(ClientError::NotRunning { .. })));
+    assert!(matches!(
+        Client::connect(Address::Socket(bench.socket())),
+        Err(ClientError::NotRunning { .. })
+    ));
     // What a killed server leaves behind: a socket that nobody listens on.
     drop(std::os::unix::net::UnixListener::bind(bench.socket()).unwrap());
     bench.server = Some(Bound::new(&bench.socket()).unwrap().serve(bench.hub()).unwrap());

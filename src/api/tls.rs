@@ -1,4 +1,4 @@
-//! TLS: the server's side of it from its files, and the name in a certificate.
+//! TLS: the server's side of it from its files, the client's side, and the name in a certificate.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::version::TLS13;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::config::policy::TlsPolicy;
 
@@ -48,6 +48,13 @@ pub(super) fn server(policy: &TlsPolicy) -> Result<Arc<ServerConfig>, String> {
         .map_err(|error| format!("certificate {}: {error}", policy.certificate.display()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// A client's side, which believes who is signed by `authority`. On error: which file, and why.
+pub(super) fn client(authority: &Path) -> Result<Arc<ClientConfig>, String> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let builder = builder.with_protocol_versions(&[&TLS13]).map_err(|error| error.to_string())?;
+    Ok(Arc::new(builder.with_root_certificates(roots(authority)?).with_no_client_auth()))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

@@ -239,10 +239,10 @@ pub struct TokenRequest {
     #[serde(default)]
     #[schema(max_items = 100)]
     pub accounts: Vec<String>,
-    /// When it ends, as in `2027-01-31T12:00:00Z`; never, without it.
+    /// How long it is believed, in seconds; for ever, without it.
     #[serde(default)]
-    #[schema(max_length = 40)]
-    pub expires: Option<String>,
+    #[schema(minimum = 1, maximum = 3153600000i64)]
+    pub lifetime_s: Option<u32>,
 }
 
 /// Body of `POST /v1/tokens/{name}/rotate`.

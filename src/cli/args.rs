@@ -49,6 +49,9 @@ pub enum Command {
     /// Look at what instances report, and hand in more of it
     #[command(subcommand)]
     Telemetry(Telemetry),
+    /// Make, show, renew and end bearer tokens of the API
+    #[command(subcommand)]
+    Token(Token),
     /// Show a server and real clients at work in a private network namespace
     Lab(crate::lab::Args),
     /// Write shell completions to standard output
@@ -108,6 +111,65 @@ pub struct Target {
     /// The control socket of a running server; no store is looked at then
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
+    /// A server elsewhere, by its API: https://HOST:PORT, or http:// on a loopback address
+    #[arg(long, value_name = "URL", conflicts_with = "socket", requires = "token_file")]
+    pub api: Option<String>,
+    /// A file that holds a bearer token of the API
+    #[arg(long, value_name = "FILE", requires = "api")]
+    pub token_file: Option<PathBuf>,
+    /// Certificates in PEM that sign that of the API
+    #[arg(long, value_name = "FILE", default_value = "/etc/ssl/certs/ca-certificates.crt")]
+    pub ca: PathBuf,
+}
+
+/// `token`.
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a token, and write it to standard output: it is shown this once
+    Add {
+        /// What logs and the audit are to call its bearer
+        name: String,
+        /// What its bearer may do
+        #[arg(long, value_parser = PossibleValuesParser::new(["read", "operate", "admin"]))]
+        role: String,
+        /// Only with leases and instances of this account; may be given several times
+        #[arg(long = "account", value_name = "NAME")]
+        accounts: Vec<String>,
+        /// For how many days it is believed; for ever if not given
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        days: Option<u32>,
+        /// Which server
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List tokens, never what they are
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Which server
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Give a token another secret, and write that to standard output
+    Rotate {
+        /// Its name
+        name: String,
+        /// For how many seconds the old one is still believed
+        #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+        overlap: u32,
+        /// Which server
+        #[command(flatten)]
+        target: Target,
+    },
+    /// End a token at once
+    Revoke {
+        /// Its name
+        name: String,
+        /// Which server
+        #[command(flatten)]
+        target: Target,
+    },
 }
 
 /// `leases`.

@@ -17,6 +17,7 @@ mod parts;
 mod source;
 mod table;
 mod telemetry;
+mod token;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -59,6 +60,7 @@ fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
         Command::Reload(args) => control::reload(&args, out),
         Command::Backup(args) => control::backup(&args, out),
         Command::Telemetry(args) => telemetry::telemetry(args, out),
+        Command::Token(args) => token::token(&args, out),
         Command::Lab(args) => parts::lab(&args),
         Command::Completions { shell } => manual::completions(shell, out),
         Command::Man { dir } => manual::pages(&dir, out),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::api::caller::Scope;
-use crate::api::client::{Client, ClientError, escape};
+use crate::api::client::{Address, Client, ClientError, Tcp, escape};
 use crate::api::command::{Command, Filter, LEASES_PER_IMPORT, LEASES_PER_PAGE, Page, Refusal};
 use crate::api::etag::Conditions;
 use crate::api::leases::{ImportPlan, check_state, parse_network};
@@ -63,6 +63,7 @@ impl From<ClientError> for Failure {
             ClientError::Refused(refusal) => refusal.into(),
             ClientError::NotRunning { .. }
             | ClientError::Connect { .. }
+            | ClientError::Unreachable { .. }
             | ClientError::Denied { .. } => Failure::new(Exit::Unreachable, error),
             ClientError::Broken(_) => Failure::new(Exit::Failed, error),
         }
@@ -83,11 +84,38 @@ impl From<Refusal> for Failure {
 
 /// The running server, or exit code 4.
 pub(super) fn running(target: &Target) -> Result<Client, Failure> {
-    let (socket, doubt) = socket(target);
-    Client::connect(&socket).map_err(|error| match doubt {
+    let (address, doubt) = address(target)?;
+    Client::connect(address).map_err(|error| match doubt {
         Some(doubt) => Failure::says(Exit::Unreachable, format!("{error} ({doubt})")),
         None => error.into(),
     })
+}
+
+/// Where the server is; and where that is a guess, why.
+fn address(target: &Target) -> Result<(Address, Option<String>), Failure> {
+    let (Some(url), Some(file)) = (&target.api, &target.token_file) else {
+        let (socket, doubt) = socket(target);
+        return Ok((Address::Socket(socket), doubt));
+    };
+    let usage = |why: &str| Failure::says(Exit::Usage, format!("--api {url}: {why}"));
+    let (authority, authorities) = match url.trim_end_matches('/').split_once("://") {
+        Some(("https", authority)) => (authority, Some(target.ca.clone())),
+        Some(("http", authority)) if is_loopback(authority) => (authority, None),
+        Some(("http", _)) => return Err(usage("without TLS only to a loopback address")),
+        _ => return Err(usage("want https://HOST:PORT")),
+    };
+    if authority.contains('/') || !authority.contains(':') {
+        return Err(usage("want https://HOST:PORT, without a path"));
+    }
+    let token = fs::read_to_string(file)
+        .map_err(|error| Failure::says(Exit::Failed, format!("{}: {error}", file.display())))?;
+    let (authority, token) = (authority.to_owned(), token.trim().to_owned());
+    Ok((Address::Tcp(Box::new(Tcp { authority, authorities, token })), None))
+}
+
+fn is_loopback(authority: &str) -> bool {
+    let addr = authority.parse::<std::net::SocketAddr>();
+    addr.is_ok_and(|addr| addr.ip().is_loopback()) || authority.starts_with("localhost:")
 }
 
 /// Where the server listens; and where that is a guess, why.
@@ -120,7 +148,7 @@ impl Source {
         access: Access,
         out: &mut Output,
     ) -> Result<Source, Failure> {
-        match Client::connect(&socket(target).0) {
+        match Client::connect(address(target)?.0) {
             Ok(client) => return Ok(Source::Running(Box::new(client))),
             Err(ClientError::NotRunning { .. }) if target.socket.is_none() => {}
             Err(error) => return Err(error.into()),

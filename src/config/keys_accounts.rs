@@ -64,7 +64,7 @@ pub(super) static HOLD: Section = Section {
 const LEVEL: Key = key(
     "level",
     "\"economy\", \"standard\" or \"premium\"",
-    "\"standard\"",
+    "standard, or that of its account",
     "Service level: priority 2, 5 or 8.",
 );
 

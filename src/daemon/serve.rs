@@ -255,8 +255,7 @@ impl Running {
         let scrape = scrape.map(|bound| bound.serve(metrics.clone())).transpose()?;
         let reload = reloader.clone();
         let (telemetry, scrapes) = (reports.telemetry(), reports.scrapes());
-        let now = Box::new(now);
-        let hub = Hub { post, reload, metrics, now, live, telemetry, scrapes };
+        let hub = Hub { post, reload, metrics, now: Box::new(now), live, telemetry, scrapes };
         let control = socket.serve(hub)?;
         Ok(Running { control, scrape, reports, reloader, driver, teller })
     }

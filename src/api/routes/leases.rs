@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -14,7 +15,7 @@ use crate::api::caller::Caller;
 use crate::api::command::{Command, Filter, Page, Refusal, Within};
 use crate::api::etag::Conditions;
 use crate::api::extract::{Named, Query};
-use crate::api::leases::{check_state, parse_hardware};
+use crate::api::leases::parse_hardware;
 use crate::api::page::{PageQuery, cursor};
 use crate::api::problem::Problem;
 use crate::api::view::{LeaseView, LeasesView};
@@ -41,8 +42,8 @@ struct ListQuery {
     #[param(max_length = 64, required = false)]
     network: Option<String>,
     /// In this state.
-    #[param(max_length = 16, required = false)]
-    state: Option<String>,
+    #[param(inline, required = false)]
+    state: Option<StateName>,
     /// Of this account.
     #[param(max_length = 64, required = false)]
     account: Option<String>,
@@ -50,17 +51,55 @@ struct ListQuery {
     #[param(max_length = 253, required = false)]
     hostname: Option<String>,
     /// With this hardware address.
-    #[param(max_length = 64, required = false)]
+    #[param(pattern = "^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$", required = false)]
     mac: Option<String>,
     /// This address or prefix, or inside this prefix.
-    #[param(max_length = 64, required = false)]
+    #[param(schema_with = block_schema, required = false)]
     resource: Option<String>,
+}
+
+/// An address of either family, or a prefix.
+fn block_schema() -> Schema {
+    let h = "[0-9A-Fa-f]{1,4}";
+    let byte = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
+    let v4 = format!("({byte}\\.){{3}}{byte}(/(3[0-2]|[12]?[0-9]))?");
+    // By how many groups stand before the `::`.
+    let before = (1..=6).map(|n| format!("({h}:){{1,{n}}}(:{h}){{1,{}}}", 7 - n));
+    let shortened = before.collect::<Vec<_>>().join("|");
+    let v6 = format!("(({h}:){{7}}{h}|({h}:){{1,7}}:|{shortened}|:((:{h}){{1,7}}|:))");
+    let len = "(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?";
+    let text = ObjectBuilder::new().schema_type(Type::String).max_length(Some(64));
+    text.pattern(Some(format!("^({v4}|{v6}{len})$"))).into()
+}
+
+/// A state of a binding.
+#[derive(Clone, Copy, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+enum StateName {
+    Leased,
+    Expired,
+    Released,
+    Declined,
+    InUse,
+    Quarantined,
+}
+
+impl StateName {
+    /// As [`crate::lease::State`] displays it.
+    fn name(self) -> &'static str {
+        match self {
+            StateName::Leased => "leased",
+            StateName::Expired => "expired",
+            StateName::Released => "released",
+            StateName::Declined => "declined",
+            StateName::InUse => "in-use",
+            StateName::Quarantined => "quarantined",
+        }
+    }
 }
 
 impl ListQuery {
     async fn filter(self, api: &Api, caller: &Caller) -> Result<Filter, Problem> {
-        check_state(self.state.as_deref())
-            .map_err(|refusal| Problem::field("state", refusal.to_string()))?;
         let hardware = self.mac.map(|text| {
             let want = || Problem::field("mac", format!("found {text:?}, want 52:54:00:12:34:56"));
             parse_hardware(&text).ok_or_else(want)
@@ -73,7 +112,7 @@ impl ListQuery {
         });
         Ok(Filter {
             network: api.network(self.network.as_deref()).await?,
-            state: self.state,
+            state: self.state.map(|state| state.name().into()),
             account: self.account,
             hostname: self.hostname.map(|name| name.to_ascii_lowercase()),
             hardware: hardware.transpose()?,
@@ -122,9 +161,11 @@ struct NetworkQuery {
     network: Option<String>,
 }
 
+/// What is no address has no binding either.
 fn resource(Named(text): Named) -> Result<Resource, Problem> {
     text.parse().map_err(|()| {
-        Problem::field("resource", format!("found {text:?}, want an address or a prefix"))
+        let why = format!("resource is {text:?}, want an address or a prefix");
+        Refusal::NotFound(why).into()
     })
 }
 

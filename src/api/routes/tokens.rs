@@ -14,14 +14,14 @@ use crate::api::client::escape;
 use crate::api::command::{Command, Refusal};
 use crate::api::etag::Conditions;
 use crate::api::extract::{Body, Named, Query};
-use crate::api::leases::{parse_time, time_text};
+use crate::api::leases::time_text;
 use crate::api::page::PageQuery;
 use crate::api::problem::Problem;
 use crate::api::token::{self, TOKENS_MAX, Token};
 use crate::api::view::{
     NewTokenView, RoleView, RotateRequest, TokenRequest, TokenView, TokensView,
 };
-use crate::base::{Span, Timestamp};
+use crate::base::Span;
 
 use super::{Answer, Api};
 
@@ -100,7 +100,7 @@ async fn add(
 ) -> Result<Response, Problem> {
     caller.allow_everything()?;
     let now = (api.now)();
-    let expires = request.expires.as_deref().map(|text| moment(text, now)).transpose()?;
+    let expires = request.lifetime_s.map(|lifetime| now + Span::from_secs(lifetime.into()));
     let accounts: Vec<Arc<str>> = request.accounts.iter().map(|one| (**one).into()).collect();
     let tokens = api.live.tokens();
     if tokens.iter().any(|token| *token.name == *request.name) {
@@ -228,15 +228,4 @@ async fn keep(api: &Api, token: &Token) -> Result<(), Problem> {
     api.ask(|reply| Command::Fact { name, value, reply }).await??;
     api.live.keep_token(token.clone());
     Ok(())
-}
-
-fn moment(text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
-    match parse_time(text) {
-        Some(at) if at > now => Ok(at),
-        Some(_) => Err(Refusal::Conflict(format!("expires is {text}, which is over")).into()),
-        None => Err(Problem::field(
-            "expires",
-            format!("found {text:?}, want a time as in 2027-01-31T12:00:00Z"),
-        )),
-    }
 }

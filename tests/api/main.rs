@@ -1,0 +1,13 @@
+//! The API as callers meet it: a real server with TLS, tokens and certificates, asked by curl, and
+//! by schemathesis for whatever its document allows and forbids.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
+
+// Shared with tests that use more of it.
+#[allow(dead_code)]
+#[path = "../common/mod.rs"]
+mod common;
+mod contract;
+mod limits;
+mod roles;
+mod served;
+mod tls;
