@@ -62,11 +62,11 @@ impl Request {
     }
 
     /// Reads a client's message by RFC 2131 s4.3.2 and table 4.
-    pub fn of(msg: &Message<'_>) -> Result<Request, DropReason> {
+    pub fn of(msg: &Message<'_>, kind: Kind) -> Result<Request, DropReason> {
         let ciaddr = Some(msg.ciaddr()).filter(|addr| !addr.is_unspecified());
         let wanted = msg.requested_ip().filter(|addr| !addr.is_unspecified());
         let server = msg.server_id();
-        Ok(match msg.kind() {
+        Ok(match kind {
             Kind::Bootp => Request::Bootp,
             Kind::Unknown(_) => return Err(DropReason::UnknownType),
             Kind::Dhcp(MessageType::Discover) => Request::Discover { wanted },

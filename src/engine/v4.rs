@@ -7,7 +7,7 @@ use crate::base::{ClientKey, HwAddr, Mac, Timestamp};
 use crate::config::policy::{Bootp, HostId, Identity};
 use crate::lease::directory::Kept;
 use crate::lease::{Lease, QuarantineReason, State};
-use crate::wire::Message;
+use crate::wire::{Kind, Message};
 
 use super::Engine;
 use super::choose::Choice;
@@ -41,8 +41,9 @@ impl Engine {
                 return;
             }
             Ok(msg) => {
-                let result = self.request4(now, arrival, bytes, &msg, proofs, fx);
-                (Some(msg.hw()), Asked::of(msg.kind()), result)
+                let kind = msg.kind();
+                let result = self.request4(now, arrival, bytes, (&msg, kind), proofs, fx);
+                (Some(msg.hw()), Asked::of(kind), result)
             }
         };
         fx.outcomes.push((asked, before.outcome(result, fx, self.waiting.entered())));
@@ -56,14 +57,14 @@ impl Engine {
         now: Timestamp,
         arrival: Arrival,
         bytes: &[u8],
-        msg: &Message<'_>,
+        (msg, kind): (&Message<'_>, Kind),
         proofs: &[Proof],
         fx: &mut Effects,
     ) -> Result<(), DropReason> {
         if msg.op() != 1 || arrival.dst_port != 67 {
             return Err(DropReason::NotARequest);
         }
-        let request = Request::of(msg)?;
+        let request = Request::of(msg, kind)?;
         let hw = msg.hw();
         check_hardware(msg, &hw)?;
         let policy = self.policy.clone();

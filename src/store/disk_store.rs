@@ -461,7 +461,12 @@ impl Store for DiskStore {
 
     fn stats(&self) -> StoreStats {
         let journals: u64 = self.journals.iter().map(Journal::length).sum();
-        StoreStats { disk_bytes: journals + self.checkpoint_bytes, ..self.stats }
+        StoreStats {
+            disk_bytes: journals + self.checkpoint_bytes,
+            journal_bytes: journals,
+            journal_used_bytes: self.journals.get(self.active).map_or(0, Journal::used),
+            ..self.stats
+        }
     }
 }
 

@@ -100,6 +100,10 @@ pub struct StoreStats {
     pub checkpoints: u64,
     /// Bytes on disk: journals and checkpoint.
     pub disk_bytes: u64,
+    /// Bytes of the journals.
+    pub journal_bytes: u64,
+    /// Bytes that are filled of the journal that is written.
+    pub journal_used_bytes: u64,
     /// Length of the last data sync, in microseconds.
     pub last_sync_us: u64,
 }

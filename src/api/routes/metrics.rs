@@ -8,6 +8,9 @@ use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::caller::Caller;
+use crate::api::problem::Problem;
+
 use super::Api;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -23,6 +26,12 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     responses((status = 200, description = "OpenMetrics 1.0, or the older text format.",
         content((String = "application/openmetrics-text"), (String = "text/plain")))),
 )]
-async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
-    api.metrics.answer(&headers).await
+async fn metrics(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    // The leases of every account are among them.
+    caller.allow_everything()?;
+    Ok(api.metrics.answer(&headers).await)
 }

@@ -232,6 +232,14 @@ fn store(page: Option<&Figures>, out: &mut Exposition) {
     });
     let help = "Bytes on disk: journals and checkpoint.";
     one(Family::gauge("foreshadow_store_size_bytes", help), |page| page.store.disk_bytes as f64);
+    let help = "Bytes of the journals; they grow while a checkpoint is late.";
+    one(Family::gauge("foreshadow_store_journal_size_bytes", help), |page| {
+        page.store.journal_bytes as f64
+    });
+    let help = "Bytes that are filled of the journal that is written.";
+    one(Family::gauge("foreshadow_store_journal_used_bytes", help), |page| {
+        page.store.journal_used_bytes as f64
+    });
     let help = "Bindings in the store, in every state.";
     one(Family::gauge("foreshadow_store_bindings", help), |page| page.bindings as f64);
     let help = "Commits to the journal.";
@@ -266,5 +274,104 @@ fn alarms(page: Option<&Figures>, all: &[Pair<'_>], out: &mut Exposition) {
     ];
     for (kind, raised) in alarms {
         out.count(&[("kind", kind)], u64::from(raised));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use crate::api::exposition::Format;
+    use crate::config::{self, Policy};
+    use crate::engine::verify::VerifierTally;
+    use crate::store::StoreStats;
+
+    use super::*;
+
+    /// So many networks with two pools each, of which one may be called as what is left is not.
+    fn policy(networks: usize) -> Arc<Policy> {
+        let network = |n: usize| {
+            let (a, b) = (n / 250, n % 250);
+            format!(
+                "[[network]]\nname='other-{n}'\nrelays=['10.{a}.{b}.1']\n[[network.subnet]]\n\
+                 prefix='10.{a}.{b}.0/24'\n\
+                 pools=['10.{a}.{b}.10-10.{a}.{b}.19','10.{a}.{b}.30-10.{a}.{b}.39']\n"
+            )
+        };
+        let text: String = (0..networks).map(network).collect();
+        let head = "server.relay_interfaces=['eth0']\nmetrics={pools=100,accounts=3}\n";
+        let loaded = config::check(&format!("{head}{text}"), "test");
+        Arc::new(loaded.expect("a policy").policy)
+    }
+
+    fn figures(networks: usize, accounts: &[(&str, u64)]) -> Figures {
+        let leased = Counts { leased: 4, ..Counts::default() };
+        let pool = |index| PoolFigures {
+            sort: Sort::V4,
+            subnet: 0,
+            index,
+            size: 10,
+            free: 6,
+            proven: 0,
+            bindings: leased,
+        };
+        let network = || NetworkFigures {
+            bindings: [(Sort::V4, leased), (Sort::V6, leased), (Sort::Prefix6, leased)],
+            offers: 1,
+            pools: vec![pool(0), pool(1)],
+            verifier: VerifierTally::default(),
+            interfaces: 1,
+            foreign_servers: 0,
+        };
+        Figures {
+            networks: (0..networks).map(|_| network()).collect(),
+            next: None,
+            policy: policy(networks),
+            bindings: 0,
+            accounts: accounts.iter().map(|(name, n)| ((*name).into(), *n)).collect(),
+            other_accounts: 5,
+            accounts_count: 9,
+            store: StoreStats::default(),
+            store_writable: true,
+            store_lag: Duration::ZERO,
+            store_slow: false,
+            clock_trusted: true,
+        }
+    }
+
+    fn text(figures: Figures) -> String {
+        let mut out = Exposition::new(Format::Text);
+        write(&[figures], &mut out);
+        out.finish()
+    }
+
+    fn sum(text: &str, of: &str) -> f64 {
+        let lines = text.lines().filter(|line| line.starts_with(of));
+        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+
+    #[test]
+    fn thousands_of_networks_are_a_bounded_number_of_series_and_none_is_lost() {
+        let found = text(figures(3000, &[]));
+        assert!(found.lines().count() < 4000, "{}", found.lines().count());
+        let lines: Vec<&str> = found.lines().filter(|line| !line.starts_with('#')).collect();
+        let names: BTreeSet<_> = lines.iter().filter_map(|l| l.rsplit_once(' ')).collect();
+        assert_eq!(names.len(), lines.len(), "no figure twice");
+        assert_eq!(sum(&found, "foreshadow_pool_size{"), 60_000.0);
+        assert_eq!(sum(&found, "foreshadow_offers{"), 3000.0);
+        assert!(found.contains("foreshadow_offers{network=\"(other)\"} 2900\n"));
+        let rest =
+            "foreshadow_pool_size{network=\"(other)\",family=\"v4\",pool=\"(other)\",tier=\"all\"}";
+        assert!(found.contains(&format!("{rest} 59000\n")));
+    }
+
+    #[test]
+    fn whatever_an_account_is_called_the_text_stays_whole() {
+        let found = text(figures(1, &[("(other)", 7), ("a\"} 9\n\\", 2), ("", 1)]));
+        assert!(found.contains("foreshadow_account_leases{account=\"a\\\"} 9\\n\\\\\"} 2\n"));
+        assert!(found.contains("foreshadow_account_leases{account=\"\"} 1\n"));
+        assert!(found.contains("foreshadow_account_leases{account=\"(other)\"} 12\n"));
     }
 }
