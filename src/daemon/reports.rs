@@ -16,13 +16,15 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    /// Of a server that keeps no telemetry.
-    pub(super) fn none() -> Reports {
-        Reports { telemetry: None, scraper: Mutex::new(None) }
-    }
-
-    /// Starts both, without waiting for what is on disk.
-    pub(super) fn start(policy: &Policy, now: Box<dyn Fn() -> Timestamp + Send + Sync>) -> Reports {
+    /// Starts both, without waiting for what is on disk; for an observer neither.
+    pub(super) fn start(
+        observe: bool,
+        policy: &Policy,
+        now: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    ) -> Arc<Reports> {
+        if observe {
+            return Arc::new(Reports { telemetry: None, scraper: Mutex::new(None) });
+        }
         let dir = policy.server.state_dir.join("telemetry");
         let started = Telemetry::start(&dir, policy.telemetry.clone(), now);
         let telemetry =
@@ -31,7 +33,7 @@ impl Reports {
             let started = Scraper::start(telemetry, policy.scrapes.clone());
             started.inspect_err(|error| tracing::error!("scrapes are off: {error}")).ok()
         });
-        Reports { telemetry, scraper: Mutex::new(scraper) }
+        Arc::new(Reports { telemetry, scraper: Mutex::new(scraper) })
     }
 
     /// The store, for the API.

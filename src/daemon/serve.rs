@@ -199,7 +199,8 @@ impl Running {
     ) -> anyhow::Result<Running> {
         let clock = Clock::start(&contents.meta, &contents.leases);
         let (started, now, then) = (clock.now(), clock.reader(), clock.reader());
-        let (measured, reported) = (Box::new(clock.reader()), clock.reader());
+        let measured = Box::new(clock.reader());
+        let reports = Reports::start(serve.observe, &policy, Box::new(clock.reader()));
         let hosts = write_hosts(serve, &policy, &contents)?;
         let delegated = Delegated::among(contents.leases.iter());
         let (events, heard) = mpsc::sync_channel(EVENTS_MAX);
@@ -244,10 +245,6 @@ impl Running {
             }
         })?;
         let post: Arc<dyn Post> = Arc::new(Counter::new(driver.jobs(), started));
-        let reports = Arc::new(match serve.observe {
-            true => Reports::none(),
-            false => Reports::start(&policy, Box::new(reported)),
-        });
         let follow = changes(log, new_policy, live.clone(), reports.clone());
         let reloader = reloader(serve, &policy, post.clone(), follow);
         let meter = Meter::new(driver.counters(), started, measured);
