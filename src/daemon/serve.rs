@@ -198,7 +198,7 @@ impl Running {
         contents: Contents,
     ) -> anyhow::Result<Running> {
         let clock = Clock::start(&contents.meta, &contents.leases);
-        let (started, now, then) = (clock.now(), clock.reader(), clock.reader());
+        let (started, now, then) = (clock.now(), Box::new(clock.reader()), clock.reader());
         let measured = Box::new(clock.reader());
         let reports = Reports::start(serve.observe, &policy, Box::new(clock.reader()));
         let hosts = write_hosts(serve, &policy, &contents)?;
@@ -252,7 +252,7 @@ impl Running {
         let scrape = scrape.map(|bound| bound.serve(metrics.clone())).transpose()?;
         let reload = reloader.clone();
         let (telemetry, scrapes) = (reports.telemetry(), reports.scrapes());
-        let hub = Hub { post, reload, metrics, now: Box::new(now), live, telemetry, scrapes };
+        let hub = Hub { post, reload, metrics, now, live, telemetry, scrapes };
         let control = socket.serve(hub)?;
         Ok(Running { control, scrape, reports, reloader, driver, teller })
     }
