@@ -165,6 +165,7 @@ impl Bench {
             scrapes: Box::new(Default::default),
             metrics: Arc::new(Metrics::new(way.clone(), Box::new(Bindings))),
             post: way,
+            archive: None,
             reload: Arc::new(Reloads),
             now: Box::new(|| NOW),
             live: Arc::new(live()),

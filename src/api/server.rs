@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::base::Timestamp;
 use crate::config::policy::ApiLimits;
+use crate::store::archive::Archive;
 use crate::telemetry::Telemetry;
 use crate::telemetry::scrape::ScrapeStatus;
 
@@ -31,6 +32,8 @@ pub struct Hub {
     pub post: Arc<dyn Post>,
     /// Reads the configuration again.
     pub reload: Arc<dyn Reload>,
+    /// The audit records; an observer has none.
+    pub archive: Option<Archive>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// The time, for imports that do not say since when.

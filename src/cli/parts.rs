@@ -7,6 +7,7 @@ use anyhow::Context;
 
 use crate::config::{self, Fault, Policy};
 use crate::daemon::serve::{self, Serve};
+use crate::store::disk::Disk;
 use crate::store::{self, Contents, DiskStore, Store, StoreError};
 
 use super::args;
@@ -59,7 +60,9 @@ pub(super) fn open_store(policy: &Policy) -> Result<(Box<dyn Store>, Contents), 
     let dir = &policy.server.state_dir;
     std::fs::create_dir_all(dir).with_context(|| format!("state_dir {}", dir.display()))?;
     let options = serve::store_options(policy);
-    let (store, contents, _) = DiskStore::open(&serve::store_dir(policy), &options, false)?;
+    let (disk, audit) = (Disk::default(), serve::archive_options(policy));
+    let (store, contents, _) =
+        DiskStore::open_archived(disk, &serve::store_dir(policy), &options, audit, false)?;
     Ok((Box::new(store), contents))
 }
 

@@ -1,6 +1,7 @@
 //! The keys of each table but those of networks, in the order of the reference; see
 //! [`schema`](super::schema).
 
+use super::audit::AUDIT;
 use super::keys_accounts::*;
 use super::keys_api::*;
 use super::keys_network::*;
@@ -23,6 +24,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &SERVER,
     &LOG,
     &STORE,
+    &AUDIT,
     &METRICS,
     &API,
     &API_TOKEN,
@@ -59,6 +61,7 @@ pub(super) static ROOT: Section = Section {
         key("server", "a table", "see below", "Paths, and interfaces that only relays use."),
         key("log", "a table", "see below", "Log lines."),
         key("store", "a table", "see below", "The lease store."),
+        key("audit", "a table", "see below", "The archive of audit records."),
         key("metrics", "a table", "see below", "Metrics for scrapers."),
         key("api", "a table", "see below", "The HTTP API over TCP, and who may use it."),
         key("telemetry", "a table", "see below", "What instances report, and how long it is kept."),

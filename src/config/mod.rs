@@ -12,6 +12,7 @@
 
 mod accounts;
 mod api;
+mod audit;
 mod check;
 mod encode;
 mod fault;

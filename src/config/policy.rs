@@ -13,6 +13,7 @@ pub use super::accounts::{
     Level, PRIORITY_MAX, Terms,
 };
 pub use super::api::{ApiLimits, ApiPolicy, ClientPolicy, Role, TlsPolicy, TokenPolicy};
+pub use super::audit::AuditPolicy;
 pub use super::limits::{Limits, Rate};
 pub use super::metrics::MetricsPolicy;
 pub use super::pattern::Pattern;
@@ -30,6 +31,8 @@ pub struct Policy {
     pub log: LogPolicy,
     /// `[store]`.
     pub store: StorePolicy,
+    /// `[audit]`.
+    pub audit: AuditPolicy,
     /// `[metrics]`.
     pub metrics: MetricsPolicy,
     /// `[api]`.

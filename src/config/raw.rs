@@ -10,8 +10,9 @@ use super::accounts::{Hold, RawAccount};
 use super::fault::Place;
 use super::node::At;
 use super::policy::{
-    ApiPolicy, Bootp, ClassId, HostId, Identity, Limits, LogPolicy, Matcher, MetricsPolicy,
-    Pattern, ScrapePolicy, ServerPolicy, Settings, StorePolicy, TelemetryPolicy, Verify,
+    ApiPolicy, AuditPolicy, Bootp, ClassId, HostId, Identity, Limits, LogPolicy, Matcher,
+    MetricsPolicy, Pattern, ScrapePolicy, ServerPolicy, Settings, StorePolicy, TelemetryPolicy,
+    Verify,
 };
 use super::raw6::RawNetwork6;
 
@@ -21,6 +22,7 @@ pub(super) struct File {
     pub(super) relay_interfaces: Vec<At<Pattern>>,
     pub(super) log: LogPolicy,
     pub(super) store: StorePolicy,
+    pub(super) audit: AuditPolicy,
     pub(super) metrics: MetricsPolicy,
     pub(super) api: ApiPolicy,
     pub(super) telemetry: TelemetryPolicy,

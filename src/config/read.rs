@@ -45,6 +45,7 @@ pub(super) fn file(root: &Table<'_>) -> File {
         relay_interfaces,
         log: log(root),
         store: store(root),
+        audit: super::audit::audit(root),
         metrics: super::metrics::metrics(root),
         api: super::api::api(root),
         telemetry: super::telemetry::telemetry(root),

@@ -17,6 +17,7 @@ use crate::engine::network::{Net, NetPool};
 use crate::lease::{Lease, Pool};
 use crate::net::Mode;
 use crate::store::StoreError;
+use crate::store::archive::Archive;
 
 use super::identity::duid_text;
 use super::lag;
@@ -28,18 +29,19 @@ use super::work::{Bench, Jobs};
 pub struct Counter {
     jobs: Jobs<Engine>,
     started: Timestamp,
+    archive: Option<Archive>,
 }
 
 impl Counter {
     /// A way to the driver; `started` is when the server did.
-    pub fn new(jobs: Jobs<Engine>, started: Timestamp) -> Counter {
-        Counter { jobs, started }
+    pub fn new(jobs: Jobs<Engine>, started: Timestamp, archive: Option<Archive>) -> Counter {
+        Counter { jobs, started, archive }
     }
 }
 
 impl Post for Counter {
     fn post(&self, command: Command) -> Result<(), Command> {
-        let started = self.started;
+        let (started, archive) = (self.started, self.archive.clone());
         // The command is needed back if the driver does not take the job.
         let slot = Arc::new(Mutex::new(Some(command)));
         let inside = Arc::clone(&slot);
@@ -47,7 +49,7 @@ impl Post for Counter {
             slot.lock().unwrap_or_else(PoisonError::into_inner).take()
         };
         let posted = self.jobs.post(Box::new(move |bench| {
-            let pending = take(&inside)?.run(&mut AtBench { bench, started })?;
+            let pending = take(&inside)?.run(&mut AtBench { bench, started, archive })?;
             Some(Box::new(move |outcome: Result<(), &str>| match outcome {
                 Ok(()) => pending.durable(),
                 Err(why) => pending.failed(why),
@@ -61,6 +63,7 @@ impl Post for Counter {
 struct AtBench<'a, 'b> {
     bench: &'a mut Bench<'b, Engine>,
     started: Timestamp,
+    archive: Option<Archive>,
 }
 
 impl Desk for AtBench<'_, '_> {
@@ -229,6 +232,9 @@ impl AtBench<'_, '_> {
         let engine = &*self.bench.machine;
         let store = self.bench.store_trouble.map(|why| format!("the store cannot write: {why}"));
         let slow = lag::alarm(self.bench.store_lag);
+        let archive = self.archive.as_ref().and_then(|archive| archive.status().trouble);
+        let archive = archive
+            .map(|why| format!("the audit archive cannot be written, its journals grow: {why}"));
         let clock = (!self.bench.clock_trusted)
             .then(|| "time is not known to be right: nothing expires yet".to_owned());
         let waiting = engine.policy().networks.iter().filter(|network| {
@@ -239,7 +245,14 @@ impl AtBench<'_, '_> {
         let foreign = foreign.flat_map(|(net, network)| {
             net.foreign.keys().map(|addr| format!("network {}: DHCP server {addr}", network.name))
         });
-        store.into_iter().chain(slow).chain(clock).chain(waiting).chain(foreign).collect()
+        store
+            .into_iter()
+            .chain(slow)
+            .chain(archive)
+            .chain(clock)
+            .chain(waiting)
+            .chain(foreign)
+            .collect()
     }
 }
 

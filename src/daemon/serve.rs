@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -22,6 +22,8 @@ use crate::base::Timestamp;
 use crate::config::{self, Policy};
 use crate::engine::Engine;
 use crate::net::{Mode, RouteTable};
+use crate::store::archive::{Archive, ArchiveOptions};
+use crate::store::disk::Disk;
 use crate::store::{Contents, DiskStore, Recovery, Store, StoreError, StoreOptions};
 
 use super::clock::Clock;
@@ -45,6 +47,8 @@ use super::work::Jobs;
 const EVENTS_MAX: usize = 32;
 /// How often the main thread looks after the others where no watchdog asks for more.
 const WATCH: Duration = Duration::from_secs(1);
+/// How often audit records that are too old are dropped.
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
 /// What `serve` was asked to do.
 #[derive(Clone, Debug)]
@@ -97,6 +101,20 @@ pub fn store_options(policy: &Policy) -> StoreOptions {
     }
 }
 
+/// `[audit]` as the store wants it.
+pub fn archive_options(policy: &Policy) -> ArchiveOptions {
+    ArchiveOptions {
+        keep: policy.audit.keep,
+        max_bytes: policy.audit.max_bytes,
+        ..ArchiveOptions::at(&archive_dir(policy))
+    }
+}
+
+/// Where the audit records are.
+pub fn archive_dir(policy: &Policy) -> PathBuf {
+    policy.server.state_dir.join("audit")
+}
+
 /// Where the store lives.
 pub fn store_dir(policy: &Policy) -> PathBuf {
     policy.server.state_dir.join("store")
@@ -132,7 +150,7 @@ fn listen(socket: &mut Bound, policy: &Policy) -> anyhow::Result<()> {
 /// The store's facts by name.
 type Facts = BTreeMap<Box<str>, Box<[u8]>>;
 
-type Opened = (Option<Box<dyn Store>>, Contents);
+type Opened = (Option<DiskStore>, Contents);
 
 fn open_store(serve: &Serve, policy: &Policy) -> anyhow::Result<Opened> {
     if serve.observe {
@@ -142,7 +160,8 @@ fn open_store(serve: &Serve, policy: &Policy) -> anyhow::Result<Opened> {
     let refused = |error: &io::Error| privilege::explain_path("state_dir", dir, error);
     std::fs::create_dir_all(dir).map_err(|error| anyhow::anyhow!(refused(&error)))?;
     let options = store_options(policy);
-    let opened = DiskStore::open(&store_dir(policy), &options, serve.recover);
+    let (disk, audit) = (Disk::default(), archive_options(policy));
+    let opened = DiskStore::open_archived(disk, &store_dir(policy), &options, audit, serve.recover);
     let (store, contents, recovery) = opened.map_err(|error| match &error {
         StoreError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
             anyhow::anyhow!(refused(source))
@@ -153,7 +172,10 @@ fn open_store(serve: &Serve, policy: &Policy) -> anyhow::Result<Opened> {
         _ => error.into(),
     })?;
     tell(&recovery, contents.leases.len());
-    Ok((Some(Box::new(store)), contents))
+    if let Some(why) = store.archive().and_then(|archive| archive.status().trouble) {
+        tracing::error!("the audit archive cannot be written, its journals grow: {why}");
+    }
+    Ok((Some(store), contents))
 }
 
 fn tell(recovery: &Recovery, bindings: usize) {
@@ -186,6 +208,19 @@ struct Running {
     reloader: Arc<Reloader>,
     driver: DriverHandle<Engine>,
     teller: std::thread::JoinHandle<()>,
+    keeper: Keeper,
+}
+
+/// Has audit records dropped that are too old.
+struct Keeper {
+    archive: Option<Archive>,
+    now: Box<dyn Fn() -> Timestamp + Send>,
+}
+
+impl Keeper {
+    fn prune(&self) {
+        self.archive.iter().for_each(|archive| archive.prune((self.now)()));
+    }
 }
 
 impl Running {
@@ -194,12 +229,13 @@ impl Running {
         policy: Arc<Policy>,
         log: Log,
         (socket, scrape): (Bound, Option<BoundScrape>),
-        store: Option<Box<dyn Store>>,
+        store: Option<DiskStore>,
         contents: Contents,
     ) -> anyhow::Result<Running> {
+        let (store, archive) = with_archive(store);
         let clock = Clock::start(&contents.meta, &contents.leases);
         let (started, now, then) = (clock.now(), Box::new(clock.reader()), clock.reader());
-        let measured = Box::new(clock.reader());
+        let (measured, pruned) = (Box::new(clock.reader()), clock.reader());
         let reports = Reports::start(serve.observe, &policy, Box::new(clock.reader()));
         let hosts = write_hosts(serve, &policy, &contents)?;
         let delegated = Delegated::among(contents.leases.iter());
@@ -244,7 +280,7 @@ impl Running {
                 bench.machine.note(name, &value, bench.fx);
             }
         })?;
-        let post: Arc<dyn Post> = Arc::new(Counter::new(driver.jobs(), started));
+        let post: Arc<dyn Post> = Arc::new(Counter::new(driver.jobs(), started, archive.clone()));
         let follow = changes(log, new_policy, live.clone(), reports.clone());
         let reloader = reloader(serve, &policy, post.clone(), follow);
         let meter = Meter::new(driver.counters(), started, measured);
@@ -252,9 +288,10 @@ impl Running {
         let scrape = scrape.map(|bound| bound.serve(metrics.clone())).transpose()?;
         let reload = reloader.clone();
         let (telemetry, scrapes) = (reports.telemetry(), reports.scrapes());
-        let hub = Hub { post, reload, metrics, now, live, telemetry, scrapes };
+        let keeper = Keeper { archive: archive.clone(), now: Box::new(pruned) };
+        let hub = Hub { post, reload, archive, metrics, now, live, telemetry, scrapes };
         let control = socket.serve(hub)?;
-        Ok(Running { control, scrape, reports, reloader, driver, teller })
+        Ok(Running { control, scrape, reports, reloader, driver, teller, keeper })
     }
 
     /// Waits for signals, and looks after the driver meanwhile.
@@ -265,7 +302,12 @@ impl Running {
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             signals.forever().take_while(|signal| sender.send(*signal).is_ok()).for_each(drop);
         })?;
+        let mut pruned: Option<Instant> = None;
         loop {
+            if pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {
+                pruned = Some(Instant::now());
+                self.keeper.prune();
+            }
             match heard.recv_timeout(every) {
                 Ok(SIGHUP) => {
                     notify.reloading();
@@ -289,7 +331,7 @@ impl Running {
     }
 
     fn stop(self) -> anyhow::Result<()> {
-        let Running { control, scrape, reports, reloader, driver, teller } = self;
+        let Running { control, scrape, reports, reloader, driver, teller, keeper: _ } = self;
         drop((control, scrape));
         reports.stop();
         drop(reloader);
@@ -299,6 +341,12 @@ impl Running {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// A store and its archive.
+fn with_archive(store: Option<DiskStore>) -> (Option<Box<dyn Store>>, Option<Archive>) {
+    let archive = store.as_ref().and_then(DiskStore::archive);
+    (store.map(|store| Box::new(store) as Box<dyn Store>), archive)
 }
 
 fn write_hosts(

@@ -33,6 +33,7 @@ pub(super) fn policy(file: File, sink: &Sink) -> Policy {
         server: file.server,
         log: file.log,
         store: file.store,
+        audit: file.audit,
         metrics: file.metrics,
         api: file.api,
         telemetry: std::sync::Arc::new(file.telemetry),
