@@ -2,6 +2,8 @@
 //! it nothing, and Prometheus targets of all kinds are scraped.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+// Shared with tests that use more of it.
+#[allow(dead_code)]
 mod common;
 
 mod telemetry {
