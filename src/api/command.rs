@@ -14,6 +14,7 @@ use crate::lease::Lease;
 use super::caller::Scope;
 use super::etag::Conditions;
 use super::gauges::Figures;
+use super::instances::{InstanceAsk, Registry};
 use super::view::{LeaseView, LeasesView, PoolView, StatusView};
 
 /// How many leases one [`Command::Leases`] may look at: a bound on how long it keeps the packets
@@ -90,6 +91,8 @@ pub enum Command {
         /// Once that is durable.
         reply: Reply<Result<(), Refusal>>,
     },
+    /// What concerns instances.
+    Instances(Box<InstanceAsk>),
     /// The policy in force.
     Policy(Reply<Arc<Policy>>),
     /// Put a new policy in force.
@@ -266,6 +269,10 @@ pub trait Desk {
     fn pools(&self, network: Option<NetworkId>) -> Vec<PoolView>;
     /// Keeps a fact of the control plane, or forgets it.
     fn fact(&mut self, name: &str, value: Option<Box<[u8]>>);
+    /// The engine, to change who is known by name; only a running server has one.
+    fn registry(&mut self) -> Option<Registry<'_>> {
+        None
+    }
     /// Puts a policy in force.
     fn set_policy(&mut self, policy: Arc<Policy>);
     /// Has the store copied, and answers when that is done.
@@ -277,6 +284,10 @@ pub trait Desk {
 pub struct Pending(Box<dyn FnOnce(Result<(), Refusal>) + Send>);
 
 impl Pending {
+    pub(super) fn of(answer: impl FnOnce(Result<(), Refusal>) + Send + 'static) -> Option<Pending> {
+        Pending::new(answer)
+    }
+
     fn new(answer: impl FnOnce(Result<(), Refusal>) + Send + 'static) -> Option<Pending> {
         Some(Pending(Box::new(answer)))
     }
@@ -322,6 +333,7 @@ impl Command {
                 desk.fact(&name, value);
                 return Pending::new(move |done| drop(reply.send(done)));
             }
+            Command::Instances(ask) => return ask.run(desk),
             Command::Policy(reply) => drop(reply.send(desk.policy())),
             Command::SetPolicy(policy, reply) => {
                 desk.set_policy(policy);

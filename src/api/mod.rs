@@ -23,6 +23,7 @@ pub mod etag;
 pub mod exposition;
 pub mod extract;
 pub mod gauges;
+pub mod instances;
 pub mod leases;
 pub mod live;
 pub mod metrics;

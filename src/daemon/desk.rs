@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::api::command::{Command, Desk, Post, Refusal, Reply};
 use crate::api::gauges::{Figures, NetworkFigures, POOLS_PER_PAGE};
+use crate::api::instances::Registry;
 use crate::api::leases::time_text;
 use crate::api::view::{Ipv6View, NetworkView, PoolView, StatusView, StoreView};
 use crate::base::{NetworkId, Resource, Sort, Timestamp};
@@ -170,6 +171,11 @@ impl Desk for AtBench<'_, '_> {
             None => machine.forget_note(name, fx),
         }
         self.bench.facts.push((name.into(), value));
+    }
+
+    fn registry(&mut self) -> Option<Registry<'_>> {
+        let Bench { machine, now, fx, .. } = self.bench;
+        Some(Registry { engine: machine, now: *now, fx })
     }
 
     fn set_policy(&mut self, policy: Arc<Policy>) {

@@ -12,6 +12,7 @@
 mod backup;
 mod configuration;
 mod description;
+mod instances;
 mod known_events;
 mod leases;
 mod metrics;
@@ -77,6 +78,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(metrics::routes())
         .merge(networks::routes())
         .merge(leases::routes())
+        .merge(instances::routes())
         .merge(transfer::routes())
         .merge(configuration::routes())
         .merge(backup::routes())

@@ -1,0 +1,323 @@
+//! Instances: machines that are registered before they boot.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::caller::Caller;
+use crate::api::client::escape;
+use crate::api::command::Command;
+use crate::api::etag::Conditions;
+use crate::api::extract::{Body, Named, Query};
+use crate::api::instances::{InstanceAsk, InstanceView, Told, What};
+use crate::api::problem::Problem;
+use crate::base::addr::parse_hex;
+use crate::engine::instances::{Rename, Wish};
+use crate::lease::directory::Identifiers;
+
+use super::{Answer, Api};
+
+/// Instances on a page, where the caller does not say.
+const PAGE: usize = 100;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(show, change, end))
+}
+
+/// Body of `POST /v1/instances`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+struct InstanceRequest {
+    /// What to call it; made if not said. The same request again finds the same instance.
+    #[schema(pattern = "^[A-Za-z0-9._:-]{1,64}$", max_length = 64)]
+    id: Option<String>,
+    /// The network that it will be on.
+    #[schema(required, max_length = 64)]
+    network: String,
+    /// Whom it belongs to: an account that is declared or was made.
+    #[schema(max_length = 64)]
+    account: Option<String>,
+    /// What runs in it: an application of the account.
+    #[schema(max_length = 64)]
+    application: Option<String>,
+    /// Its MAC. Without it, a DUID and a port, one is made for it to boot with.
+    #[schema(max_length = 17)]
+    mac: Option<String>,
+    /// Its DUID, in hexadecimal.
+    #[schema(max_length = 400)]
+    duid: Option<String>,
+    /// Circuit id (DHCPv4) or interface-id (DHCPv6) of its port, in hexadecimal.
+    #[schema(max_length = 770)]
+    port_id: Option<String>,
+    /// The name it is told: labels of letters, digits and inner hyphens.
+    #[schema(max_length = 253)]
+    hostname: Option<String>,
+    /// Where it runs.
+    #[schema(max_length = 64)]
+    region: Option<String>,
+    /// Whatever its maker wants to find it by; 32 at most, each of up to 64 and 256 bytes.
+    tags: BTreeMap<String, String>,
+    /// Which of the network's IPv4 subnets, where it has several behind relays.
+    #[schema(max_length = 18)]
+    subnet: Option<String>,
+    /// The same for IPv6.
+    #[schema(max_length = 43)]
+    subnet6: Option<String>,
+    /// The IPv4 address that it would like.
+    #[schema(max_length = 15)]
+    address: Option<String>,
+    /// The IPv6 address that it would like.
+    #[schema(max_length = 39)]
+    address6: Option<String>,
+}
+
+/// Body of `PATCH /v1/instances/{id}`: what is not there stays as it is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+struct InstanceChange {
+    /// Its MAC from now on.
+    #[schema(max_length = 17)]
+    mac: Option<String>,
+    /// Its DUID, in hexadecimal.
+    #[schema(max_length = 400)]
+    duid: Option<String>,
+    /// The name it is told; none if empty.
+    #[schema(max_length = 253)]
+    hostname: Option<String>,
+    /// Where it runs; nowhere if empty.
+    #[schema(max_length = 64)]
+    region: Option<String>,
+    /// All its tags.
+    tags: Option<BTreeMap<String, String>>,
+}
+
+/// A page of instances.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+struct InstancesView {
+    /// In the order of their ids.
+    instances: Vec<InstanceView>,
+    /// `after` of the next page; absent on the last. A page may be short, and yet not the last.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    next: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// Those whose id comes after this one.
+    #[param(max_length = 64, required = false)]
+    after: Option<String>,
+    /// How many at most, 1 to 1,000.
+    #[param(minimum = 1, maximum = 1000, required = false)]
+    limit: Option<usize>,
+}
+
+async fn ask(
+    api: &Api,
+    caller: Caller,
+    conditions: Conditions,
+    what: What,
+) -> Result<Told, Problem> {
+    let Caller { name: who, scope, .. } = caller;
+    let ask =
+        |reply| Command::Instances(Box::new(InstanceAsk { what, who, scope, conditions, reply }));
+    Ok(api.ask(ask).await??)
+}
+
+fn one(told: Told) -> Result<InstanceView, Problem> {
+    let nothing = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "no answer");
+    told.instances.into_iter().next().ok_or_else(nothing)
+}
+
+/// Instances, in the order of their ids.
+#[utoipa::path(
+    get,
+    path = "/v1/instances",
+    tag = "instances",
+    security(("bearer" = ["read"])),
+    params(ListQuery),
+    responses((status = 200, description = "A page of instances.", body = InstancesView)),
+)]
+async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    conditions: Conditions,
+    Query(query): Query<ListQuery>,
+) -> Answer<InstancesView> {
+    let what = What::List(query.after.map(Into::into), query.limit.unwrap_or(PAGE));
+    let Told { instances, next, .. } = ask(&api, caller, conditions, what).await?;
+    Ok(Json(InstancesView { instances, next }))
+}
+
+/// Registers an instance before it boots: the answer has its addresses, durable.
+#[utoipa::path(
+    post,
+    path = "/v1/instances",
+    tag = "instances",
+    security(("bearer" = ["operate"])),
+    request_body = InstanceRequest,
+    responses(
+        (status = 201, description = "The instance, with its addresses.", body = InstanceView,
+            headers(("Location", description = "Where it can be read."))),
+        (status = 200, description = "It was there already, with the same content.",
+            body = InstanceView),
+    ),
+)]
+async fn create(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    conditions: Conditions,
+    Body(request): Body<InstanceRequest>,
+) -> Result<Response, Problem> {
+    caller.allow_account(request.account.as_deref())?;
+    let network = api.network(Some(&request.network)).await?;
+    let wish = Wish { network, ..wish(request)? };
+    let told = ask(&api, caller, conditions, What::Create(Box::new(wish))).await?;
+    let status = if told.new { StatusCode::CREATED } else { StatusCode::OK };
+    let view = one(told)?;
+    let place = format!("/v1/instances/{}", escape(&view.id));
+    Ok((status, [(header::LOCATION, place)], Json(view)).into_response())
+}
+
+/// One instance.
+#[utoipa::path(
+    get,
+    path = "/v1/instances/{id}",
+    tag = "instances",
+    security(("bearer" = ["read"])),
+    params(("id" = String, Path, description = "Its id.", max_length = 64)),
+    responses(
+        (status = 200, description = "All that is known.", body = InstanceView, headers(("ETag"))),
+        (status = 304, description = "It is what `If-None-Match` says."),
+    ),
+)]
+async fn show(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    conditions: Conditions,
+    Named(id): Named,
+) -> Result<Response, Problem> {
+    let told = ask(&api, caller, conditions.clone(), What::Show(id.into())).await?;
+    conditions.answer(&one(told)?)
+}
+
+/// Changes what is said of an instance; its addresses stay.
+#[utoipa::path(
+    patch,
+    path = "/v1/instances/{id}",
+    tag = "instances",
+    security(("bearer" = ["operate"])),
+    params(("id" = String, Path, description = "Its id.", max_length = 64)),
+    request_body = InstanceChange,
+    responses((status = 200, description = "As it is now.", body = InstanceView)),
+)]
+async fn change(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    conditions: Conditions,
+    Named(id): Named,
+    Body(request): Body<InstanceChange>,
+) -> Answer<InstanceView> {
+    let some = |text: String| Some(text).filter(|text| !text.is_empty());
+    let hostname = request.hostname.map(|name| hostname(some(name))).transpose()?;
+    let change = Rename {
+        mac: parsed("mac", request.mac, "52:54:00:12:34:56")?,
+        duid: hex("duid", request.duid)?,
+        hostname,
+        region: request.region.map(|region| some(region).map(Into::into)),
+        tags: request.tags.map(tags).transpose()?,
+    };
+    let what = What::Change(id.into(), Box::new(change));
+    Ok(Json(one(ask(&api, caller, conditions, what).await?)?))
+}
+
+/// Ends an instance: what it has ends at once, and is free once the wire is silent or its time over.
+#[utoipa::path(
+    delete,
+    path = "/v1/instances/{id}",
+    tag = "instances",
+    security(("bearer" = ["operate"])),
+    params(("id" = String, Path, description = "Its id.", max_length = 64)),
+    responses((status = 200, description = "As it was.", body = InstanceView)),
+)]
+async fn end(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    conditions: Conditions,
+    Named(id): Named,
+) -> Answer<InstanceView> {
+    Ok(Json(one(ask(&api, caller, conditions, What::End(id.into())).await?)?))
+}
+
+fn wish(request: InstanceRequest) -> Result<Wish, Problem> {
+    Ok(Wish {
+        id: request.id.map(Into::into),
+        network: None,
+        account: request.account.map(Into::into),
+        application: request.application.map(Into::into),
+        who: Identifiers {
+            mac: parsed("mac", request.mac, "52:54:00:12:34:56")?,
+            duid: hex("duid", request.duid)?,
+            client_id: None,
+            port: hex("port_id", request.port_id)?,
+        },
+        hostname: hostname(request.hostname)?,
+        region: request.region.map(Into::into),
+        tags: tags(request.tags)?,
+        subnet: parsed("subnet", request.subnet, "10.0.0.0/24")?,
+        subnet6: parsed("subnet6", request.subnet6, "2001:db8::/64")?,
+        v4: parsed("address", request.address, "10.0.0.7")?,
+        v6: parsed("address6", request.address6, "2001:db8::7")?,
+    })
+}
+
+fn parsed<T: std::str::FromStr>(
+    field: &str,
+    text: Option<String>,
+    like: &str,
+) -> Result<Option<T>, Problem> {
+    let fault = |text: &str| Problem::field(field, format!("found {text:?}, want one as {like}"));
+    text.map(|text| text.parse().map_err(|_| fault(&text))).transpose()
+}
+
+fn hex(field: &str, text: Option<String>) -> Result<Option<Box<[u8]>>, Problem> {
+    let fault = |text: &str| Problem::field(field, format!("found {text:?}, want hexadecimal"));
+    let read = |text: String| {
+        let bytes = parse_hex(&text).filter(|bytes| !bytes.is_empty());
+        bytes.map(Box::from).ok_or_else(|| fault(&text))
+    };
+    text.map(read).transpose()
+}
+
+fn hostname(text: Option<String>) -> Result<Option<Arc<str>>, Problem> {
+    let label = |l: &str| {
+        (1..=63).contains(&l.len())
+            && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+    };
+    let Some(text) = text.map(|text| text.to_ascii_lowercase()) else { return Ok(None) };
+    match text.len() <= 253 && text.split('.').all(label) {
+        true => Ok(Some(text.into())),
+        false => Err(Problem::field(
+            "hostname",
+            format!("found {text:?}, want labels of letters, digits and inner hyphens"),
+        )),
+    }
+}
+
+fn tags(tags: BTreeMap<String, String>) -> Result<BTreeMap<Box<str>, Box<str>>, Problem> {
+    let long = |(key, value): &(&String, &String)| key.len() > 64 || value.len() > 256;
+    match tags.len() > 32 || tags.iter().any(|tag| long(&tag)) {
+        true => Err(Problem::field("tags", "want 32 at most, each of up to 64 and 256 bytes")),
+        false => Ok(tags.into_iter().map(|(k, v)| (k.into(), v.into())).collect()),
+    }
+}
