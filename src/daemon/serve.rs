@@ -245,8 +245,7 @@ impl Running {
         let identity = Identity::of(&contents.meta, &policy).context("a DUID for this server")?;
         introduce(&mut machine, &identity, mode);
         let live = believed(&policy, &contents.meta)?;
-        let mut meta = contents.meta;
-        machine.load_facts(&mut meta).context("the store")?;
+        let meta = machine.load_facts(contents.meta).context("the store")?;
         let driver = Driver::start(Setup {
             machine,
             policy: policy.clone(),

@@ -110,11 +110,11 @@ impl Engine {
         engine
     }
 
-    /// Takes what the store held of the directory out of `facts`, and leaves the others.
+    /// Takes what the store held of the directory out of `facts`; the others.
     pub fn load_facts(
         &mut self,
-        facts: &mut BTreeMap<Box<str>, Box<[u8]>>,
-    ) -> Result<(), FactError> {
+        mut facts: BTreeMap<Box<str>, Box<[u8]>>,
+    ) -> Result<BTreeMap<Box<str>, Box<[u8]>>, FactError> {
         let mut refused = None;
         facts.retain(|name, value| match self.directory.load(name, value) {
             Ok(taken) => !taken,
@@ -124,7 +124,7 @@ impl Engine {
             }
         });
         self.build_networks();
-        refused.map_or(Ok(()), Err)
+        refused.map_or(Ok(facts), Err)
     }
 
     /// What the store is to hold of the directory.

@@ -98,7 +98,7 @@ impl World {
         }
         let leases = self.disk.values().cloned().collect();
         let mut fresh = Engine::new(self.policy.clone(), leases, self.last);
-        fresh.load_facts(&mut self.facts.clone()).map_err(|error| error.to_string())?;
+        fresh.load_facts(self.facts.clone()).map_err(|error| error.to_string())?;
         for up in self.links.clone() {
             fresh.handle(self.now, Input::LinkUp(up), &mut Effects::default());
         }

@@ -244,7 +244,7 @@ impl World {
                 let leases =
                     self.disk.values().map(|l| Lease { port: None, ..l.clone() }).collect();
                 self.engine = Engine::new(self.policy.clone(), leases, self.last);
-                let refused = self.engine.load_facts(&mut self.facts.clone());
+                let refused = self.engine.load_facts(self.facts.clone());
                 refused.map_err(|error| error.to_string())?;
                 self.held.clear();
                 self.reloaded = false;
