@@ -94,6 +94,7 @@ impl Copy {
     /// Writes it, builds these tests (`lib` for those of the library), and says where they are.
     /// What is as it was before is not written again, so that it need not be built again.
     pub(crate) fn build(&self, tests: &[&str]) -> BTreeMap<String, PathBuf> {
+        self.remove_strangers(&self.dir);
         for (name, text) in &self.texts {
             let path = self.dir.join(name);
             if fs::read(&path).ok().as_ref() != Some(text) {
@@ -133,6 +134,19 @@ impl Copy {
             Some((name.to_owned(), PathBuf::from(m["executable"].as_str()?)))
         });
         built.collect()
+    }
+
+    /// Removes files that an earlier copy had, and the source has no longer.
+    fn remove_strangers(&self, dir: &Path) {
+        for entry in fs::read_dir(dir).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(&self.dir).unwrap();
+            match path.is_dir() {
+                true => self.remove_strangers(&path),
+                false if self.texts.contains_key(name) => {}
+                false => fs::remove_file(&path).unwrap(),
+            }
+        }
     }
 
     /// Where it is.
