@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::api::problem::FIELDS_MAX;
 
 fn rules() -> (Rules, Rule) {
     let document = json!({ "components": { "schemas": {
