@@ -119,6 +119,10 @@ impl Post for Way {
 struct Reloads;
 
 impl Reload for Reloads {
+    fn file(&self) -> &std::path::Path {
+        std::path::Path::new("x.toml")
+    }
+
     fn shown(&self) -> ConfigurationView {
         ConfigurationView::default()
     }

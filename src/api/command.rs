@@ -1,7 +1,7 @@
 //! The closed set of things that the control plane may ask of the engine's thread.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -11,10 +11,13 @@ use crate::base::{HwAddr, NetworkId, Prefix4, Prefix6, Resource};
 use crate::config::Policy;
 use crate::lease::Lease;
 
+use super::accounts::{AccountDeed, ApplicationDeed, UsageDeed};
 use super::caller::Scope;
 use super::etag::Conditions;
 use super::gauges::Figures;
-use super::instances::{InstanceAsk, Registry};
+use super::instances::InstanceDeed;
+use super::registry::{Ask, Registry};
+use super::reservations::ReservationDeed;
 use super::view::{LeaseView, LeasesView, PoolView, StatusView};
 
 /// How many leases one [`Command::Leases`] may look at: a bound on how long it keeps the packets
@@ -92,7 +95,15 @@ pub enum Command {
         reply: Reply<Result<(), Refusal>>,
     },
     /// What concerns instances.
-    Instances(Box<InstanceAsk>),
+    Instances(Box<Ask<InstanceDeed>>),
+    /// What concerns accounts.
+    Accounts(Box<Ask<AccountDeed>>),
+    /// What concerns applications.
+    Applications(Box<Ask<ApplicationDeed>>),
+    /// How much an account or an application has.
+    Usage(Box<Ask<UsageDeed>>),
+    /// What concerns reservations.
+    Reservations(Box<Ask<ReservationDeed>>),
     /// The policy in force.
     Policy(Reply<Arc<Policy>>),
     /// Put a new policy in force.
@@ -215,6 +226,12 @@ pub enum Refusal {
     /// It is not any more what the caller thought it is.
     #[error("{0}")]
     Changed(String),
+    /// The configuration file says so: of what.
+    #[error("{0} stands in the configuration file, and is changed there")]
+    Configured(String),
+    /// A field does not go together with what there is: which, what was found and what is expected.
+    #[error("{0}: {1}")]
+    Field(String, String),
     /// The configuration has faults, drawn at their lines; the policy in force stays.
     #[error("{0}")]
     Faults(String),
@@ -238,6 +255,8 @@ pub trait Post: Send + Sync + 'static {
 
 /// What there is of the configuration beside the policy. May block.
 pub trait Reload: Send + Sync + 'static {
+    /// The file.
+    fn file(&self) -> &Path;
     /// The configuration in force, without its secrets.
     fn shown(&self) -> super::view::ConfigurationView;
     /// What is wrong with another.
@@ -334,6 +353,10 @@ impl Command {
                 return Pending::new(move |done| drop(reply.send(done)));
             }
             Command::Instances(ask) => return ask.run(desk),
+            Command::Accounts(ask) => return ask.run(desk),
+            Command::Applications(ask) => return ask.run(desk),
+            Command::Usage(ask) => return ask.run(desk),
+            Command::Reservations(ask) => return ask.run(desk),
             Command::Policy(reply) => drop(reply.send(desk.policy())),
             Command::SetPolicy(policy, reply) => {
                 desk.set_policy(policy);

@@ -63,6 +63,19 @@ impl Conditions {
         self.is.is_some()
     }
 
+    /// Lets an entry be put in the place of `now`: `If-Match` wants that version there, and
+    /// `If-None-Match: *` nothing.
+    pub fn allow_put(&self, now: Option<&impl Serialize>) -> Result<(), Refusal> {
+        match now {
+            Some(_) if self.is_not.as_deref().is_some_and(|list| list.trim() == "*") => {
+                Err(Refusal::Changed("if-none-match: found *, but it is there".into()))
+            }
+            Some(now) => self.allow_change(now),
+            None if self.is.is_some() => Err(Refusal::Changed("if-match: it is not there".into())),
+            None => Ok(()),
+        }
+    }
+
     /// Lets a change go on whose `If-Match` is what there is now, or which has none.
     pub fn allow_change(&self, now: &impl Serialize) -> Result<(), Refusal> {
         let Some(list) = &self.is else { return Ok(()) };

@@ -40,6 +40,10 @@ pub struct Query<T>(pub T);
 #[derive(Clone, Debug)]
 pub struct Named(pub String);
 
+/// The two parameters of the path.
+#[derive(Clone, Debug)]
+pub struct NamedTwo(pub String, pub String);
+
 /// `If-Match` and `If-None-Match`.
 pub use super::etag::Conditions;
 
@@ -96,18 +100,36 @@ impl FromRequestParts<Arc<Api>> for Named {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Named, Problem> {
-        let found = RawPathParams::from_request_parts(parts, api).await;
-        let found =
-            found.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
-        let Some((name, text)) = found.iter().next() else { return Err(undocumented()) };
-        let operation = operation(parts, &api.contract)?;
+        let [name] = places(parts, api).await?;
+        Ok(Named(name))
+    }
+}
+
+impl FromRequestParts<Arc<Api>> for NamedTwo {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<NamedTwo, Problem> {
+        let [first, second] = places(parts, api).await?;
+        Ok(NamedTwo(first, second))
+    }
+}
+
+/// What stands in the places of the path, as the document wants it.
+async fn places<const N: usize>(parts: &mut Parts, api: &Arc<Api>) -> Result<[String; N], Problem> {
+    let found = RawPathParams::from_request_parts(parts, api).await;
+    let found =
+        found.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
+    let operation = operation(parts, &api.contract)?;
+    let mut names = Vec::with_capacity(N);
+    for (name, text) in &found {
         let known = |p: &&super::contract::Parameter| p.place == Place::Path && *p.name == *name;
         if let Some(parameter) = operation.parameters.iter().find(known) {
             let checked = api.contract.rules.parameter(&parameter.rule, text);
             checked.map_err(|detail| Problem::field(name, detail))?;
         }
-        Ok(Named(text.to_owned()))
+        names.push(text.to_owned());
     }
+    names.try_into().map_err(|_| undocumented())
 }
 
 /// The operation that the document has for a request.

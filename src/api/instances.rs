@@ -6,49 +6,18 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::base::Timestamp;
 use crate::base::addr::write_hex;
 use crate::config::Policy;
-use crate::engine::Engine;
-use crate::engine::effects::Effects;
-use crate::engine::instances::{Denied, Rename, Wish};
-use crate::engine::quota::Limit;
-use crate::lease::Act;
+use crate::engine::instances::{Rename, Wish};
 use crate::lease::directory::{Entry, Instance};
 
-use super::caller::Scope;
-use super::command::{Desk, Pending, Refusal, Reply};
-use super::etag::Conditions;
+use super::command::Refusal;
 use super::leases::{network_text, time_text};
-
-/// The engine, with what a change of its directory needs.
-pub struct Registry<'a> {
-    /// The engine.
-    pub engine: &'a mut Engine,
-    /// The present moment.
-    pub now: Timestamp,
-    /// Where its effects go.
-    pub fx: &'a mut Effects,
-}
-
-/// What is asked about instances.
-#[derive(Debug)]
-pub struct InstanceAsk {
-    /// What to do.
-    pub what: What,
-    /// Who asks, for the audit.
-    pub who: Arc<str>,
-    /// Whose instances they may see and change.
-    pub scope: Scope,
-    /// What it must still be.
-    pub conditions: Conditions,
-    /// Once it is durable.
-    pub reply: Reply<Result<Told, Refusal>>,
-}
+use super::registry::{Deed, Told, Turn};
 
 /// What to do with instances.
 #[derive(Debug)]
-pub enum What {
+pub enum InstanceDeed {
     /// Register one.
     Create(Box<Wish>),
     /// Change what is said of one.
@@ -59,17 +28,6 @@ pub enum What {
     Show(Box<str>),
     /// Those after this id, so many at most.
     List(Option<Box<str>>, usize),
-}
-
-/// The answer.
-#[derive(Debug)]
-pub struct Told {
-    /// The instances.
-    pub instances: Vec<InstanceView>,
-    /// It was made now.
-    pub new: bool,
-    /// The id after which the next page begins.
-    pub next: Option<String>,
 }
 
 /// A registered instance.
@@ -141,142 +99,84 @@ impl InstanceView {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as they are shown.
+pub(super) fn hex(bytes: &[u8]) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
     let _ = write_hex(&mut text, bytes, ":");
     text
 }
 
-impl From<Denied> for Refusal {
-    fn from(denied: Denied) -> Refusal {
-        let text = denied.to_string();
-        match denied {
-            Denied::Unknown(_) => Refusal::NotFound(text),
-            Denied::Invalid(field, _) => Refusal::Faults(format!("{field}: {text}")),
-            Denied::Limit(met) if met.limit == Limit::Requests => Refusal::TooMany(text),
-            Denied::Taken { .. }
-            | Denied::ReadOnly(_)
-            | Denied::InUse(_)
-            | Denied::Exhausted(..)
-            | Denied::Limit(_)
-            | Denied::Full => Refusal::Conflict(text),
-            Denied::StoreFailed => Refusal::Store(text),
-        }
-    }
-}
+impl Deed for InstanceDeed {
+    type View = InstanceView;
 
-impl InstanceAsk {
-    /// Does what is asked; an answer that promises a change waits until that is durable.
-    pub(super) fn run(self, desk: &mut dyn Desk) -> Option<Pending> {
-        let policy = desk.policy();
-        let InstanceAsk { what, who, scope, conditions, reply } = self;
-        let Some(mut registry) = desk.registry() else {
-            let why = "instances are kept by a running server";
-            drop(reply.send(Err(Refusal::Unavailable(why.into()))));
-            return None;
-        };
-        let mut turn = Turn { registry: &mut registry, policy: &policy, who: &who, scope: &scope };
-        match turn.take(what, &conditions) {
-            Ok(told) => Pending::of(move |done| drop(reply.send(done.map(|()| told)))),
-            Err(refusal) => {
-                drop(reply.send(Err(refusal)));
-                None
-            }
-        }
-    }
-}
-
-struct Turn<'a, 'b> {
-    registry: &'a mut Registry<'b>,
-    policy: &'a Policy,
-    who: &'a str,
-    scope: &'a Scope,
-}
-
-impl Turn<'_, '_> {
-    fn take(&mut self, what: What, conditions: &Conditions) -> Result<Told, Refusal> {
-        let Registry { now, .. } = *self.registry;
-        match what {
-            What::Create(wish) => {
-                let Registry { engine, fx, .. } = self.registry;
+    fn run(self, turn: &mut Turn<'_, '_>) -> Result<Told<InstanceView>, Refusal> {
+        let policy = turn.policy;
+        match self {
+            InstanceDeed::Create(wish) => {
+                let (engine, now, fx) = turn.parts();
                 let (instance, new) = engine.create_instance(now, &wish, fx)?;
-                let view = InstanceView::of(&instance, self.policy);
+                let view = InstanceView::of(&instance, policy);
                 if new {
-                    self.audit("create", &instance, None, Some(&view));
+                    audit(turn, "create", &instance, None, Some(&view));
                 }
-                Ok(Told { instances: vec![view], new, next: None })
+                Ok(Told::one(view, new))
             }
-            What::Change(id, change) => {
-                let before = self.visible(&id)?;
-                let view = InstanceView::of(&before, self.policy);
-                conditions.allow_change(&view)?;
-                let Registry { engine, fx, .. } = self.registry;
+            InstanceDeed::Change(id, change) => {
+                let before = visible(turn, &id)?;
+                turn.conditions.allow_change(&before)?;
+                let (engine, now, fx) = turn.parts();
                 let instance = engine.change_instance(now, &id, &change, fx)?;
-                let after = InstanceView::of(&instance, self.policy);
-                self.audit("change", &instance, Some(&view), Some(&after));
-                Ok(Told { instances: vec![after], new: false, next: None })
+                let after = InstanceView::of(&instance, policy);
+                if after != before {
+                    audit(turn, "change", &instance, Some(&before), Some(&after));
+                }
+                Ok(Told::one(after, false))
             }
-            What::End(id) => {
-                let before = self.visible(&id)?;
-                let view = InstanceView::of(&before, self.policy);
-                conditions.allow_change(&view)?;
-                let Registry { engine, fx, .. } = self.registry;
+            InstanceDeed::End(id) => {
+                let before = visible(turn, &id)?;
+                turn.conditions.allow_change(&before)?;
+                let (engine, now, fx) = turn.parts();
                 let instance = engine.end_instance(now, &id, fx)?;
-                self.audit("delete", &instance, Some(&view), None);
-                Ok(Told { instances: vec![view], new: false, next: None })
+                audit(turn, "delete", &instance, Some(&before), None);
+                Ok(Told::one(before, false))
             }
-            What::Show(id) => {
-                let instance = self.visible(&id)?;
-                let view = InstanceView::of(&instance, self.policy);
-                Ok(Told { instances: vec![view], new: false, next: None })
-            }
-            What::List(after, most) => Ok(self.list(after.as_deref(), most)),
+            InstanceDeed::Show(id) => Ok(Told::one(visible(turn, &id)?, false)),
+            InstanceDeed::List(after, most) => Ok(list(turn, after.as_deref(), most)),
         }
     }
+}
 
-    /// Looks at so many instances at most; the page may be short, and yet not the last.
-    fn list(&self, after: Option<&str>, most: usize) -> Told {
-        let after = after.map(|id| format!("instance/{id}"));
-        let all = self.registry.engine.directory().list("instance/", after.as_deref());
-        let (mut instances, mut last, mut seen) = (Vec::new(), None, 0);
-        for entry in all.take(most) {
-            let Entry::Instance(instance) = entry else { continue };
-            (last, seen) = (Some(instance.id.to_string()), seen + 1);
-            if self.scope.holds(instance.kept.settings.account.as_deref()) {
-                instances.push(InstanceView::of(instance, self.policy));
-            }
+/// Looks at so many instances at most; the page may be short, and yet not the last.
+fn list(turn: &Turn<'_, '_>, after: Option<&str>, most: usize) -> Told<InstanceView> {
+    let after = after.map(|id| format!("instance/{id}"));
+    let all = turn.engine().directory().list("instance/", after.as_deref());
+    let (mut entries, mut last, mut seen) = (Vec::new(), None, 0);
+    for entry in all.take(most) {
+        let Entry::Instance(instance) = entry else { continue };
+        (last, seen) = (Some(instance.id.to_string()), seen + 1);
+        if turn.scope.holds(instance.kept.settings.account.as_deref()) {
+            entries.push(InstanceView::of(instance, turn.policy));
         }
-        Told { instances, new: false, next: last.filter(|_| seen == most) }
     }
+    Told { entries, new: false, next: last.filter(|_| seen == most) }
+}
 
-    fn visible(&self, id: &str) -> Result<Arc<Instance>, Refusal> {
-        let found = self.registry.engine.directory().instance(id);
-        let own = |i: &&Arc<Instance>| self.scope.holds(i.kept.settings.account.as_deref());
-        let none = || Refusal::NotFound(format!("no instance is called \"{id}\""));
-        found.filter(own).cloned().ok_or_else(none)
-    }
+fn visible(turn: &Turn<'_, '_>, id: &str) -> Result<InstanceView, Refusal> {
+    let found = turn.engine().directory().instance(id);
+    let own = |i: &&Arc<Instance>| turn.scope.holds(i.kept.settings.account.as_deref());
+    let none = || Refusal::NotFound(format!("no instance is called \"{id}\""));
+    let found = found.filter(own).ok_or_else(none)?;
+    Ok(InstanceView::of(found, turn.policy))
+}
 
-    fn audit(
-        &mut self,
-        verb: &str,
-        of: &Instance,
-        before: Option<&InstanceView>,
-        after: Option<&InstanceView>,
-    ) {
-        let json = |view: Option<&InstanceView>| {
-            view.and_then(|view| serde_json::to_string(view).ok()).map(Box::from)
-        };
-        let act = Act {
-            at: self.registry.now,
-            who: self.who.into(),
-            verb: verb.into(),
-            object: format!("instances/{}", of.id).into(),
-            account: of.kept.settings.account.as_deref().map(Box::from),
-            before: json(before),
-            after: json(after),
-        };
-        let Registry { engine, fx, .. } = self.registry;
-        engine.audit(act, fx);
-    }
+fn audit(
+    turn: &mut Turn<'_, '_>,
+    verb: &str,
+    of: &Instance,
+    before: Option<&InstanceView>,
+    after: Option<&InstanceView>,
+) {
+    let object = format!("instances/{}", of.id);
+    turn.audit(verb, &object, of.kept.settings.account.as_deref(), before, after);
 }

@@ -16,6 +16,7 @@
 //! user and its group may do anything, and others who can connect may read (see [`peer`]); over
 //! TCP a [`token`] or a certificate says who calls.
 
+pub mod accounts;
 pub mod caller;
 pub mod client;
 pub mod command;
@@ -30,6 +31,8 @@ pub mod metrics;
 pub mod page;
 pub mod peer;
 pub mod problem;
+pub mod registry;
+pub mod reservations;
 pub mod routes;
 pub mod scrape;
 pub mod server;

@@ -6,7 +6,7 @@ use utoipa::IntoParams;
 /// Longest page.
 pub const LIMIT_MAX: usize = 1000;
 /// A page that nobody gave a length.
-const LIMIT_DEFAULT: usize = 100;
+pub const LIMIT_DEFAULT: usize = 100;
 
 /// `limit` and `cursor` of a list.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]

@@ -59,9 +59,13 @@ impl From<Refusal> for Problem {
             Refusal::NotFound(_) => StatusCode::NOT_FOUND,
             Refusal::Unknown(_) => StatusCode::UNAUTHORIZED,
             Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
-            Refusal::Conflict(_) => StatusCode::CONFLICT,
+            Refusal::Conflict(_) | Refusal::Configured(_) => StatusCode::CONFLICT,
             Refusal::Changed(_) => StatusCode::PRECONDITION_FAILED,
             Refusal::Faults(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Refusal::Field(field, detail) => {
+                let faults = Problem::field(field, detail.as_str());
+                return Problem { status: StatusCode::UNPROCESSABLE_ENTITY, ..faults };
+            }
             Refusal::TooMany(_) => return Problem::too_many(refusal.to_string(), 1),
             Refusal::Store(_) => StatusCode::INSUFFICIENT_STORAGE,
             Refusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -83,6 +87,7 @@ impl From<&ProblemView> for Refusal {
             404 => Refusal::NotFound(detail),
             409 => Refusal::Conflict(detail),
             412 => Refusal::Changed(detail),
+            422 if !view.errors.is_empty() => Refusal::Invalid(detail),
             422 => Refusal::Faults(detail),
             429 => Refusal::TooMany(detail),
             507 => Refusal::Store(detail),

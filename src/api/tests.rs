@@ -182,6 +182,10 @@ impl Post for Way {
 struct Reloads;
 
 impl Reload for Reloads {
+    fn file(&self) -> &Path {
+        Path::new("x.toml")
+    }
+
     fn shown(&self) -> ConfigurationView {
         ConfigurationView { file: "x.toml".into(), text: "a = 1\n".into() }
     }

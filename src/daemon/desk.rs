@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::api::command::{Command, Desk, Post, Refusal, Reply};
 use crate::api::gauges::{Figures, NetworkFigures, POOLS_PER_PAGE};
-use crate::api::instances::Registry;
 use crate::api::leases::time_text;
+use crate::api::registry::Registry;
 use crate::api::view::{Ipv6View, NetworkView, PoolView, StatusView, StoreView};
 use crate::base::{NetworkId, Resource, Sort, Timestamp};
 use crate::config::Policy;

@@ -65,6 +65,10 @@ impl Reloader {
 }
 
 impl Reload for Reloader {
+    fn file(&self) -> &Path {
+        &self.path
+    }
+
     fn shown(&self) -> ConfigurationView {
         let text = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
         ConfigurationView { file: self.path.display().to_string(), text }

@@ -18,7 +18,7 @@ use super::instances::{Denied, holder};
 pub struct HostWish {
     /// What to call it; drawn if not said.
     pub id: Option<Arc<str>>,
-    /// The segment.
+    /// The segment; of a change the one that it is on, if not said.
     pub network: Option<NetworkId>,
     /// Who it is for.
     pub who: Identifiers,
@@ -64,7 +64,8 @@ impl Engine {
         Ok((host, true))
     }
 
-    /// Puts another in the place of a reservation, as part of the open batch.
+    /// Puts another in the place of a reservation, as part of the open batch; it stays on its
+    /// network.
     pub fn change_host(
         &mut self,
         now: Timestamp,
@@ -73,7 +74,11 @@ impl Engine {
         fx: &mut Effects,
     ) -> Result<Arc<Host>, Denied> {
         let old = Arc::clone(self.directory.host(id).ok_or_else(|| unknown(id))?);
-        let kept = self.check_host(wish, Some(&old))?;
+        let network = Some(old.kept.network);
+        if wish.network.is_some() && wish.network != network {
+            return Err(Denied::Invalid("network", "another than it was made for".into()));
+        }
+        let kept = self.check_host(&HostWish { network, ..wish.clone() }, Some(&old))?;
         if kept == *old.kept {
             return Ok(old);
         }

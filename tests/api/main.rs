@@ -7,6 +7,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod contract;
+mod directory;
 mod limits;
 mod roles;
 mod served;

@@ -10,7 +10,7 @@ use crate::served::{ADMIN, OPERATOR, OVER, READER, SCOPED, Served};
 const NEEDED: &[(&str, &str, Needs)] = &[
     ("get", "/docs", Needs::Nothing),
     ("get", "/openapi.json", Needs::Nothing),
-    ("get", "/metrics", Needs::Role(0)),
+    ("get", "/metrics", Needs::Everything(0)),
     ("get", "/v1/status", Needs::Role(0)),
     ("get", "/v1/networks", Needs::Role(0)),
     ("get", "/v1/networks/{name}", Needs::Role(0)),
@@ -30,6 +30,35 @@ const NEEDED: &[(&str, &str, Needs)] = &[
     ("get", "/v1/tokens/{name}", Needs::Everything(2)),
     ("delete", "/v1/tokens/{name}", Needs::Everything(2)),
     ("post", "/v1/tokens/{name}/rotate", Needs::Everything(2)),
+    ("get", "/v1/telemetry", Needs::Role(0)),
+    ("post", "/v1/telemetry", Needs::Role(1)),
+    ("get", "/v1/telemetry/instances", Needs::Role(0)),
+    ("get", "/v1/telemetry/history", Needs::Role(0)),
+    ("get", "/v1/telemetry/scrapes", Needs::Everything(0)),
+    ("get", "/v1/known-events", Needs::Role(0)),
+    ("post", "/v1/known-events", Needs::Role(1)),
+    ("get", "/v1/known-events/{id}", Needs::Role(0)),
+    ("delete", "/v1/known-events/{id}", Needs::Role(1)),
+    ("get", "/v1/instances", Needs::Role(0)),
+    ("post", "/v1/instances", Needs::Role(1)),
+    ("get", "/v1/instances/{id}", Needs::Role(0)),
+    ("patch", "/v1/instances/{id}", Needs::Role(1)),
+    ("delete", "/v1/instances/{id}", Needs::Role(1)),
+    ("get", "/v1/reservations", Needs::Role(0)),
+    ("post", "/v1/reservations", Needs::Everything(1)),
+    ("get", "/v1/reservations/{id}", Needs::Role(0)),
+    ("put", "/v1/reservations/{id}", Needs::Everything(1)),
+    ("delete", "/v1/reservations/{id}", Needs::Everything(1)),
+    ("get", "/v1/accounts", Needs::Role(0)),
+    ("get", "/v1/accounts/{name}", Needs::Role(0)),
+    ("put", "/v1/accounts/{name}", Needs::Everything(1)),
+    ("delete", "/v1/accounts/{name}", Needs::Everything(1)),
+    ("get", "/v1/accounts/{name}/usage", Needs::Role(0)),
+    ("get", "/v1/accounts/{name}/applications", Needs::Role(0)),
+    ("get", "/v1/accounts/{name}/applications/{application}", Needs::Role(0)),
+    ("put", "/v1/accounts/{name}/applications/{application}", Needs::Everything(1)),
+    ("delete", "/v1/accounts/{name}/applications/{application}", Needs::Everything(1)),
+    ("get", "/v1/accounts/{name}/applications/{application}/usage", Needs::Role(0)),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,7 +91,10 @@ fn operations(document: &Value) -> Vec<(String, String)> {
 
 /// A path with something in its places that is not there.
 fn filled(path: &str) -> String {
-    path.replace("{name}", "nothing").replace("{resource}", "10.77.1.9").replace("{id}", "nothing")
+    path.replace("{name}", "nothing")
+        .replace("{resource}", "10.77.1.9")
+        .replace("{id}", "nothing")
+        .replace("{application}", "nothing")
 }
 
 /// A body that its operation takes, and that does no harm.
@@ -72,7 +104,9 @@ fn body(method: &str, path: &str) -> &'static str {
         ("post", "/v1/leases/import") => r#"{"leases":[],"dry_run":true}"#,
         ("post", "/v1/configuration/check") => r#"{"text":""}"#,
         ("post", "/v1/backup") => r#"{"directory":"/proc/nowhere"}"#,
-        ("post", _) => "{}",
+        ("post", "/v1/instances") => r#"{"network":"nowhere","account":"elsewhere"}"#,
+        ("post", "/v1/reservations") => r#"{"network":"nowhere"}"#,
+        ("post" | "put" | "patch", _) => "{}",
         _ => "",
     }
 }

@@ -50,13 +50,18 @@ impl Answer {
 impl Served {
     /// Starts it; `more` are further lines of `[api]`.
     pub(crate) fn start(name: &str, more: &str) -> Served {
+        Served::start_beside(name, more, "")
+    }
+
+    /// The same, with further lines of the network.
+    pub(crate) fn start_beside(name: &str, more: &str, of_network: &str) -> Served {
         require("openssl", "openssl");
         require("curl", "curl");
         let (world, host) = World::with_bridge(name);
         let served = |file: &str| world.dir().join(file).display().to_string();
         certificate(&world, &host, "server", "127.0.0.1");
         certificate(&world, &host, "orchestrator", "127.0.0.1");
-        let body = configuration(&served, more);
+        let body = configuration(&served, more) + of_network;
         let server = Server::start(&world, &host, &body);
         Served { server, host, world }
     }

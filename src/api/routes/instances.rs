@@ -17,13 +17,14 @@ use crate::api::client::escape;
 use crate::api::command::Command;
 use crate::api::etag::Conditions;
 use crate::api::extract::{Body, Named, Query};
-use crate::api::instances::{InstanceAsk, InstanceView, Told, What};
+use crate::api::instances::{InstanceDeed, InstanceView};
 use crate::api::problem::Problem;
-use crate::base::addr::parse_hex;
+use crate::api::registry::Told;
 use crate::engine::instances::{Rename, Wish};
 use crate::lease::directory::Identifiers;
 
-use super::{Answer, Api};
+use super::fields::{hex, hostname, parsed};
+use super::{Answer, Api, one};
 
 /// Instances on a page, where the caller does not say.
 const PAGE: usize = 100;
@@ -124,17 +125,9 @@ async fn ask(
     api: &Api,
     caller: Caller,
     conditions: Conditions,
-    what: What,
-) -> Result<Told, Problem> {
-    let Caller { name: who, scope, .. } = caller;
-    let ask =
-        |reply| Command::Instances(Box::new(InstanceAsk { what, who, scope, conditions, reply }));
-    Ok(api.ask(ask).await??)
-}
-
-fn one(told: Told) -> Result<InstanceView, Problem> {
-    let nothing = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "no answer");
-    told.instances.into_iter().next().ok_or_else(nothing)
+    what: InstanceDeed,
+) -> Result<Told<InstanceView>, Problem> {
+    api.ask_about(caller, conditions, what, Command::Instances).await
 }
 
 /// Instances, in the order of their ids.
@@ -152,8 +145,8 @@ async fn list(
     conditions: Conditions,
     Query(query): Query<ListQuery>,
 ) -> Answer<InstancesView> {
-    let what = What::List(query.after.map(Into::into), query.limit.unwrap_or(PAGE));
-    let Told { instances, next, .. } = ask(&api, caller, conditions, what).await?;
+    let what = InstanceDeed::List(query.after.map(Into::into), query.limit.unwrap_or(PAGE));
+    let Told { entries: instances, next, .. } = ask(&api, caller, conditions, what).await?;
     Ok(Json(InstancesView { instances, next }))
 }
 
@@ -180,7 +173,7 @@ async fn create(
     caller.allow_account(request.account.as_deref())?;
     let network = api.network(Some(&request.network)).await?;
     let wish = Wish { network, ..wish(request)? };
-    let told = ask(&api, caller, conditions, What::Create(Box::new(wish))).await?;
+    let told = ask(&api, caller, conditions, InstanceDeed::Create(Box::new(wish))).await?;
     let status = if told.new { StatusCode::CREATED } else { StatusCode::OK };
     let view = one(told)?;
     let place = format!("/v1/instances/{}", escape(&view.id));
@@ -205,7 +198,7 @@ async fn show(
     conditions: Conditions,
     Named(id): Named,
 ) -> Result<Response, Problem> {
-    let told = ask(&api, caller, conditions.clone(), What::Show(id.into())).await?;
+    let told = ask(&api, caller, conditions.clone(), InstanceDeed::Show(id.into())).await?;
     conditions.answer(&one(told)?)
 }
 
@@ -235,7 +228,7 @@ async fn change(
         region: request.region.map(|region| some(region).map(Into::into)),
         tags: request.tags.map(tags).transpose()?,
     };
-    let what = What::Change(id.into(), Box::new(change));
+    let what = InstanceDeed::Change(id.into(), Box::new(change));
     Ok(Json(one(ask(&api, caller, conditions, what).await?)?))
 }
 
@@ -254,7 +247,7 @@ async fn end(
     conditions: Conditions,
     Named(id): Named,
 ) -> Answer<InstanceView> {
-    Ok(Json(one(ask(&api, caller, conditions, What::End(id.into())).await?)?))
+    Ok(Json(one(ask(&api, caller, conditions, InstanceDeed::End(id.into())).await?)?))
 }
 
 fn wish(request: InstanceRequest) -> Result<Wish, Problem> {
@@ -277,41 +270,6 @@ fn wish(request: InstanceRequest) -> Result<Wish, Problem> {
         v4: parsed("address", request.address, "10.0.0.7")?,
         v6: parsed("address6", request.address6, "2001:db8::7")?,
     })
-}
-
-fn parsed<T: std::str::FromStr>(
-    field: &str,
-    text: Option<String>,
-    like: &str,
-) -> Result<Option<T>, Problem> {
-    let fault = |text: &str| Problem::field(field, format!("found {text:?}, want one as {like}"));
-    text.map(|text| text.parse().map_err(|_| fault(&text))).transpose()
-}
-
-fn hex(field: &str, text: Option<String>) -> Result<Option<Box<[u8]>>, Problem> {
-    let fault = |text: &str| Problem::field(field, format!("found {text:?}, want hexadecimal"));
-    let read = |text: String| {
-        let bytes = parse_hex(&text).filter(|bytes| !bytes.is_empty());
-        bytes.map(Box::from).ok_or_else(|| fault(&text))
-    };
-    text.map(read).transpose()
-}
-
-fn hostname(text: Option<String>) -> Result<Option<Arc<str>>, Problem> {
-    let label = |l: &str| {
-        (1..=63).contains(&l.len())
-            && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            && !l.starts_with('-')
-            && !l.ends_with('-')
-    };
-    let Some(text) = text.map(|text| text.to_ascii_lowercase()) else { return Ok(None) };
-    match text.len() <= 253 && text.split('.').all(label) {
-        true => Ok(Some(text.into())),
-        false => Err(Problem::field(
-            "hostname",
-            format!("found {text:?}, want labels of letters, digits and inner hyphens"),
-        )),
-    }
 }
 
 fn tags(tags: BTreeMap<String, String>) -> Result<BTreeMap<Box<str>, Box<str>>, Problem> {

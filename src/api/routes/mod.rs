@@ -9,14 +9,18 @@
 //! holds, [`Conditions`](super::etag::Conditions) for versions, and
 //! [`PageQuery`](super::page::PageQuery) for lists.
 
+mod accounts;
+mod applications;
 mod backup;
 mod configuration;
 mod description;
+mod fields;
 mod instances;
 mod known_events;
 mod leases;
 mod metrics;
 mod networks;
+mod reservations;
 mod status;
 mod telemetry;
 mod tokens;
@@ -28,20 +32,27 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, middleware};
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::base::NetworkId;
 use crate::config::Policy;
 
+use super::caller::Caller;
 use super::command::{Command, Refusal, Reply};
 use super::contract::Contract;
 use super::document::document;
+use super::etag::Conditions;
 use super::guard;
 use super::leases::parse_network;
 use super::manual::manual;
+use super::page::{LIMIT_DEFAULT, LIMIT_MAX};
 use super::problem::Problem;
+use super::registry::{Ask, Deed, Told};
 use super::replay::Replays;
 use super::server::Hub;
 
@@ -70,6 +81,44 @@ impl Deref for Api {
     }
 }
 
+/// The entry of an answer that has one.
+fn one<V>(told: Told<V>) -> Result<V, Problem> {
+    let nothing = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "no answer");
+    told.entries.into_iter().next().ok_or_else(nothing)
+}
+
+/// The answer to a `PUT`.
+fn put<V: Serialize>(told: Told<V>, place: &str) -> Result<Response, Problem> {
+    let new = told.new;
+    let view = Json(one(told)?);
+    Ok(match new {
+        true => (StatusCode::CREATED, [(header::LOCATION, place)], view).into_response(),
+        false => view.into_response(),
+    })
+}
+
+/// `limit` and `cursor` of a list in the order of names.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct NamesQuery {
+    /// Entries of this page at most.
+    #[param(minimum = 1, maximum = 1000, required = false)]
+    limit: Option<usize>,
+    /// Where it begins: `next` of the page before it.
+    #[param(max_length = 64, required = false)]
+    cursor: Option<String>,
+}
+
+impl NamesQuery {
+    fn limit(&self) -> usize {
+        self.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX)
+    }
+
+    fn cursor(&self) -> Option<Box<str>> {
+        self.cursor.as_deref().map(Into::into)
+    }
+}
+
 /// Every resource there is.
 fn resources() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
@@ -79,6 +128,9 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(networks::routes())
         .merge(leases::routes())
         .merge(instances::routes())
+        .merge(reservations::routes())
+        .merge(accounts::routes())
+        .merge(applications::routes())
         .merge(transfer::routes())
         .merge(configuration::routes())
         .merge(backup::routes())
@@ -136,9 +188,39 @@ impl Api {
         }
     }
 
+    /// Asks about entries of the engine's directory.
+    pub(super) async fn ask_about<D: Deed>(
+        &self,
+        caller: Caller,
+        conditions: Conditions,
+        what: D,
+        command: impl FnOnce(Box<Ask<D>>) -> Command,
+    ) -> Result<Told<D::View>, Problem> {
+        let Caller { name: who, scope, .. } = caller;
+        let ask = |reply| command(Box::new(Ask { what, who, scope, conditions, reply }));
+        self.ask(ask).await?.map_err(|refusal| match refusal {
+            Refusal::Configured(what) => {
+                let file = self.reload.file();
+                let why = format!("{what} stands in {}, and is changed there", file.display());
+                Refusal::Conflict(why).into()
+            }
+            other => other.into(),
+        })
+    }
+
     /// The policy in force.
     pub(super) async fn policy(&self) -> Result<Arc<Policy>, Problem> {
         self.ask(Command::Policy).await
+    }
+
+    /// The networks of these names.
+    pub(super) async fn networks(&self, names: &[String]) -> Result<Vec<NetworkId>, Problem> {
+        let policy = self.policy().await?;
+        let known = |(n, name): (usize, &String)| {
+            let why = || Refusal::Field(format!("networks[{n}]"), format!("no network `{name}`"));
+            parse_network(name, &policy).ok_or_else(|| why().into())
+        };
+        names.iter().enumerate().map(known).collect()
     }
 
     /// The network that a request names, if it names one.

@@ -1,6 +1,7 @@
 //! The accounts that there are: those of the configuration, and those made at run time.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -37,6 +38,12 @@ impl Accounts {
     /// All of them, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = &Standing> {
         self.merged.values()
+    }
+
+    /// Those whose names come after this one.
+    pub fn after<'a>(&'a self, name: Option<&str>) -> impl Iterator<Item = &'a Standing> + 'a {
+        let from = name.map_or(Bound::Unbounded, Bound::Excluded);
+        self.merged.range::<str, _>((from, Bound::Unbounded)).map(|(_, standing)| standing)
     }
 
     /// How many there are.
