@@ -121,6 +121,31 @@ impl Client {
         parse(&self.exchange(Method::GET, path, JSON, Bytes::new())?)
     }
 
+    /// GET of what may be long, or never end: `look` sees it piece by piece.
+    pub fn stream<E: From<ClientError>>(
+        &mut self,
+        path: &str,
+        mut look: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Client { runtime, address, sender } = self;
+        let request = request(address, Method::GET, path, JSON, Bytes::new())?;
+        runtime.block_on(async {
+            let response = send(address, sender, request).await?;
+            let status = response.status();
+            let mut body = response.into_body();
+            if !status.is_success() {
+                let body = body.collect().await.map_err(broken)?.to_bytes();
+                return Err(refusal(status, &body).into());
+            }
+            while let Some(frame) = body.frame().await {
+                if let Ok(piece) = frame.map_err(broken)?.into_data() {
+                    look(&piece)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// POST of lines of JSON, with an answer in JSON.
     pub fn post_lines<T: DeserializeOwned>(
         &mut self,
@@ -171,23 +196,9 @@ impl Client {
         body: Bytes,
     ) -> Result<Exchanged, ClientError> {
         let Client { runtime, address, sender } = self;
-        let mut request = Request::builder().method(method).uri(path);
-        request = match address {
-            Address::Socket(_) => request.header("host", "foreshadow"),
-            Address::Tcp(tcp) => request
-                .header("host", &tcp.authority)
-                .header("authorization", format!("Bearer {}", tcp.token)),
-        };
-        let request = request.header("content-type", kind);
-        let request = request.body(Full::new(body)).map_err(broken)?;
+        let request = request(address, method, path, kind, body)?;
         runtime.block_on(async {
-            // A connection that nothing was asked on for long is closed by the server.
-            if sender.ready().await.is_err() {
-                *sender = connect(address).await?;
-                sender.ready().await.map_err(broken)?;
-            }
-            let response: Response<Incoming> =
-                sender.send_request(request).await.map_err(broken)?;
+            let response = send(address, sender, request).await?;
             let status = response.status();
             let wait = response.headers().get("retry-after").and_then(|it| it.to_str().ok());
             let wait = wait.and_then(|it| it.parse().ok()).unwrap_or(1).min(WAIT_MAX_S);
@@ -199,6 +210,36 @@ impl Client {
             }
         })
     }
+}
+
+fn request(
+    address: &Address,
+    method: Method,
+    path: &str,
+    kind: &str,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, ClientError> {
+    let request = Request::builder().method(method).uri(path);
+    let request = match address {
+        Address::Socket(_) => request.header("host", "foreshadow"),
+        Address::Tcp(tcp) => request
+            .header("host", &tcp.authority)
+            .header("authorization", format!("Bearer {}", tcp.token)),
+    };
+    request.header("content-type", kind).body(Full::new(body)).map_err(broken)
+}
+
+async fn send(
+    address: &Address,
+    sender: &mut Sender,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, ClientError> {
+    // A connection that nothing was asked on for long is closed by the server.
+    if sender.ready().await.is_err() {
+        *sender = connect(address).await?;
+        sender.ready().await.map_err(broken)?;
+    }
+    sender.send_request(request).await.map_err(broken)
 }
 
 /// What came of asking once.

@@ -286,7 +286,7 @@ impl LeaseView {
 
 /// Whether the network can have a binding of `resource`. A prefix must be of a length that is
 /// delegated there: one of another would not be out of its pool.
-fn has_place(network: &Network, resource: Resource) -> bool {
+pub(super) fn has_place(network: &Network, resource: Resource) -> bool {
     match resource {
         Resource::V4(addr) => network.subnet_of(addr).is_some_and(|s| s.prefix.is_host(addr)),
         Resource::V6(addr) => network.subnet6_of(addr).is_some_and(|s| s.prefix.is_host(addr)),

@@ -17,6 +17,7 @@
 //! TCP a [`token`] or a certificate says who calls.
 
 pub mod accounts;
+pub mod audit;
 pub mod caller;
 pub mod client;
 pub mod command;

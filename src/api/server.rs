@@ -123,7 +123,7 @@ fn serve(
 ) {
     let live = hub.live.clone();
     runtime.block_on(async {
-        let router = routes::router(hub);
+        let router = routes::router(hub, stopping.clone());
         let mut open = JoinSet::new();
         for listener in listeners {
             let (router, live) = (router.clone(), live.clone());

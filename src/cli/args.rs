@@ -12,6 +12,8 @@ use crate::api::transfer::Format;
 use crate::base::Resource;
 use crate::import::Source;
 
+pub use super::args_audit::{Audit, Events, Who};
+
 /// Where the configuration is unless the command says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/foreshadow/foreshadow.toml";
 
@@ -46,6 +48,12 @@ pub enum Command {
     Reload(Reload),
     /// Copy the store, of a running server too
     Backup(Backup),
+    /// Show the audit records: who had which address, and who did what
+    Audit(Audit),
+    /// Say who had an address at some time
+    Who(Who),
+    /// Show what happens, as it happens
+    Events(Events),
     /// Look at what instances report, and hand in more of it
     #[command(subcommand)]
     Telemetry(Telemetry),
@@ -388,7 +396,7 @@ fn refuse_file(_: &str) -> Result<Infallible, String> {
     Err(why.to_owned())
 }
 
-fn parse_address(text: &str) -> Result<Resource, String> {
+pub(super) fn parse_address(text: &str) -> Result<Resource, String> {
     text.parse().map_err(|()| "want an address".to_owned())
 }
 

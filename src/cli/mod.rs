@@ -5,10 +5,13 @@
 //! the exit code ([`exit::Exit`]).
 
 pub mod args;
+pub mod args_audit;
 pub mod exit;
 
+mod audit;
 mod check;
 mod control;
+mod events;
 mod import;
 mod leases;
 mod manual;
@@ -18,6 +21,7 @@ mod source;
 mod table;
 mod telemetry;
 mod token;
+mod when;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -59,6 +63,9 @@ fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
         Command::Status(args) => control::status(&args, out),
         Command::Reload(args) => control::reload(&args, out),
         Command::Backup(args) => control::backup(&args, out),
+        Command::Audit(args) => audit::audit(&args, out),
+        Command::Who(args) => audit::who(&args, out),
+        Command::Events(args) => events::events(&args, out),
         Command::Telemetry(args) => telemetry::telemetry(args, out),
         Command::Token(args) => token::token(&args, out),
         Command::Lab(args) => parts::lab(&args),

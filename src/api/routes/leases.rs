@@ -12,14 +12,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::caller::Caller;
-use crate::api::command::{Command, Filter, Page, Refusal, Within};
+use crate::api::command::{Command, Filter, Page, Refusal};
 use crate::api::etag::Conditions;
 use crate::api::extract::{Named, Query};
 use crate::api::leases::parse_hardware;
 use crate::api::page::{PageQuery, cursor};
 use crate::api::problem::Problem;
 use crate::api::view::{LeaseView, LeasesView};
-use crate::base::Resource;
+use crate::base::{Resource, Within};
 
 use super::{Answer, Api};
 
@@ -59,7 +59,7 @@ struct ListQuery {
 }
 
 /// An address of either family, or a prefix.
-fn block_schema() -> Schema {
+pub(super) fn block_schema() -> Schema {
     let h = "[0-9A-Fa-f]{1,4}";
     let byte = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
     let v4 = format!("({byte}\\.){{3}}{byte}(/(3[0-2]|[12]?[0-9]))?");

@@ -11,9 +11,11 @@
 
 mod accounts;
 mod applications;
+mod audit;
 mod backup;
 mod configuration;
 mod description;
+mod events;
 mod fields;
 mod instances;
 mod known_events;
@@ -36,6 +38,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, middleware};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -71,6 +74,8 @@ pub struct Api {
     document: Bytes,
     /// `/docs`.
     manual: Bytes,
+    /// Changes when the server stops.
+    stopping: watch::Receiver<bool>,
 }
 
 impl Deref for Api {
@@ -137,6 +142,8 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(tokens::routes())
         .merge(telemetry::routes())
         .merge(known_events::routes())
+        .merge(audit::routes())
+        .merge(events::routes())
 }
 
 /// The document of all routes.
@@ -145,7 +152,7 @@ pub(super) fn described() -> serde_json::Value {
 }
 
 /// The routes, with what they need.
-pub(super) fn router(hub: Hub) -> Router {
+pub(super) fn router(hub: Hub, stopping: watch::Receiver<bool>) -> Router {
     let (routes, _) = resources().split_for_parts();
     let document = described();
     let api = Arc::new(Api {
@@ -154,6 +161,7 @@ pub(super) fn router(hub: Hub) -> Router {
         replays: Arc::default(),
         document: serde_json::to_vec(&document).unwrap_or_default().into(),
         manual: manual(&document).into_bytes().into(),
+        stopping,
     });
     routes
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "no such path"))

@@ -29,7 +29,7 @@ use super::leases::views;
 use super::{Answer, Api};
 
 /// Pieces of an export that wait for a slow reader.
-const EXPORT_QUEUE: usize = 4;
+pub(super) const EXPORT_QUEUE: usize = 4;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(export)).routes(routes!(import))
@@ -131,16 +131,16 @@ async fn write_pages(api: Arc<Api>, filter: Filter, format: Format, pieces: mpsc
     }
 }
 
-type Piece = Result<Bytes, Interrupted>;
+pub(super) type Piece = Result<Bytes, Interrupted>;
 
 /// The server stopped in the middle of an export; the connection is cut, so that nobody takes
 /// half a file for a whole one.
 #[derive(Debug, thiserror::Error)]
 #[error("the export was interrupted")]
-struct Interrupted;
+pub(super) struct Interrupted;
 
 /// A body made of what comes through a channel.
-struct Pieces(mpsc::Receiver<Piece>);
+pub(super) struct Pieces(pub(super) mpsc::Receiver<Piece>);
 
 impl axum::body::HttpBody for Pieces {
     type Data = Bytes;

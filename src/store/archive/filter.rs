@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::base::{ClientKey, HwAddr, NetworkId, Resource, Timestamp};
+use crate::base::{ClientKey, HwAddr, NetworkId, Resource, Timestamp, Within};
 use crate::lease::{Cause, Change};
 use crate::store::StoreError;
 
@@ -60,8 +60,8 @@ pub struct Filter {
     pub to: Option<Timestamp>,
     /// On this network.
     pub network: Option<NetworkId>,
-    /// About this address or prefix.
-    pub resource: Option<Resource>,
+    /// About this address or prefix, or one inside it.
+    pub within: Option<Within>,
     /// Of one of these accounts.
     pub accounts: Option<Vec<Box<str>>>,
     /// Of this hardware address.
@@ -84,7 +84,7 @@ impl Filter {
         self.from.is_none_or(|from| from <= at)
             && self.to.is_none_or(|to| at <= to)
             && self.network.is_none_or(|network| place.is_some_and(|(of, _)| of == network))
-            && self.resource.is_none_or(|resource| place.is_some_and(|(_, of)| of == resource))
+            && self.within.is_none_or(|within| place.is_some_and(|(_, of)| within.holds(of)))
             && self.hw.is_none_or(|hw| lease.is_some_and(|lease| lease.hw == hw))
             && self.client.as_ref().is_none_or(|it| lease.is_some_and(|l| l.client == *it))
             && (self.kinds.is_empty() || self.kinds.iter().any(|kind| **kind == *entry.kind()))
@@ -97,9 +97,13 @@ impl Filter {
         (self.from.unwrap_or(Timestamp(0)), self.to.unwrap_or(Timestamp::NEVER))
     }
 
-    /// The records from number `next` on that pass, oldest first.
-    pub fn forward(&self, dir: &Path, next: u64, bounds: Bounds) -> Result<Found, StoreError> {
-        let mut reader = Forward::within(dir, next, self.times());
+    /// A reader of the records from number `next` on, for [`Filter::read`].
+    pub fn reader(&self, dir: &Path, next: u64) -> Forward {
+        Forward::within(dir, next, self.times())
+    }
+
+    /// The next records of `reader` that pass, oldest first.
+    pub fn read(&self, reader: &mut Forward, bounds: Bounds) -> Result<Found, StoreError> {
         let mut found = Found::default();
         for _ in 0..bounds.looks {
             let Some(entry) = reader.read()? else {
@@ -115,6 +119,11 @@ impl Filter {
         }
         (found.next, found.more) = (reader.position(), true);
         Ok(found)
+    }
+
+    /// The records from number `next` on that pass, oldest first.
+    pub fn forward(&self, dir: &Path, next: u64, bounds: Bounds) -> Result<Found, StoreError> {
+        self.read(&mut self.reader(dir, next), bounds)
     }
 
     /// The records before number `before` that pass, newest first; from the newest if that is

@@ -20,12 +20,19 @@ pub struct Holding {
     pub cause: Option<Cause>,
     /// The audit record that says so.
     pub record: Option<u64>,
+    /// When that ended, or will end unless it is renewed, where it is known.
+    pub until: Option<Timestamp>,
 }
 
 impl Holding {
     /// Whether somebody had the address.
     pub fn is_held(&self) -> bool {
         self.lease.as_ref().is_some_and(|lease| lease.state == State::Leased)
+    }
+
+    /// Whether somebody had it at `at` still: an end that nobody wrote down counts as well.
+    pub fn is_held_at(&self, at: Timestamp) -> bool {
+        self.is_held() && self.until.is_none_or(|until| at < until)
     }
 }
 
@@ -63,9 +70,69 @@ pub fn who(
     for network in open {
         let binding = present.iter().find(|l| (l.network, l.resource) == (network, resource));
         let lease = binding.and_then(|lease| as_of(lease, at));
-        found.push(Holding { network, lease, cause: None, record: None });
+        found.push(Holding { network, lease, cause: None, record: None, until: None });
     }
+    close(dir, resource, &mut found, present)?;
     Ok(found)
+}
+
+/// Finds out when each of `found` ended.
+fn close(
+    dir: &Path,
+    resource: Resource,
+    found: &mut [Holding],
+    present: &[Lease],
+) -> Result<(), StoreError> {
+    let mut open = Vec::new();
+    for holding in found.iter_mut() {
+        let Some(lease) = &holding.lease else { continue };
+        let same = |l: &&Lease| is_same(l, lease) && l.since == lease.since;
+        let now = present.iter().find(same);
+        holding.until = Some(now.unwrap_or(lease).until);
+        // Renewals are not kept: what came next tells how long it was held.
+        let record = holding.record.filter(|_| now.is_none() && holding.is_held());
+        open.extend(record.map(|record| (record, holding)));
+    }
+    let Some(first) = open.iter().map(|(record, _)| *record).min() else { return Ok(()) };
+    let mut on = Forward::from(dir, first);
+    while !open.is_empty() {
+        let Some(entry) = on.read()? else { break };
+        open.retain_mut(|(record, holding)| {
+            let about = entry.place() == Some((holding.network, resource));
+            let over = about && entry.number >= *record && !goes_on(&entry, holding);
+            if over {
+                holding.until = Some(ended_by(&entry, holding));
+            }
+            !over
+        });
+    }
+    Ok(())
+}
+
+/// Whether two bindings are of one resource and client, and both leases.
+fn is_same(a: &Lease, b: &Lease) -> bool {
+    let held = a.state == State::Leased && b.state == State::Leased;
+    held && (a.network, a.resource, &a.client) == (b.network, b.resource, &b.client)
+}
+
+/// Whether a record says that who had it has it still.
+fn goes_on(entry: &Entry, holding: &Holding) -> bool {
+    match (&entry.change, &holding.lease) {
+        (Change::Put(lease, _), Some(held)) => is_same(lease, held),
+        _ => false,
+    }
+}
+
+/// When a record says that a holding ended: at the end of the lease, where that came before.
+fn ended_by(entry: &Entry, holding: &Holding) -> Timestamp {
+    match (&entry.change, &holding.lease) {
+        (Change::Put(lease, _), Some(held))
+            if lease.client == held.client && lease.state.is_remembered() =>
+        {
+            lease.until
+        }
+        _ => entry.at(),
+    }
 }
 
 /// What a record says holds from then on.
@@ -73,9 +140,9 @@ fn stated(network: NetworkId, entry: Entry) -> Holding {
     let record = Some(entry.number);
     match entry.change {
         Change::Put(lease, cause) => {
-            Holding { network, lease: Some(lease), cause: Some(cause), record }
+            Holding { network, lease: Some(lease), cause: Some(cause), record, until: None }
         }
-        _ => Holding { network, lease: None, cause: None, record },
+        _ => Holding { network, lease: None, cause: None, record, until: None },
     }
 }
 
@@ -86,7 +153,7 @@ fn implied(network: NetworkId, entry: &Entry, at: Timestamp) -> Holding {
         _ => None,
     };
     let record = lease.is_some().then_some(entry.number);
-    Holding { network, lease, cause: None, record }
+    Holding { network, lease, cause: None, record, until: None }
 }
 
 /// What a later binding says of an earlier time: its client had it since `since`.

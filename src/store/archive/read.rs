@@ -140,11 +140,11 @@ impl Forward {
                 continue;
             };
             let number = first + u64::from(frame.ordinal);
-            let (seq, change) = (frame.seq, record::decode(frame.record));
             self.at += length as u64;
             if number < wanted {
                 continue;
             }
+            let (seq, change) = (frame.seq, record::decode(frame.record));
             self.missed += number - wanted;
             self.next = number + 1;
             match change {
