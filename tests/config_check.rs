@@ -261,6 +261,7 @@ fn defaults_are_what_the_reference_says() {
                 format!("{LAN}[[network.subnet.pool]]\nrange = \"10.0.0.7\"\n{said}")
             }
             "[[account]]" => format!("{LAN}{ACCOUNT}{said}"),
+            "Hold" => format!("{LAN}{ACCOUNT}[account.hold]\n{said}"),
             "[[account.application]]" => {
                 format!("{LAN}{ACCOUNT}[[account.application]]\nname = \"web\"\n{said}")
             }

@@ -50,9 +50,12 @@ impl Copy {
         let own = format!("name = \"foreshadow-{name}\"");
         let renamed = |text: String| text.replacen("name = \"foreshadow\"", &own, 1);
         copy.edit("Cargo.lock", renamed);
+        let guards = "[[test]]\nname = \"guards\"\ntest = false\n";
         let binary = "[[bin]]\nname = \"foreshadow\"\npath = \"src/main.rs\"\nbench = false\n";
         copy.edit("Cargo.toml", |text| {
             assert!(text.contains(binary), "where is the binary?");
+            assert!(text.contains(guards), "where is what is only built by its name?");
+            let text = text.replace(guards, "");
             let text = text.replace("default-run = \"foreshadow\"\n", "autobins = false\n");
             renamed(text.replace(binary, ""))
         });
