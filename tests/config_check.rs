@@ -261,7 +261,10 @@ fn defaults_are_what_the_reference_says() {
                 format!("{LAN}[[network.subnet.pool]]\nrange = \"10.0.0.7\"\n{said}")
             }
             "[[account]]" => format!("{LAN}{ACCOUNT}{said}"),
-            "Hold" => format!("{LAN}{ACCOUNT}[account.hold]\n{said}"),
+            "Hold" => LAN.replace(
+                "[[network.subnet]]",
+                &format!("[network.hold]\n{said}[[network.subnet]]"),
+            ),
             "[[account.application]]" => {
                 format!("{LAN}{ACCOUNT}[[account.application]]\nname = \"web\"\n{said}")
             }
@@ -291,7 +294,7 @@ fn defaults_are_what_the_reference_says() {
     assert!(tried >= 25, "only {tried} defaults tried");
 }
 
-/// The policy as text, with lease times that equal the built-in ones left out.
+/// The policy as text, with times that equal the built-in ones left out.
 fn shown(text: &str) -> String {
     let mut policy = good(text).policy;
     let lease = &mut policy.settings.lease;
@@ -299,6 +302,9 @@ fn shown(text: &str) -> String {
     lease.min = lease.min.filter(|min| Some(*min) != built_in.min);
     lease.default = lease.default.filter(|default| Some(*default) != built_in.default);
     lease.max = lease.max.filter(|max| Some(*max) != built_in.max);
+    for network in &mut policy.networks {
+        network.hold.min = network.hold.min.filter(|min| *min != Span::ZERO);
+    }
     format!("{policy:#?}")
 }
 
