@@ -105,7 +105,11 @@ fn frame(mac: [u8; 6], payload: &[u8]) -> Vec<u8> {
         [CLIENT_PORT, SERVER_PORT, len, 0].iter().flat_map(|half| half.to_be_bytes()).collect();
     udp.extend(payload);
     let protocol = IpNextHeaderProtocols::Udp;
-    let sum = pnet::util::ipv6_checksum(&udp, 3, &[], &src, &SERVERS, protocol);
+    // A sum of zero is sent as all ones: zero would say that there is none (RFC 8200 s8.1).
+    let sum = match pnet::util::ipv6_checksum(&udp, 3, &[], &src, &SERVERS, protocol) {
+        0 => u16::MAX,
+        sum => sum,
+    };
     udp[6..8].copy_from_slice(&sum.to_be_bytes());
     let mut frame = [SERVERS_MAC, mac].concat();
     frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
