@@ -13,6 +13,7 @@ mod real {
     mod identity;
     mod lab;
     mod network;
+    mod orchestrator;
     mod routes;
     mod sick_disk;
     mod takeover;

@@ -5,6 +5,8 @@ use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 
+use crate::lease::Seq;
+
 /// The secret, and how often it was drawn from.
 #[derive(Debug, Default)]
 pub struct Lots {
@@ -13,9 +15,10 @@ pub struct Lots {
 }
 
 impl Lots {
-    /// Draws from `secret`.
-    pub fn new(secret: [u8; 16]) -> Lots {
-        Lots { secret, drawn: 0 }
+    /// Draws from `secret`, after batch `seq`: what was drawn and kept before that is not drawn
+    /// again.
+    pub fn new(secret: [u8; 16], seq: Seq) -> Lots {
+        Lots { secret, drawn: u128::from(seq.0) << 64 }
     }
 
     /// The next number of `first..=last`.
@@ -49,7 +52,7 @@ mod tests {
 
     #[test]
     fn numbers_stay_within_their_bounds_and_differ() {
-        let mut lots = Lots::new([7; 16]);
+        let mut lots = Lots::new([7; 16], Seq(0));
         let drawn: Vec<u128> = (0..100).map(|_| lots.draw(10, 19)).collect();
         assert!(drawn.iter().all(|n| (10..=19).contains(n)));
         assert!((10..=19).all(|n| drawn.contains(&n)));
@@ -58,8 +61,17 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_before_a_restart_are_not_drawn_again() {
+        let drawn = |seq| {
+            let mut lots = Lots::new([7; 16], Seq(seq));
+            (0..100).map(|_| lots.draw(0, u128::MAX)).collect::<Vec<_>>()
+        };
+        assert!(drawn(1).iter().all(|number| !drawn(0).contains(number)));
+    }
+
+    #[test]
     fn what_belongs_to_a_client_depends_on_the_secret() {
-        let of = |secret| Lots::new([secret; 16]).of(&[b"client"], 0, u128::MAX);
+        let of = |secret| Lots::new([secret; 16], Seq(0)).of(&[b"client"], 0, u128::MAX);
         assert_eq!(of(1), of(1));
         assert_ne!(of(1), of(2));
     }

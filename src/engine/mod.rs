@@ -215,7 +215,7 @@ impl Engine {
 
     /// Who this server is to DHCPv6 clients, and the secret of this store.
     pub fn set_identity(&mut self, duid: &[u8], secret: [u8; 16]) {
-        (self.duid, self.lots) = (duid.into(), Lots::new(secret));
+        (self.duid, self.lots) = (duid.into(), Lots::new(secret, self.seq));
     }
 
     /// This server's DUID (RFC 9915 s11).

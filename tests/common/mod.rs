@@ -1,5 +1,6 @@
 //! What the tests against real components share: namespaces, processes, frames, clients, servers.
 
+pub(crate) mod api;
 pub(crate) mod clients;
 pub(crate) mod clients6;
 pub(crate) mod crowd;
