@@ -6,5 +6,6 @@
 mod common;
 
 mod audit {
+    mod hooks;
     mod queries;
 }

@@ -68,6 +68,13 @@ const ACCOUNT: &str = r#"
 name = "shop"
 "#;
 
+const HOOK: &str = r#"
+[[hook]]
+name = "cmdb"
+events = ["granted"]
+command = ["/bin/true"]
+"#;
+
 const SCRAPE: &str = r#"
 [[scrape]]
 name = "node"
@@ -103,7 +110,9 @@ fn bad_files_are_drawn_as_expected() {
 fn every_example_checks_clean() {
     let files = toml_files("config");
     let names: Vec<_> = files.iter().map(|f| f.file_name().unwrap().to_str().unwrap()).collect();
-    for name in ["minimal.toml", "libvirt.toml", "proxmox.toml", "relay.toml", "pxe.toml"] {
+    for name in
+        ["minimal.toml", "libvirt.toml", "proxmox.toml", "relay.toml", "pxe.toml", "hooks.toml"]
+    {
         assert!(names.contains(&name), "config/{name} is missing");
     }
     for path in files {
@@ -268,6 +277,7 @@ fn defaults_are_what_the_reference_says() {
             "[[account.application]]" => {
                 format!("{LAN}{ACCOUNT}[[account.application]]\nname = \"web\"\n{said}")
             }
+            "[[hook]]" => format!("{LAN}{HOOK}{said}"),
             "[[scrape]]" => format!("{LAN}{SCRAPE}{said}"),
             "[[scrape.metric]]" => {
                 format!("{LAN}{SCRAPE}[[scrape.metric]]\nfrom = \"node_load1\"\n{said}")

@@ -2,6 +2,7 @@
 //! [`schema`](super::schema).
 
 use super::audit::AUDIT;
+use super::hook::HOOK;
 use super::keys_accounts::*;
 use super::keys_api::*;
 use super::keys_network::*;
@@ -32,6 +33,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &TELEMETRY,
     &SCRAPE,
     &SCRAPE_METRIC,
+    &HOOK,
     &SETTINGS,
     &LEASE,
     &NETWORK,
@@ -70,6 +72,12 @@ pub(super) static ROOT: Section = Section {
             "tables",
             "none",
             "Prometheus targets that are asked for telemetry, one `[[scrape]]` each.",
+        ),
+        key(
+            "hook",
+            "tables",
+            "none",
+            "Who is told of what happens to leases, one `[[hook]]` each.",
         ),
         key("network", "tables", "none", "The networks that are served, one `[[network]]` each."),
         key(

@@ -16,6 +16,7 @@ mod audit;
 mod check;
 mod encode;
 mod fault;
+mod hook;
 mod keys;
 mod keys_accounts;
 mod keys_api;

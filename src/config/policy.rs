@@ -14,6 +14,7 @@ pub use super::accounts::{
 };
 pub use super::api::{ApiLimits, ApiPolicy, ClientPolicy, Role, TlsPolicy, TokenPolicy};
 pub use super::audit::AuditPolicy;
+pub use super::hook::{HOOK_EVENTS, HookPolicy, HookWay};
 pub use super::limits::{Limits, Rate};
 pub use super::metrics::MetricsPolicy;
 pub use super::pattern::Pattern;
@@ -41,6 +42,8 @@ pub struct Policy {
     pub telemetry: Arc<TelemetryPolicy>,
     /// `[[scrape]]`.
     pub scrapes: Arc<[ScrapePolicy]>,
+    /// `[[hook]]`.
+    pub hooks: Arc<[HookPolicy]>,
     /// Interfaces that carry relayed packets and no network of ours (`server.relay_interfaces`).
     pub relay_interfaces: Vec<Pattern>,
     /// `[[network]]`, in the order of the file.

@@ -10,9 +10,9 @@ use super::accounts::{Hold, RawAccount};
 use super::fault::Place;
 use super::node::At;
 use super::policy::{
-    ApiPolicy, AuditPolicy, Bootp, ClassId, HostId, Identity, Limits, LogPolicy, Matcher,
-    MetricsPolicy, Pattern, ScrapePolicy, ServerPolicy, Settings, StorePolicy, TelemetryPolicy,
-    Verify,
+    ApiPolicy, AuditPolicy, Bootp, ClassId, HookPolicy, HostId, Identity, Limits, LogPolicy,
+    Matcher, MetricsPolicy, Pattern, ScrapePolicy, ServerPolicy, Settings, StorePolicy,
+    TelemetryPolicy, Verify,
 };
 use super::raw6::RawNetwork6;
 
@@ -27,6 +27,7 @@ pub(super) struct File {
     pub(super) api: ApiPolicy,
     pub(super) telemetry: TelemetryPolicy,
     pub(super) scrapes: Vec<ScrapePolicy>,
+    pub(super) hooks: Vec<HookPolicy>,
     pub(super) settings: RawSettings,
     pub(super) classes: Vec<RawClass>,
     pub(super) accounts: Vec<RawAccount>,

@@ -50,6 +50,7 @@ pub(super) fn file(root: &Table<'_>) -> File {
         api: super::api::api(root),
         telemetry: super::telemetry::telemetry(root),
         scrapes: super::scrape::scrapes(root),
+        hooks: super::hook::hooks(root),
         settings: settings(root, &defs),
         networks: super::read_network::networks(root, &defs, &names),
         classes,

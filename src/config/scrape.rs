@@ -170,7 +170,7 @@ fn bounded(node: &Node<'_>, count: usize, most: usize) {
 fn scrape(table: &Table<'_>) -> Option<(Place, ScrapePolicy)> {
     let get = |key: &str| table.get(key);
     let name = table.require("name").and_then(|n| Some(n.at(n.name()?)));
-    let url = table.require("url").and_then(|n| url(&n));
+    let url = table.require("url").and_then(|n| url(&n, "/metrics"));
     let (short, long) = (Span::from_secs(1), Span::from_secs(3600));
     let interval = duration(get("interval"), short, long, Span::from_secs(30));
     let timeout = duration(get("timeout"), Span::from_ms(100), long, Span::from_secs(10));
@@ -225,7 +225,8 @@ fn credentials(table: &Table<'_>) -> Credentials {
     }
 }
 
-fn url(node: &Node<'_>) -> Option<ScrapeUrl> {
+/// Reads a URL; `path` is the one of those that name none.
+pub(super) fn url(node: &Node<'_>, path: &str) -> Option<ScrapeUrl> {
     let expected = "as in \"http://10.0.0.7:9100/metrics\"";
     let text = node.text(TEXT_MAX)?;
     let (tls, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
@@ -251,7 +252,7 @@ fn url(node: &Node<'_>) -> Option<ScrapeUrl> {
     match (host, port) {
         (Some(host), Some(port)) if target.chars().all(plain) => {
             let target = match target {
-                "" => "/metrics".into(),
+                "" => path.into(),
                 _ if target.starts_with('/') => target.into(),
                 _ => format!("/{target}").into(),
             };

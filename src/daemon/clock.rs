@@ -122,7 +122,7 @@ impl Clock {
     }
 
     /// The same moments, for other threads.
-    pub fn reader(&self) -> impl Fn() -> Timestamp + Send + Sync + use<> {
+    pub fn reader(&self) -> impl Fn() -> Timestamp + Clone + Send + Sync + use<> {
         let offset = self.offset;
         move || Timestamp(boot_ms().saturating_add(offset))
     }

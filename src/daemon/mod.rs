@@ -15,6 +15,7 @@ pub mod counters;
 pub mod desk;
 pub mod driver;
 pub mod forwarding;
+mod hooks;
 pub mod hosts;
 pub mod identity;
 pub mod lag;

@@ -42,6 +42,17 @@ pub fn drop_privileges() -> io::Result<()> {
     Ok(())
 }
 
+/// Gives up all that the calling thread may do beyond others, for threads that run programs and
+/// speak to strangers.
+pub fn drop_all() {
+    let none = CapabilitySet::empty();
+    let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    // The unit forbids the system call; there nothing is handed on to programs as it is.
+    if let Err(error) = set_capabilities(None, none) {
+        tracing::debug!("capabilities of a thread: {error}");
+    }
+}
+
 /// Which capabilities are missing, in one message that says what to do about it; `None` if none.
 pub fn missing() -> Option<String> {
     let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);

@@ -236,7 +236,7 @@ impl Running {
         let clock = Clock::start(&contents.meta, &contents.leases);
         let (started, now, then) = (clock.now(), Box::new(clock.reader()), clock.reader());
         let (measured, pruned) = (Box::new(clock.reader()), clock.reader());
-        let reports = Reports::start(serve.observe, &policy, Box::new(clock.reader()));
+        let reports = Reports::start(archive.clone(), &policy, clock.reader());
         let hosts = write_hosts(serve, &policy, &contents)?;
         let delegated = Delegated::among(contents.leases.iter());
         let (events, heard) = mpsc::sync_channel(EVENTS_MAX);
@@ -282,7 +282,8 @@ impl Running {
         let post: Arc<dyn Post> = Arc::new(Counter::new(driver.jobs(), started, archive.clone()));
         let follow = changes(log, new_policy, live.clone(), reports.clone());
         let reloader = reloader(serve, &policy, post.clone(), follow);
-        let meter = Meter::new(driver.counters(), started, measured);
+        let told = (reports.told(), archive.clone());
+        let meter = Meter::new(driver.counters(), told, started, measured);
         let metrics = Arc::new(Metrics::new(post.clone(), Box::new(meter)));
         let scrape = scrape.map(|bound| bound.serve(metrics.clone())).transpose()?;
         let reload = reloader.clone();

@@ -38,6 +38,7 @@ pub(super) fn policy(file: File, sink: &Sink) -> Policy {
         api: file.api,
         telemetry: std::sync::Arc::new(file.telemetry),
         scrapes: file.scrapes.into(),
+        hooks: file.hooks.into(),
         relay_interfaces: file.relay_interfaces.into_iter().map(|at| at.value).collect(),
         networks: networks.filter_map(|raw| network::build(raw, &settings, &times, sink)).collect(),
         classes: classes(file.classes, &times, sink),

@@ -3,6 +3,7 @@
 //!
 //! `docs/metrics.md` lists every name; a test compares it with what is written here.
 
+mod hooks;
 mod pools;
 mod process;
 mod traffic;
@@ -13,24 +14,28 @@ use crate::api::exposition::{Exposition, Family, Kind};
 use crate::api::gauges::Figures;
 use crate::api::metrics::Measure;
 use crate::base::Timestamp;
+use crate::store::archive::Archive;
 
 use super::counters::{Counters, Histogram};
+use super::hooks::Statuses;
 
 /// Where all figures come from.
 pub struct Meter {
     counters: Arc<Counters>,
+    told: (Statuses, Option<Archive>),
     started: Timestamp,
     now: Box<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
 impl Meter {
     /// Of a server that started at `started`, by the clock `now`.
-    pub fn new(
+    pub(super) fn new(
         counters: Arc<Counters>,
+        told: (Statuses, Option<Archive>),
         started: Timestamp,
         now: Box<dyn Fn() -> Timestamp + Send + Sync>,
     ) -> Meter {
-        Meter { counters, started, now }
+        Meter { counters, told, started, now }
     }
 }
 
@@ -39,6 +44,7 @@ impl Measure for Meter {
         self.server(pages, out);
         traffic::write(&self.counters, out);
         pools::write(pages, out);
+        hooks::write(&self.told, out);
         process::write(self.started, out);
     }
 }

@@ -1,5 +1,6 @@
 //! One GET, with a bound on its time and its body.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use http_body_util::{BodyExt, Empty};
@@ -37,7 +38,7 @@ pub(super) async fn fetch(
         let name = ServerName::try_from(host.to_string());
         let name =
             name.map_err(|_| "the host is no name that a certificate can have".to_owned())?;
-        let connector = TlsConnector::from(Arc::new(trust(policy)?));
+        let connector = TlsConnector::from(Arc::new(trust(policy.ca_file.as_deref())?));
         let tls = connector.connect(name, tcp).await.map_err(|error| format!("TLS: {error}"))?;
         exchange(policy, tls, each).await
     };
@@ -151,10 +152,10 @@ fn base64(bytes: &[u8]) -> String {
     out
 }
 
-/// Whom to believe: those of `ca_file`, or those of the system.
-fn trust(policy: &ScrapePolicy) -> Result<ClientConfig, String> {
+/// Whom to believe: those of `ca_file`, or those of the system. Errors are in words.
+pub fn trust(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
-    match &policy.ca_file {
+    match ca_file {
         Some(path) => {
             let bad = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
             let certificates = CertificateDer::pem_file_iter(path).map_err(|error| bad(&error))?;

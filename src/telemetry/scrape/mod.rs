@@ -11,4 +11,5 @@ mod task;
 pub mod text;
 
 pub use collect::{Collector, Counters, Excess};
+pub use fetch::trust;
 pub use task::{ScrapeStatus, Scraper};
