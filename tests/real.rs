@@ -6,6 +6,7 @@ mod common;
 
 mod real {
     mod advert;
+    mod api_flood;
     mod clients;
     mod durable;
     mod firmware;

@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 use crate::base::Timestamp;
 use crate::config::policy::ApiLimits;
 use crate::store::archive::Archive;
-use crate::telemetry::Telemetry;
 use crate::telemetry::scrape::ScrapeStatus;
+use crate::telemetry::{Telemetry, lower_priority};
 
 use super::command::{Post, Reload};
 use super::listen::{self, Limits, Listener};
@@ -121,6 +121,8 @@ fn serve(
     limits: Limits,
     stopping: watch::Receiver<bool>,
 ) {
+    // However much is asked, packets are answered first.
+    lower_priority();
     let live = hub.live.clone();
     runtime.block_on(async {
         let router = routes::router(hub, stopping.clone());

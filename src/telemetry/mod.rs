@@ -48,3 +48,4 @@ pub use events::EventFilter;
 pub use model::{Bucket, InstanceRecord, Point, Resolution, SeriesKey};
 pub use query::{BUCKETS_MAX, History};
 pub use shared::{Busy, Push, Status, Taken, Telemetry};
+pub use writer::lower_priority;

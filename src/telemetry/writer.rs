@@ -60,11 +60,12 @@ pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
     }
 }
 
-/// Threads of telemetry give way to those that answer packets. Linux has a priority per thread.
-pub(super) fn lower_priority() {
+/// The calling thread, and those that it starts from now on, give way to those that answer packets.
+/// Linux has a priority per thread (setpriority(2)).
+pub fn lower_priority() {
     let thread = rustix::thread::gettid();
     if let Err(error) = rustix::process::setpriority_process(Some(thread), NICE) {
-        tracing::debug!("telemetry: priority: {error}");
+        tracing::debug!("priority of a thread: {error}");
     }
 }
 

@@ -12,3 +12,4 @@ mod limits;
 mod roles;
 mod served;
 mod tls;
+mod transports;

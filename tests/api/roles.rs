@@ -94,7 +94,7 @@ fn operations(document: &Value) -> Vec<(String, String)> {
 }
 
 /// A path with something in its places that is not there.
-fn filled(path: &str) -> String {
+pub(crate) fn filled(path: &str) -> String {
     path.replace("{name}", "nothing")
         .replace("{resource}", "10.77.1.9")
         .replace("{id}", "nothing")
@@ -102,7 +102,7 @@ fn filled(path: &str) -> String {
 }
 
 /// A body that its operation takes, and that does no harm.
-fn body(method: &str, path: &str) -> &'static str {
+pub(crate) fn body(method: &str, path: &str) -> &'static str {
     match (method, path) {
         ("post", "/v1/tokens") => r#"{"name":"reader","role":"read"}"#,
         ("post", "/v1/leases/import") => r#"{"leases":[],"dry_run":true}"#,
