@@ -10,6 +10,7 @@ mod contract;
 mod directory;
 mod limits;
 mod roles;
+mod scope;
 mod served;
 mod tls;
 mod transports;

@@ -1,0 +1,157 @@
+//! What one account has is not there for another: by every operation of the document.
+
+use serde_json::{Value, json};
+
+use crate::common::link::{Raw, mac};
+use crate::served::{ADMIN, Answer, SCOPED, Served};
+
+/// What the token of `elsewhere` is not to hear of has this in its name.
+const MARK: &str = "acme";
+const DECLARED: &str = "rate = 0\n[[account]]\nname = \"acme\"\n\
+    [[account.application]]\nname = \"acme-web\"\n[[account]]\nname = \"elsewhere\"\n";
+const INSTANCE: &str = "acme-vm-1";
+const ADDRESS: &str = "10.77.1.111";
+
+/// Gives `acme` something of everything that has an account.
+fn furnish(served: &Served) -> String {
+    let post = |path: &str, body: &Value| {
+        let answer = served.ask(ADMIN, "POST", path, &body.to_string());
+        assert!(answer.status < 300, "{path}: {answer:?}");
+        answer.json()
+    };
+    post(
+        "/v1/instances",
+        &json!({ "id": INSTANCE, "network": "lan", "account": "acme", "application": "acme-web",
+            "mac": "02:aa:00:00:00:05", "hostname": "acme-host", "address": ADDRESS,
+            "tags": { "of": "acme" } }),
+    );
+    let guest = served.world.client("guest", &served.host, "br0");
+    let got = Raw::on(&guest).lease(mac(5));
+    assert_eq!(got.addr.to_string(), ADDRESS);
+    post(
+        "/v1/reservations",
+        &json!({ "id": "acme-printer", "network": "lan", "mac": "02:00:00:00:00:21",
+            "address": "10.77.1.21", "hostname": "acme-printer", "account": "acme" }),
+    );
+    let event = post(
+        "/v1/known-events",
+        &json!({ "kind": "deploy", "account": "acme",
+        "application": "acme-web" }),
+    );
+    let report = format!("{{\"instance\":\"{INSTANCE}\",\"metrics\":{{\"cpu\":0.5}}}}");
+    let bearer = format!("authorization: Bearer {ADMIN}");
+    let sent = served.curl(
+        "/v1/telemetry",
+        &["-H", &bearer, "-H", "content-type: application/x-ndjson", "-d", &report],
+    );
+    assert_eq!(sent.status, 200, "{sent:?}");
+    let id = &event["id"];
+    id.as_str().map_or_else(|| id.to_string(), str::to_owned)
+}
+
+/// A path about what `acme` has, and one about what is not there; `None` where it names nothing.
+fn targets(path: &str, event: &str) -> Option<(String, String)> {
+    let id = match path {
+        _ if path.starts_with("/v1/known-events/") => event,
+        _ if path.starts_with("/v1/reservations/") => "acme-printer",
+        _ => INSTANCE,
+    };
+    let name = if path.starts_with("/v1/accounts/") { "acme" } else { "lan" };
+    let of = |name: &str, application: &str, id: &str, resource: &str| {
+        let path = path.replace("{name}", name).replace("{application}", application);
+        path.replace("{id}", id).replace("{resource}", resource)
+    };
+    let theirs = of(name, "acme-web", id, ADDRESS);
+    assert!(!theirs.contains('{'), "{path}: say here what `acme` has of it");
+    // An event's id is a number or a text as its own are.
+    let none = if id == event { "999999999" } else { "nothing" };
+    (theirs != path).then(|| (theirs.clone(), of("nothing", "nothing", none, "10.77.1.112")))
+}
+
+/// Whether a part of a path may be a name or a number.
+fn is_name(part: &str) -> bool {
+    part.len() > 3 || part.parse::<u64>().is_ok()
+}
+
+/// What a refusal says, without the names that the request itself had.
+fn said(answer: &Answer, path: &str) -> String {
+    let mut parts: Vec<&str> = path.split('/').filter(|part| is_name(part)).collect();
+    parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
+    parts.iter().fold(answer.body.clone(), |text, part| text.replace(part, "_"))
+}
+
+/// What is asked of lists, where they take it.
+const QUERIES: &[(&str, &str)] = &[
+    ("account", "acme"),
+    ("address", ADDRESS),
+    ("instance", INSTANCE),
+    ("metric", "cpu"),
+    ("hostname", "acme-host"),
+    ("resource", ADDRESS),
+];
+
+fn query(operation: &Value) -> String {
+    let named = operation["parameters"].as_array().into_iter().flatten();
+    let names = named.filter(|parameter| parameter["in"] == "query");
+    let of = |parameter: &Value| {
+        let (name, value) =
+            QUERIES.iter().find(|(name, _)| parameter["name"].as_str() == Some(name))?;
+        Some(format!("{name}={value}"))
+    };
+    names.filter_map(of).collect::<Vec<_>>().join("&")
+}
+
+/// Everything that an admin is shown of what `acme` has.
+fn seen(served: &Served) -> Vec<Value> {
+    let ask = |path: &str| served.ask(ADMIN, "GET", path, "").json();
+    ["/v1/instances", "/v1/reservations", "/v1/accounts", "/v1/known-events", "/v1/leases"]
+        .map(ask)
+        .into()
+}
+
+#[test]
+fn what_another_account_has_is_neither_read_nor_changed() {
+    let served = Served::start("scope", DECLARED);
+    let event = furnish(&served);
+    let before = seen(&served);
+    assert!(before.iter().all(|list| list.to_string().contains(MARK)), "{before:?}");
+    let document = served.ask("", "GET", "/openapi.json", "").json();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        if ["/docs", "/openapi.json"].contains(&path.as_str()) {
+            continue;
+        }
+        for (method, operation) in item.as_object().unwrap() {
+            let method = method.to_uppercase();
+            let body = if ["POST", "PUT", "PATCH"].contains(&&*method) { "{}" } else { "" };
+            let ask = |path: &str| served.ask(SCOPED, &method, path, body);
+            if method == "GET" {
+                for query in [String::new(), query(operation)] {
+                    let path = targets(path, &event).map_or(path.clone(), |(theirs, _)| theirs);
+                    let answer = ask(&format!("{path}?{query}"));
+                    if answer.status < 300 {
+                        assert!(!answer.body.contains(MARK), "{path}?{query}: {answer:?}");
+                    }
+                }
+            }
+            let Some((theirs, none)) = targets(path, &event) else { continue };
+            if path.starts_with("/v1/networks/") {
+                continue; // A network is everybody's.
+            }
+            let (of_theirs, of_none) = (ask(&theirs), ask(&none));
+            assert!(of_theirs.status >= 400, "{method} {path}: {of_theirs:?}");
+            assert_eq!(of_theirs.status, of_none.status, "{method} {path}: {of_theirs:?}");
+            assert_eq!(said(&of_theirs, &theirs), said(&of_none, &none), "{method} {path}");
+        }
+    }
+    assert_eq!(seen(&served), before);
+    // Nor under its name.
+    for (path, body) in [
+        ("/v1/instances", json!({ "network": "lan", "account": "acme" })),
+        ("/v1/instances", json!({ "network": "lan" })),
+        ("/v1/known-events", json!({ "kind": "deploy", "account": "acme" })),
+    ] {
+        let answer = served.ask(SCOPED, "POST", path, &body.to_string());
+        assert_eq!(answer.status, 403, "{path} {body}: {answer:?}");
+    }
+    assert_eq!(seen(&served), before);
+}
