@@ -70,6 +70,17 @@ pub enum ClientError {
     Broken(String),
 }
 
+/// What must be so for a write to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Nothing.
+    None,
+    /// It is not there yet.
+    IsNew,
+    /// It is still this version.
+    IsStill(String),
+}
+
 /// Where a server is, and what it is told of who asks.
 #[derive(Clone, Debug)]
 pub enum Address {
@@ -128,7 +139,7 @@ impl Client {
         mut look: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let Client { runtime, address, sender } = self;
-        let request = request(address, Method::GET, path, JSON, Bytes::new())?;
+        let request = request(address, Method::GET, path, JSON, Bytes::new(), &Guard::None)?;
         runtime.block_on(async {
             let response = send(address, sender, request).await?;
             let status = response.status();
@@ -167,6 +178,42 @@ impl Client {
         parse(if answer.is_empty() { b"null" } else { &answer })
     }
 
+    /// GET, with what a change of just that says.
+    pub fn get_guarded<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+    ) -> Result<(T, Guard), ClientError> {
+        let told = self.tell(Method::GET, path, JSON, Bytes::new(), &Guard::None)?;
+        let guard = told.tag.map_or(Guard::None, Guard::IsStill);
+        Ok((parse(&told.body)?, guard))
+    }
+
+    /// PUT of JSON, with an answer in JSON.
+    pub fn put<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        body: &impl Serialize,
+        guard: &Guard,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(broken)?;
+        parse(&self.tell(Method::PUT, path, JSON, body.into(), guard)?.body)
+    }
+
+    /// PATCH with JSON, with an answer in JSON.
+    pub fn patch<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(broken)?;
+        parse(&self.exchange(Method::PATCH, path, JSON, body.into())?)
+    }
+
+    /// DELETE, which answers what it was.
+    pub fn delete_shown<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, ClientError> {
+        parse(&self.exchange(Method::DELETE, path, JSON, Bytes::new())?)
+    }
+
     /// DELETE, which answers nothing.
     pub fn delete(&mut self, path: &str) -> Result<(), ClientError> {
         self.exchange(Method::DELETE, path, JSON, Bytes::new()).map(drop)
@@ -179,13 +226,26 @@ impl Client {
         kind: &str,
         body: Bytes,
     ) -> Result<Bytes, ClientError> {
-        for _ in 0..RETRIES_MAX {
-            match self.try_exchange(method.clone(), path, kind, body.clone())? {
+        Ok(self.tell(method, path, kind, body, &Guard::None)?.body)
+    }
+
+    fn tell(
+        &mut self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+        guard: &Guard,
+    ) -> Result<Told, ClientError> {
+        let mut tries = 1;
+        loop {
+            match self.try_exchange(method.clone(), path, kind, body.clone(), guard)? {
                 Exchanged::Done(answer) => return Ok(answer),
-                Exchanged::Later(wait) => std::thread::sleep(wait),
+                Exchanged::Later(_, why) if tries == RETRIES_MAX => return Err(why),
+                Exchanged::Later(wait, _) => std::thread::sleep(wait),
             }
+            tries += 1;
         }
-        Err(Refusal::TooMany("the server is asked too much by us and others".into()).into())
     }
 
     fn try_exchange(
@@ -194,18 +254,23 @@ impl Client {
         path: &str,
         kind: &str,
         body: Bytes,
+        guard: &Guard,
     ) -> Result<Exchanged, ClientError> {
         let Client { runtime, address, sender } = self;
-        let request = request(address, method, path, kind, body)?;
+        let request = request(address, method, path, kind, body, guard)?;
         runtime.block_on(async {
             let response = send(address, sender, request).await?;
             let status = response.status();
             let wait = response.headers().get("retry-after").and_then(|it| it.to_str().ok());
             let wait = wait.and_then(|it| it.parse().ok()).unwrap_or(1).min(WAIT_MAX_S);
+            let tag = response.headers().get("etag").and_then(|it| it.to_str().ok());
+            let tag = tag.map(str::to_owned);
             let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
             match status {
-                StatusCode::TOO_MANY_REQUESTS => Ok(Exchanged::Later(Duration::from_secs(wait))),
-                _ if status.is_success() => Ok(Exchanged::Done(body)),
+                StatusCode::TOO_MANY_REQUESTS => {
+                    Ok(Exchanged::Later(Duration::from_secs(wait), refusal(status, &body)))
+                }
+                _ if status.is_success() => Ok(Exchanged::Done(Told { body, tag })),
                 _ => Err(refusal(status, &body)),
             }
         })
@@ -218,6 +283,7 @@ fn request(
     path: &str,
     kind: &str,
     body: Bytes,
+    guard: &Guard,
 ) -> Result<Request<Full<Bytes>>, ClientError> {
     let request = Request::builder().method(method).uri(path);
     let request = match address {
@@ -225,6 +291,11 @@ fn request(
         Address::Tcp(tcp) => request
             .header("host", &tcp.authority)
             .header("authorization", format!("Bearer {}", tcp.token)),
+    };
+    let request = match guard {
+        Guard::None => request,
+        Guard::IsNew => request.header("if-none-match", "*"),
+        Guard::IsStill(tag) => request.header("if-match", tag),
     };
     request.header("content-type", kind).body(Full::new(body)).map_err(broken)
 }
@@ -242,11 +313,17 @@ async fn send(
     sender.send_request(request).await.map_err(broken)
 }
 
+/// An answer.
+struct Told {
+    body: Bytes,
+    tag: Option<String>,
+}
+
 /// What came of asking once.
 enum Exchanged {
-    Done(Bytes),
-    /// Too much at once: worth another try after this time.
-    Later(Duration),
+    Done(Told),
+    /// Too much at once: worth another try after this time. Whose limit was met.
+    Later(Duration, ClientError),
 }
 
 async fn connect(address: &Address) -> Result<Sender, ClientError> {

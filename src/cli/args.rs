@@ -13,6 +13,7 @@ use crate::base::Resource;
 use crate::import::Source;
 
 pub use super::args_audit::{Audit, Events, Who};
+pub use super::args_directory::{Accounts, Applications, Instances, Reservations};
 
 /// Where the configuration is unless the command says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/foreshadow/foreshadow.toml";
@@ -28,7 +29,7 @@ pub struct Args {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 command line makes no sense, 3 configuration has faults,
-4 server cannot be reached, 5 store damaged or newer, 6 no such lease or network.";
+4 server cannot be reached, 5 store damaged or newer, 6 no such lease, network or name.";
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -40,6 +41,18 @@ pub enum Command {
     /// Show, end, save and restore leases
     #[command(subcommand)]
     Leases(Leases),
+    /// Register instances before they boot, show and end them
+    #[command(subcommand)]
+    Instances(Instances),
+    /// Say who owns instances, and what they may have
+    #[command(subcommand)]
+    Accounts(Accounts),
+    /// Say what an account runs, and what that may have
+    #[command(subcommand)]
+    Applications(Applications),
+    /// Reserve addresses for clients at run time
+    #[command(subcommand)]
+    Reservations(Reservations),
     /// Take over the leases of another DHCP server
     Import(Import),
     /// Show what the running server is doing

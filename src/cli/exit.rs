@@ -18,7 +18,7 @@ pub enum Exit {
     Unreachable = 4,
     /// The store is damaged, or of a newer version.
     Store = 5,
-    /// There is no such lease or network.
+    /// There is no such lease, network or name.
     NotFound = 6,
 }
 
@@ -30,7 +30,7 @@ impl Exit {
         (Exit::Config, "the configuration has faults"),
         (Exit::Unreachable, "the server cannot be reached, and the command needs it"),
         (Exit::Store, "the store is damaged, or was written by a newer version"),
-        (Exit::NotFound, "there is no such lease or network"),
+        (Exit::NotFound, "there is no such lease, network or name"),
     ];
 }
 

@@ -6,17 +6,22 @@
 
 pub mod args;
 pub mod args_audit;
+pub mod args_directory;
 pub mod exit;
 
+mod accounts;
 mod audit;
 mod check;
 mod control;
+mod entries;
 mod events;
 mod import;
+mod instances;
 mod leases;
 mod manual;
 mod output;
 mod parts;
+mod reservations;
 mod source;
 mod table;
 mod telemetry;
@@ -59,6 +64,10 @@ fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
         Command::Serve(args) => parts::serve(&args, out.colour_err()),
         Command::Check(args) => check::check(&args, out),
         Command::Leases(args) => leases::leases(args, out),
+        Command::Instances(args) => instances::instances(args, out),
+        Command::Accounts(args) => accounts::accounts(args, out),
+        Command::Applications(args) => accounts::applications(args, out),
+        Command::Reservations(args) => reservations::reservations(args, out),
         Command::Import(args) => import::import(&args, out),
         Command::Status(args) => control::status(&args, out),
         Command::Reload(args) => control::reload(&args, out),
