@@ -60,7 +60,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    account_caps account_priority account_rate adoption affinity boot_chain bootp choice classes
+    account_caps account_pools account_priority account_priority6 account_rate account_rate6 adoption affinity boot_chain bootp choice classes
     clones declines destinations exhaustion foreign_servers hostile_client_id_empty
     hostile_deafening hostile_flood hostile_foreign_decline hostile_foreign_release
     hostile_forged_adoption hostile_forged_arp hostile_guest_relay hostile_hlen hostile_hostname

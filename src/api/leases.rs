@@ -249,7 +249,11 @@ impl LeaseView {
             },
             None => Ok(None),
         };
-        let texts = [("account", &self.account), ("application", &self.application)];
+        let texts = [
+            ("account", &self.account),
+            ("application", &self.application),
+            ("instance", &self.instance),
+        ];
         for (name, text) in texts {
             if let Some(text) = text.as_ref().filter(|text| text.len() > TEXT_MAX) {
                 return Err(format!("{name} has {} bytes, at most {TEXT_MAX}", text.len()));
@@ -273,8 +277,8 @@ impl LeaseView {
             hostname: self.hostname.as_deref().and_then(|name| clean_hostname(name.as_bytes())),
             account: self.account.as_deref().map(Into::into),
             application: self.application.as_deref().map(Into::into),
-            // Instances are registered here and nowhere else.
-            instance: None,
+            // Of no weight until it is known to be registered here.
+            instance: self.instance.as_deref().map(Into::into),
             circuit_id: bytes("circuit_id", &self.circuit_id)?,
             remote_id: bytes("remote_id", &self.remote_id)?,
             relay,

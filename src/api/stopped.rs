@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::base::{NetworkId, Prefix6, Resource, Sort, Timestamp};
 use crate::config::Policy;
+use crate::lease::directory::Directory;
 use crate::lease::{Cause, Change, Lease, QuarantineReason, Seq, State};
 use crate::store::{Contents, Store, StoreError, StoreStats};
 
@@ -26,6 +27,7 @@ pub struct Stopped {
     by_resource: HashMap<(NetworkId, Resource), usize>,
     /// The prefixes among them, in order.
     prefixes: BTreeMap<(NetworkId, Ipv6Addr, u8), usize>,
+    directory: Directory,
     store: Option<Box<dyn Store>>,
     seq: Seq,
     changes: Vec<Change>,
@@ -46,11 +48,16 @@ impl Stopped {
             slots: Vec::new(),
             by_resource: HashMap::new(),
             prefixes: BTreeMap::new(),
+            directory: Directory::default(),
             store,
             seq: contents.seq,
             changes: Vec::new(),
         };
         contents.leases.into_iter().for_each(|lease| stopped.set(lease));
+        for (name, value) in &contents.meta {
+            // What cannot be read is the server's to complain of; here it keeps nothing.
+            let _ = stopped.directory.load(name, value);
+        }
         stopped
     }
 
@@ -219,6 +226,7 @@ impl Desk for Stopped {
         if self.is_overlapped(lease.network, lease.resource) {
             return false;
         }
+        let lease = self.directory.attributed(lease);
         self.put(lease, Cause::Imported(self.now));
         true
     }

@@ -296,6 +296,7 @@ impl Engine {
         if stays || for_other || !self.has_room(&lease) {
             return false;
         }
+        let lease = self.directory.attributed(lease);
         self.offers.remove(lease.network, lease.resource);
         self.take_from_pool(lease.network, lease.resource);
         self.put(lease, Cause::Imported(now), fx);

@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::base::{ClientKey, HwAddr, Resource, Timestamp};
+use crate::base::{ClientKey, HwAddr, Range4, Resource, Timestamp};
 use crate::config::policy::{ClassId, Generate, Network, Pool, Subnet, Subnet6};
 use crate::lease::directory::Identifier;
 use crate::lease::{Lease, Owner, QuarantineReason, State};
@@ -28,6 +28,11 @@ pub(super) struct Site<'a> {
 impl Site<'_> {
     fn exhausted(&self, family: &'static str) -> Denied {
         Denied::Exhausted(family, self.network.name.to_string())
+    }
+
+    fn not_its_pool(&self, field: &'static str, addr: Resource) -> Denied {
+        let account = self.owner.map_or("", |(account, _)| account);
+        Denied::Invalid(field, format!("{addr} is of no pool that account {account} may use"))
     }
 
     /// Whether a pool for members of these classes is one for its account.
@@ -102,6 +107,9 @@ impl Engine {
             let why = || format!("{addr} is no host address of a subnet of the network");
             in_subnet.then_some(()).ok_or_else(|| Denied::Invalid("address", why()))?;
             self.check_resource(site, addr.into())?;
+            if !self.may_use4(site, addr) {
+                return Err(site.not_its_pool("address", addr.into()));
+            }
             self.take_from_pool(site.network.id, addr.into());
             return Ok(Some(addr));
         }
@@ -173,6 +181,9 @@ impl Engine {
             let why = || format!("{addr} is no address of a subnet of the network");
             in_subnet.then_some(()).ok_or_else(|| Denied::Invalid("address6", why()))?;
             self.check_resource(site, addr.into())?;
+            if !self.may_use6(site, addr) {
+                return Err(site.not_its_pool("address6", addr.into()));
+            }
             self.take_from_pool(site.network.id, addr.into());
             return Ok(Some(addr));
         }
@@ -187,7 +198,9 @@ impl Engine {
         if subnets.iter().all(|(_, s)| s.pools.is_empty()) {
             return Ok(None);
         }
-        self.next_site6(site, &subnets).map(Some).ok_or_else(|| site.exhausted("IPv6"))
+        let next = self.next_site6(site, &subnets);
+        let next = next.or_else(|| self.displace_site6(site, &subnets));
+        next.map(Some).ok_or_else(|| site.exhausted("IPv6"))
     }
 
     fn next_site6(&mut self, site: &Site<'_>, subnets: &[(usize, &Subnet6)]) -> Option<Ipv6Addr> {
@@ -223,6 +236,51 @@ impl Engine {
             }
         }
         None
+    }
+
+    /// The IPv6 address of an unanswered offer of lower priority.
+    fn displace_site6(
+        &mut self,
+        site: &Site<'_>,
+        subnets: &[(usize, &Subnet6)],
+    ) -> Option<Ipv6Addr> {
+        let priority = self.priority(site.owner);
+        let id = site.network.id;
+        let usable = |addr: Ipv6Addr| {
+            let mut pools = subnets.iter().flat_map(|(_, s)| &s.pools).filter(|p| p.gives(addr));
+            pools.any(|p| {
+                site.may_use(self, &p.allow, &p.deny)
+                    && self.may_use_range6(site.owner, id, p.first, p.last)
+            })
+        };
+        let lower = self.offers.below(id, priority).take(OFFERS_LOOKED_AT);
+        let of6 = |(_, resource)| match resource {
+            Resource::V6(addr) => Some(addr),
+            _ => None,
+        };
+        let addr = lower.filter_map(of6).find(|addr| {
+            let lease = self.table.get(id, (*addr).into());
+            usable(*addr) && !lease.is_some_and(|l| l.state.is_held())
+        })?;
+        self.offers.remove(id, addr.into());
+        Some(addr)
+    }
+
+    /// Whether its account lets it have an address that it names: of a pool that it may use, or of
+    /// no pool, within what its pools lie in.
+    fn may_use4(&self, site: &Site<'_>, addr: Ipv4Addr) -> bool {
+        let pools = site.network.subnet_of(addr).map(|s| &s.pools[..]).unwrap_or_default();
+        let of = pools.iter().find(|p| p.gives(addr)).map(|p| p.range);
+        let range = of.unwrap_or(Range4 { first: addr, last: addr });
+        self.may_use_range4(site.owner, site.network.id, &range)
+    }
+
+    /// The same for IPv6.
+    fn may_use6(&self, site: &Site<'_>, addr: Ipv6Addr) -> bool {
+        let mut pools = site.network.subnets6.iter().flat_map(|s| &s.pools);
+        let of = pools.find(|p| p.gives(addr)).map(|p| (p.first, p.last));
+        let (first, last) = of.unwrap_or((addr, addr));
+        self.may_use_range6(site.owner, site.network.id, first, last)
     }
 
     /// Whether a machine may have again what it has or had.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::base::{ClientKey, Prefix6, Resource};
 use crate::config::policy::{Generate, Pool6};
 use crate::engine::Engine;
+use crate::engine::choose::OFFERS_LOOKED_AT;
 use crate::engine::effects::{DropReason, Effects, EventKind, Offered};
 use crate::engine::grant::{Grant, cause, later_end};
 use crate::engine::identity::Identified;
@@ -218,7 +219,32 @@ impl Engine {
             IaKind::Pd => engine.next_prefix(ctx, ia).map(|prefix| (prefix, true)),
             _ => engine.next_addr(ctx, key, owner),
         };
-        next(self).or_else(|| self.evict_offer6(ctx).then(|| next(self)).flatten())
+        next(self)
+            .or_else(|| self.evict_offer6(ctx).then(|| next(self)).flatten())
+            .or_else(|| self.displace6(ctx, ia.kind, owner).map(|resource| (resource, true)))
+    }
+
+    /// What an unanswered offer of lower priority holds.
+    fn displace6(
+        &mut self,
+        ctx: &Ctx6<'_>,
+        kind: IaKind,
+        owner: Option<&Owner>,
+    ) -> Option<Resource> {
+        let id = ctx.id();
+        let may_use = |resource: Resource| match resource {
+            Resource::V6(addr) => ctx
+                .pool_of(addr)
+                .is_some_and(|pool| self.may_use_range6(owner, id, pool.first, pool.last)),
+            _ => true,
+        };
+        let lower = self.offers.below(id, self.priority(owner)).take(OFFERS_LOOKED_AT);
+        let resource = lower.map(|(_, resource)| resource).find(|r| {
+            let bound = self.table.get(id, *r).is_some_and(|l| l.state.is_held());
+            is_about(kind, *r) && !bound && ctx.may_have(*r) && may_use(*r)
+        })?;
+        self.offers.remove(id, resource);
+        Some(resource)
     }
 
     /// The next free address, and whether it is proven.

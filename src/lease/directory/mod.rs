@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 use crate::base::{Mac, NetworkId, Resource, Sort};
 use crate::config::policy::Account;
 
-use super::{Change, Seq};
+use super::{Change, Details, Lease, Seq};
 
 pub use accounts::{Accounts, Standing};
 pub use entry::{
@@ -222,6 +222,26 @@ impl Directory {
     /// The client that `resource` is kept for.
     pub fn keeper(&self, network: NetworkId, resource: Resource) -> Option<&Arc<Kept>> {
         self.by_resource.get(&(network, resource))
+    }
+
+    /// A lease from elsewhere, of the instance that it is kept for here; a prefix of the one that it
+    /// names, if that is on its network.
+    pub fn attributed(&self, lease: Lease) -> Lease {
+        let keeper = self.keeper(lease.network, lease.resource);
+        let known = |id: &&Arc<str>| {
+            let instance = self.instance(id);
+            matches!(lease.resource, Resource::Prefix6(..))
+                && instance.is_some_and(|instance| instance.kept.network == lease.network)
+        };
+        let instance = match keeper {
+            Some(kept) => kept.instance.clone(),
+            None => lease.details.instance.as_ref().filter(known).cloned(),
+        };
+        if instance == lease.details.instance {
+            return lease;
+        }
+        let details = Arc::new(Details { instance, ..Details::clone(&lease.details) });
+        Lease { details, ..lease }
     }
 
     /// All that is kept, and all that was until what is not durable yet, in no order.
