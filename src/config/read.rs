@@ -139,7 +139,7 @@ pub(super) fn settings(table: &Table<'_>, defs: &Definitions) -> RawSettings {
         boot_file,
         lease: LeaseTimes::default(),
         account: get("account")
-            .filter(|n| !(is_top && n.is_list()))
+            .filter(|n| !(is_top && (n.is_list() || n.is_table())))
             .and_then(|n| n.text(ACCOUNT_BYTES_MAX))
             .map(Arc::from),
         application: get("application").and_then(|n| n.text(ACCOUNT_BYTES_MAX)).map(Arc::from),

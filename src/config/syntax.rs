@@ -7,6 +7,9 @@ use super::fault::{Fault, FaultKind, Place, Source};
 
 const UNCLOSED: &str = "a list that is not closed";
 
+/// The one word that is a setting and the name of tables.
+const BOTH_ACCOUNTS: &str = "`account = \"..\"` in each [[network]] that it is for: at the top it cannot stand beside [[account]]";
+
 /// Parses as far as it goes; the faults are empty if the tree is whole.
 pub(super) fn parse<'a>(text: &'a str, source: &Source) -> (Spanned<DeTable<'a>>, Vec<Fault>) {
     let (document, errors) = DeTable::parse_recoverable(text);
@@ -15,7 +18,11 @@ pub(super) fn parse<'a>(text: &'a str, source: &Source) -> (Spanned<DeTable<'a>>
         .map(|error| {
             let span = error.span().unwrap_or(0..0);
             let place = Place { span: span.clone(), key: String::new() };
-            (span.start, Fault::new(FaultKind::Syntax, &place, error.message()))
+            let mut fault = Fault::new(FaultKind::Syntax, &place, error.message());
+            if text.get(..span.end).is_some_and(|before| before.ends_with("[[account")) {
+                fault.expected = BOTH_ACCOUNTS.to_owned();
+            }
+            (span.start, fault)
         })
         .collect();
     found.sort_by_key(|(at, _)| *at);

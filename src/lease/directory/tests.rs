@@ -162,3 +162,32 @@ fn the_configuration_counts_before_what_was_made() {
     assert_eq!((standing.is_declared, standing.account.priority(None)), (false, 9));
     assert_eq!(directory.accounts().len(), 1);
 }
+
+#[test]
+fn a_lease_from_elsewhere_is_of_the_instance_that_it_is_kept_for_here() {
+    let (mut directory, mut changes) = (Directory::default(), Vec::new());
+    directory.put(Seq(1), instance(1, None), &mut changes);
+    let of = |resource: &str, instance: Option<&str>| {
+        let hw = crate::base::HwAddr::ethernet(Mac([2, 0, 0, 0, 0, 1]));
+        let lease = Lease {
+            network: NET,
+            resource: resource.parse().unwrap(),
+            client: crate::base::ClientKey::hardware(&hw),
+            hw,
+            state: crate::lease::State::Leased,
+            since: Timestamp(1),
+            updated: Timestamp(1),
+            until: Timestamp(9),
+            port: None,
+            details: Arc::new(Details { instance: instance.map(Into::into), ..Details::default() }),
+        };
+        directory.attributed(lease).details.instance.as_deref().map(String::from)
+    };
+    let vm1 = Some("vm1".to_owned());
+    assert_eq!(of("10.0.0.1", Some("vm1")), vm1);
+    assert_eq!(of("10.0.0.1", None), vm1);
+    assert_eq!(of("10.0.0.1", Some("vm9")), vm1);
+    assert_eq!(of("10.0.0.2", Some("vm1")), None, "counted for it where it is kept, and not twice");
+    assert_eq!(of("2001:db8:200::/56", Some("vm1")), vm1);
+    assert_eq!(of("2001:db8:200::/56", Some("vm9")), None);
+}
