@@ -26,8 +26,38 @@ pub enum InstanceDeed {
     End(Box<str>),
     /// Show one.
     Show(Box<str>),
-    /// Those after this id, so many at most.
-    List(Option<Box<str>>, usize),
+    /// A page of them.
+    List(Listing),
+}
+
+/// Which instances, and where a page of them begins.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// Of this account.
+    pub account: Option<Box<str>>,
+    /// Of this application.
+    pub application: Option<Box<str>>,
+    /// On this network.
+    pub network: Option<Box<str>>,
+    /// Whose ids come after this one.
+    pub after: Option<Box<str>>,
+    /// So many are looked at.
+    pub limit: usize,
+}
+
+impl Listing {
+    fn takes(&self, instance: &Instance, policy: &Policy) -> bool {
+        let settings = &instance.kept.settings;
+        let is = |wanted: &Option<Box<str>>, found: Option<&str>| {
+            wanted.is_none() || wanted.as_deref() == found
+        };
+        is(&self.account, settings.account.as_deref())
+            && is(&self.application, settings.application.as_deref())
+            && self
+                .network
+                .as_deref()
+                .is_none_or(|name| name == network_text(instance.kept.network, policy))
+    }
 }
 
 /// A registered instance.
@@ -142,24 +172,25 @@ impl Deed for InstanceDeed {
                 Ok(Told::one(before, false))
             }
             InstanceDeed::Show(id) => Ok(Told::one(visible(turn, &id)?, false)),
-            InstanceDeed::List(after, most) => Ok(list(turn, after.as_deref(), most)),
+            InstanceDeed::List(listing) => Ok(list(turn, &listing)),
         }
     }
 }
 
 /// Looks at so many instances at most; the page may be short, and yet not the last.
-fn list(turn: &Turn<'_, '_>, after: Option<&str>, most: usize) -> Told<InstanceView> {
-    let after = after.map(|id| format!("instance/{id}"));
+fn list(turn: &Turn<'_, '_>, listing: &Listing) -> Told<InstanceView> {
+    let after = listing.after.as_ref().map(|id| format!("instance/{id}"));
     let all = turn.engine().directory().list("instance/", after.as_deref());
     let (mut entries, mut last, mut seen) = (Vec::new(), None, 0);
-    for entry in all.take(most) {
+    for entry in all.take(listing.limit) {
         let Entry::Instance(instance) = entry else { continue };
         (last, seen) = (Some(instance.id.to_string()), seen + 1);
-        if turn.scope.holds(instance.kept.settings.account.as_deref()) {
+        let is_seen = turn.scope.holds(instance.kept.settings.account.as_deref());
+        if is_seen && listing.takes(instance, turn.policy) {
             entries.push(InstanceView::of(instance, turn.policy));
         }
     }
-    Told { entries, new: false, next: last.filter(|_| seen == most) }
+    Told { entries, new: false, next: last.filter(|_| seen == listing.limit) }
 }
 
 fn visible(turn: &Turn<'_, '_>, id: &str) -> Result<InstanceView, Refusal> {

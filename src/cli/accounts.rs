@@ -18,7 +18,7 @@ pub(super) fn accounts(command: Accounts, out: &mut Output) -> Result<(), Failur
     match command {
         Accounts::List { asked } => {
             let found: Vec<AccountView> =
-                all(&mut client(&asked)?, "/v1/accounts", "accounts", "cursor")?;
+                all(&mut client(&asked)?, "/v1/accounts", "accounts", &[])?;
             list(&found, &asked, out)
         }
         Accounts::Show { name, asked } => {
@@ -61,7 +61,7 @@ pub(super) fn applications(command: Applications, out: &mut Output) -> Result<()
         Applications::List { account, asked } => {
             let path = format!("{}/applications", path(&account));
             let found: Vec<ApplicationView> =
-                all(&mut client(&asked)?, &path, "applications", "cursor")?;
+                all(&mut client(&asked)?, &path, "applications", &[])?;
             list_applications(&found, &asked, out)
         }
         Applications::Show { account, name, asked } => {

@@ -42,6 +42,9 @@ pub enum Instances {
         /// Only of this account
         #[arg(long, value_name = "NAME")]
         account: Option<String>,
+        /// Only of this application
+        #[arg(long, value_name = "NAME")]
+        application: Option<String>,
         /// Only of this network
         #[arg(long, value_name = "NAME")]
         network: Option<String>,

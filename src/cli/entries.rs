@@ -17,20 +17,25 @@ pub(super) fn client(asked: &Asked) -> Result<Client, Failure> {
     source::running(&asked.target)
 }
 
-/// Every entry of a list, over all of its pages; `cursor` is how the next one is asked for.
+/// Every entry of a list that passes the filters, over all of its pages.
 pub(super) fn all<V: DeserializeOwned>(
     client: &mut Client,
     path: &str,
     list: &str,
-    cursor: &str,
+    filters: &[(&str, &Option<String>)],
 ) -> Result<Vec<V>, Failure> {
     let (mut found, mut next) = (Vec::new(), String::new());
+    let said = |(name, value): &(&str, &Option<String>)| {
+        value.as_ref().map(|value| format!("&{name}={}", escape(value)))
+    };
+    let filters: String = filters.iter().filter_map(said).collect();
     loop {
-        let mut page: Map<String, Value> = client.get(&format!("{path}?limit=1000{next}"))?;
+        let mut page: Map<String, Value> =
+            client.get(&format!("{path}?limit=1000{filters}{next}"))?;
         let entries = page.remove(list).unwrap_or_default();
         found.extend(read::<Vec<V>>(entries)?);
         match page.get("next").and_then(Value::as_str) {
-            Some(more) => next = format!("&{cursor}={}", escape(more)),
+            Some(more) => next = format!("&cursor={}", escape(more)),
             None => return Ok(found),
         }
     }

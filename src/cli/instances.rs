@@ -16,13 +16,10 @@ use super::table::Table;
 /// Does what was asked of the instances.
 pub(super) fn instances(command: Instances, out: &mut Output) -> Result<(), Failure> {
     match command {
-        Instances::List { account, network, asked } => {
-            let mut found: Vec<InstanceView> =
-                all(&mut client(&asked)?, "/v1/instances", "instances", "after")?;
-            found.retain(|of| {
-                account.as_ref().is_none_or(|name| of.account.as_ref() == Some(name))
-                    && network.as_ref().is_none_or(|name| of.network == *name)
-            });
+        Instances::List { account, application, network, asked } => {
+            let of = [("account", &account), ("application", &application), ("network", &network)];
+            let found: Vec<InstanceView> =
+                all(&mut client(&asked)?, "/v1/instances", "instances", &of)?;
             list(&found, &asked, out)
         }
         Instances::Show { id, asked } => {

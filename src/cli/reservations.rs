@@ -18,7 +18,7 @@ pub(super) fn reservations(command: Reservations, out: &mut Output) -> Result<()
     match command {
         Reservations::List { network, asked } => {
             let mut found: Vec<ReservationView> =
-                all(&mut client(&asked)?, "/v1/reservations", "reservations", "cursor")?;
+                all(&mut client(&asked)?, "/v1/reservations", "reservations", &[])?;
             found.retain(|of| network.as_ref().is_none_or(|name| of.network == *name));
             list(&found, &asked, out)
         }

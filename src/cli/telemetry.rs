@@ -77,7 +77,7 @@ fn instances(client: &mut Client, account: Option<&str>) -> Result<Vec<ReporterV
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let mut path = "/v1/telemetry/instances?limit=1000".to_owned();
-        for (name, value) in [("account", account), ("after", after.as_deref())] {
+        for (name, value) in [("account", account), ("cursor", after.as_deref())] {
             path += &value.map_or(String::new(), |v| format!("&{name}={}", escape(v)));
         }
         let page: ReportersView = client.get(&path)?;

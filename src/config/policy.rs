@@ -3,9 +3,11 @@
 //! Everything the packet path needs is precomputed here: options are wire bytes, names are
 //! numbers, ranges are ordered.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use crate::base::addr::write_hex;
 use crate::base::{HwAddr, Mac, NetworkId, Prefix4, Prefix6, Range4, Span};
 
 pub use super::accounts::{
@@ -274,6 +276,20 @@ pub enum HostId {
     CircuitId(Bytes),
     /// Whole remote id of the relay.
     RemoteId(Bytes),
+}
+
+/// As the configuration says it: the key, and its value.
+impl fmt::Display for HostId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (key, bytes) = match self {
+            HostId::Hardware(hw) => return write!(f, "mac {hw}"),
+            HostId::ClientId(id) => ("client_id", id),
+            HostId::CircuitId(id) => ("circuit_id", id),
+            HostId::RemoteId(id) => ("remote_id", id),
+        };
+        write!(f, "{key} ")?;
+        write_hex(f, bytes, ":")
+    }
 }
 
 impl From<Mac> for HostId {

@@ -1,8 +1,10 @@
 //! The IPv6 part of the [policy](super::policy): what it has in common with IPv4 is there.
 
+use std::fmt;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
+use crate::base::addr::write_hex;
 use crate::base::{HwAddr, NetworkId, Prefix6, Span};
 
 use super::policy::{Bytes, ClassId, LeaseTimes, Matcher, Network, Settings};
@@ -171,6 +173,19 @@ pub enum HostId6 {
     Hardware(HwAddr),
     /// Whole interface-id of the relay next to the client.
     InterfaceId(Bytes),
+}
+
+/// As the configuration says it: the key, and its value.
+impl fmt::Display for HostId6 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (key, bytes) = match self {
+            HostId6::Hardware(hw) => return write!(f, "mac {hw}"),
+            HostId6::Duid(id) => ("duid", id),
+            HostId6::InterfaceId(id) => ("interface_id", id),
+        };
+        write!(f, "{key} ")?;
+        write_hex(f, bytes, ":")
+    }
 }
 
 /// DHCPv6 options of one level, encoded. What `boot_file` (if it is a URL), `boot_file_url` and

@@ -374,17 +374,12 @@ impl Engine {
         match resource {
             Resource::V4(addr) => {
                 let found = policy.reservations.get(*net.by_addr.get(&addr)?)?;
-                Some(host_text(&format!("{:?}", found.host)))
+                Some(found.host.to_string())
             }
             _ => {
                 let found = policy.reservations6.get(*net.by_resource6.get(&resource)?)?;
-                Some(host_text(&format!("{:?}", found.host)))
+                Some(found.host.to_string())
             }
         }
     }
-}
-
-/// A host of the configuration, as people read it.
-fn host_text(debug: &str) -> String {
-    debug.to_lowercase().replace(['(', ')'], " ").trim().to_owned()
 }

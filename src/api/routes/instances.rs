@@ -17,17 +17,14 @@ use crate::api::client::escape;
 use crate::api::command::Command;
 use crate::api::etag::Conditions;
 use crate::api::extract::{Body, Named, Query};
-use crate::api::instances::{InstanceDeed, InstanceView};
+use crate::api::instances::{InstanceDeed, InstanceView, Listing};
 use crate::api::problem::Problem;
 use crate::api::registry::Told;
 use crate::engine::instances::{Rename, Wish};
 use crate::lease::directory::Identifiers;
 
 use super::fields::{hex, hostname, parsed};
-use super::{Answer, Api, one};
-
-/// Instances on a page, where the caller does not say.
-const PAGE: usize = 100;
+use super::{Answer, Api, NamesQuery, one};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(show, change, end))
@@ -105,7 +102,7 @@ struct InstanceChange {
 struct InstancesView {
     /// In the order of their ids.
     instances: Vec<InstanceView>,
-    /// `after` of the next page; absent on the last. A page may be short, and yet not the last.
+    /// `cursor` of the next page; absent on the last. A page may be short, and yet not the last.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     next: Option<String>,
 }
@@ -113,12 +110,15 @@ struct InstancesView {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ListQuery {
-    /// Those whose id comes after this one.
+    /// Of this account.
     #[param(max_length = 64, required = false)]
-    after: Option<String>,
-    /// How many at most, 1 to 1,000.
-    #[param(minimum = 1, maximum = 1000, required = false)]
-    limit: Option<usize>,
+    account: Option<String>,
+    /// Of this application.
+    #[param(max_length = 64, required = false)]
+    application: Option<String>,
+    /// On this network.
+    #[param(max_length = 64, required = false)]
+    network: Option<String>,
 }
 
 async fn ask(
@@ -136,7 +136,7 @@ async fn ask(
     path = "/v1/instances",
     tag = "instances",
     security(("bearer" = ["read"])),
-    params(ListQuery),
+    params(ListQuery, NamesQuery),
     responses((status = 200, description = "A page of instances.", body = InstancesView)),
 )]
 async fn list(
@@ -144,8 +144,15 @@ async fn list(
     caller: Caller,
     conditions: Conditions,
     Query(query): Query<ListQuery>,
+    Query(page): Query<NamesQuery>,
 ) -> Answer<InstancesView> {
-    let what = InstanceDeed::List(query.after.map(Into::into), query.limit.unwrap_or(PAGE));
+    let what = InstanceDeed::List(Listing {
+        account: query.account.map(Into::into),
+        application: query.application.map(Into::into),
+        network: query.network.map(Into::into),
+        after: page.cursor(),
+        limit: page.limit(),
+    });
     let Told { entries: instances, next, .. } = ask(&api, caller, conditions, what).await?;
     Ok(Json(InstancesView { instances, next }))
 }

@@ -245,9 +245,9 @@ struct InstancesQuery {
     /// That report this metric.
     #[param(max_length = 64, required = false)]
     metric: Option<String>,
-    /// Whose names come after this one: `next` of the page before.
+    /// Where it begins: `next` of the page before it.
     #[param(max_length = 128, required = false)]
-    after: Option<String>,
+    cursor: Option<String>,
     /// How many at most.
     #[param(minimum = 1, maximum = 1000, required = false)]
     limit: Option<u32>,
@@ -275,7 +275,7 @@ async fn instances(
             && query.account.as_deref().is_none_or(|wanted| account == Some(wanted))
             && query.metric.as_deref().is_none_or(|metric| known.series.contains_key(metric))
     };
-    let (page, more) = api.reports()?.instances(query.after.as_deref(), limit, wanted);
+    let (page, more) = api.reports()?.instances(query.cursor.as_deref(), limit, wanted);
     let next = page.last().filter(|_| more).map(|(name, _)| name.to_string());
     let instances = page.iter().map(|(name, known)| ReporterView::of(name, known)).collect();
     Ok(Json(ReportersView { instances, next }))

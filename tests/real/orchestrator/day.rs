@@ -240,7 +240,7 @@ impl Day {
                 listed.insert(text("id"), (text("address"), mac_of(&text("mac"))));
             }
             let Some(next) = page["next"].as_str() else { break };
-            after = format!("&after={next}");
+            after = format!("&cursor={next}");
         }
         let own = |(id, vm): (&String, &Vm)| (id.clone(), (vm.addr.to_string(), vm.mac));
         let book: BTreeMap<_, _> = self.vms.iter().map(own).collect();
