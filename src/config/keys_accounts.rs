@@ -22,7 +22,7 @@ pub(super) static ACCOUNT: Section = Section {
             "pools",
             "[\"10.0.0.0/25\"]",
             "all",
-            "Prefixes or ranges of either protocol: it is given addresses of pools that lie in one of them, and of no other.",
+            "Prefixes or ranges of either protocol: it is given addresses of pools, and prefixes of delegations, that lie in one of them, and of no other.",
         ),
         key("application", "tables", "none", "What it runs, one `[[account.application]]` each."),
     ],

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::base::{NetworkId, Range4, Span, Timestamp};
-use crate::config::policy::{Account, Level, Network, Rate};
+use crate::config::policy::{Account, DelegationPool, Level, Network, Rate};
 use crate::lease::{Held, Owner};
 
 use super::Engine;
@@ -190,6 +190,16 @@ impl Engine {
             account.may_use(network)
                 && (account.pools.is_empty() || account.pools.iter().any(|b| b.holds6(first, last)))
         })
+    }
+
+    /// The same for prefixes of a delegation.
+    pub(super) fn may_use_delegation(
+        &self,
+        owner: Option<&Owner>,
+        network: NetworkId,
+        of: &DelegationPool,
+    ) -> bool {
+        self.may_use_range6(owner, network, of.prefix.network(), of.prefix.last())
     }
 
     /// Whether an owner may use a network.

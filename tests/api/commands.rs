@@ -53,6 +53,7 @@ fn a_machine_boots_with_the_mac_that_it_was_given() {
     let listed = server.ask(&["instances", "list", "--network", "lan"]);
     assert!(listed.lines().nth(1).unwrap().starts_with("vm-1  lan"), "{listed}");
     assert_eq!(server.ask(&["instances", "list", "--account", "x"]).lines().count(), 1);
+    assert_eq!(server.ask(&["instances", "list", "--application", "x"]).lines().count(), 1);
     assert_eq!(server.ask(&["instances", "end", "vm-1"]), "instance vm-1 is ended\n");
     fails(&server, &["instances", "show", "vm-1"], 6);
     let said = fails(&server, &["instances", "create", "--network", "lan", "--mac", "x"], 1);

@@ -56,14 +56,18 @@ fn check_networks(named: &[At<Arc<str>>], networks: &[RawNetwork], sink: &Sink) 
     }
 }
 
-/// Whether some pool lies in the block.
+/// Whether some pool or delegation lies in the block.
 fn is_used(block: &Block, networks: &[RawNetwork]) -> bool {
     let of4 = |n: &RawNetwork| {
         n.subnets.iter().flat_map(|s| &s.pools).any(|pool| block.holds4(&pool.range.value))
     };
     let of6 = |n: &RawNetwork| {
-        let mut pools = n.v6.subnets.iter().flat_map(|s| &s.pools);
+        let (mut pools, mut delegations) = (
+            n.v6.subnets.iter().flat_map(|s| &s.pools),
+            n.v6.subnets.iter().flat_map(|s| &s.delegations),
+        );
         pools.any(|pool| block.holds6(pool.range.value.first, pool.range.value.last))
+            || delegations.any(|of| block.holds6(of.prefix.value.network(), of.prefix.value.last()))
     };
     networks.iter().any(|network| of4(network) || of6(network))
 }

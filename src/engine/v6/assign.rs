@@ -9,11 +9,11 @@ use std::sync::Arc;
 use crate::base::{ClientKey, Prefix6, Resource};
 use crate::config::policy::{Generate, Pool6};
 use crate::engine::Engine;
-use crate::engine::choose::OFFERS_LOOKED_AT;
 use crate::engine::effects::{DropReason, Effects, EventKind, Offered};
 use crate::engine::grant::{Grant, cause, later_end};
 use crate::engine::identity::Identified;
 use crate::engine::lots::Lots;
+use crate::engine::network::NetDelegation;
 use crate::lease::directory::Kept;
 use crate::lease::{Details, Lease, NextHop, Offer, Owner, QuarantineReason, State};
 use crate::wire::{Ia, IaKind};
@@ -216,35 +216,12 @@ impl Engine {
             return None;
         }
         let next = |engine: &mut Engine| match ia.kind {
-            IaKind::Pd => engine.next_prefix(ctx, ia).map(|prefix| (prefix, true)),
+            IaKind::Pd => engine.next_prefix(ctx, ia, owner).map(|prefix| (prefix, true)),
             _ => engine.next_addr(ctx, key, owner),
         };
         next(self)
             .or_else(|| self.evict_offer6(ctx).then(|| next(self)).flatten())
             .or_else(|| self.displace6(ctx, ia.kind, owner).map(|resource| (resource, true)))
-    }
-
-    /// What an unanswered offer of lower priority holds.
-    fn displace6(
-        &mut self,
-        ctx: &Ctx6<'_>,
-        kind: IaKind,
-        owner: Option<&Owner>,
-    ) -> Option<Resource> {
-        let id = ctx.id();
-        let may_use = |resource: Resource| match resource {
-            Resource::V6(addr) => ctx
-                .pool_of(addr)
-                .is_some_and(|pool| self.may_use_range6(owner, id, pool.first, pool.last)),
-            _ => true,
-        };
-        let lower = self.offers.below(id, self.priority(owner)).take(OFFERS_LOOKED_AT);
-        let resource = lower.map(|(_, resource)| resource).find(|r| {
-            let bound = self.table.get(id, *r).is_some_and(|l| l.state.is_held());
-            is_about(kind, *r) && !bound && ctx.may_have(*r) && may_use(*r)
-        })?;
-        self.offers.remove(id, resource);
-        Some(resource)
     }
 
     /// The next free address, and whether it is proven.
@@ -288,15 +265,23 @@ impl Engine {
         None
     }
 
-    fn next_prefix(&mut self, ctx: &Ctx6<'_>, ia: &Ia<'_>) -> Option<Resource> {
+    fn next_prefix(
+        &mut self,
+        ctx: &Ctx6<'_>,
+        ia: &Ia<'_>,
+        owner: Option<&Owner>,
+    ) -> Option<Resource> {
         let wanted = ia.prefixes().map(|p| p.len).find(|len| *len > 0);
-        let net = self.nets.get_mut(ctx.net)?;
         for (subnet, policy) in ctx.subnets() {
-            for pool in net.delegations.iter_mut().filter(|p| p.subnet == subnet) {
-                let Some(of) = policy.delegations.get(pool.index) else { continue };
-                if !ctx.may_use(&of.allow, &of.deny) {
+            for (index, of) in policy.delegations.iter().enumerate() {
+                if !ctx.may_use(&of.allow, &of.deny)
+                    || !self.may_use_delegation(owner, ctx.id(), of)
+                {
                     continue;
                 }
+                let pools = &mut self.nets.get_mut(ctx.net)?.delegations;
+                let is_it = |p: &&mut NetDelegation| (p.subnet, p.index) == (subnet, index);
+                let Some(pool) = pools.iter_mut().find(is_it) else { continue };
                 // s18.3.9: as near to the hint as the policy allows.
                 let len = wanted.map_or(of.length, |w| w.clamp(of.min_length, of.max_length));
                 if let Some(prefix) = pool.free.take_next(len) {

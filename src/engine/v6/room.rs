@@ -1,12 +1,13 @@
 //! Whether a DHCPv6 client may have more: by its port, by its account, and by its rank.
 
-use crate::base::Resource;
+use crate::base::{Prefix6, Resource};
 use crate::engine::Engine;
+use crate::engine::choose::OFFERS_LOOKED_AT;
 use crate::lease::{Held, Owner, State};
 use crate::wire::IaKind;
 
 use super::assign::reserved;
-use super::context::Ctx6;
+use super::context::{Ctx6, is_about};
 
 impl Engine {
     /// How much of what is chosen counts anew for the limits of the client's account, with what was
@@ -28,13 +29,17 @@ impl Engine {
         taken.iter().filter(counts).fold(own, |sum, r| sum.plus(Held::of(*r)))
     }
 
-    /// Whether the client's priority and account let it have a free address that it names.
+    /// Whether the client's priority and account let it have a free address or prefix that it names.
     pub(super) fn has_rank_for6(
         &self,
         ctx: &Ctx6<'_>,
         resource: Resource,
         owner: Option<&Owner>,
     ) -> bool {
+        if let Resource::Prefix6(addr, len) = resource {
+            let pool = Prefix6::new(addr, len).and_then(|prefix| ctx.delegation_of(prefix));
+            return pool.is_none_or(|of| self.may_use_delegation(owner, ctx.id(), of));
+        }
         let (Resource::V6(addr), Some(net)) = (resource, self.nets.get(ctx.net)) else {
             return true;
         };
@@ -47,6 +52,32 @@ impl Engine {
                     && self.may_use_range6(owner, ctx.id(), of.first, of.last)
             })
         })
+    }
+
+    /// What an unanswered offer of lower priority holds.
+    pub(super) fn displace6(
+        &mut self,
+        ctx: &Ctx6<'_>,
+        kind: IaKind,
+        owner: Option<&Owner>,
+    ) -> Option<Resource> {
+        let id = ctx.id();
+        let may_use = |resource: Resource| match resource {
+            Resource::V6(addr) => ctx
+                .pool_of(addr)
+                .is_some_and(|pool| self.may_use_range6(owner, id, pool.first, pool.last)),
+            Resource::Prefix6(addr, len) => Prefix6::new(addr, len)
+                .and_then(|prefix| ctx.delegation_of(prefix))
+                .is_some_and(|of| self.may_use_delegation(owner, id, of)),
+            Resource::V4(_) => false,
+        };
+        let lower = self.offers.below(id, self.priority(owner)).take(OFFERS_LOOKED_AT);
+        let resource = lower.map(|(_, resource)| resource).find(|r| {
+            let bound = self.table.get(id, *r).is_some_and(|l| l.state.is_held());
+            is_about(kind, *r) && !bound && ctx.may_have(*r) && may_use(*r)
+        })?;
+        self.offers.remove(id, resource);
+        Some(resource)
     }
 
     /// Whether so many bindings more are too many for the client's port.
