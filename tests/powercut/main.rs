@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
 #![allow(clippy::print_stdout)] // The seed, and how to use it again.
 
+mod archive;
 mod clients4;
 mod clients6;
 // Shared with tests that use more of it.

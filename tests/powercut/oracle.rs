@@ -1,6 +1,6 @@
 //! What the server had promised at any moment, by the packets that left it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
 use foreshadow::base::ClientKey;
@@ -32,6 +32,8 @@ pub(crate) struct Oracle {
     last_given_up: HashMap<(String, [u8; 6]), u64>,
     /// What is promised now, by address or prefix; also what has run out since.
     pub(crate) promises: BTreeMap<String, Promise>,
+    /// Whatever was promised so far, and to whom.
+    pub(crate) granted: BTreeSet<(String, [u8; 6])>,
     /// How many acknowledgements were seen.
     pub(crate) acks: usize,
 }
@@ -52,6 +54,7 @@ impl Oracle {
             given_up: given_up.into_iter().peekable(),
             last_given_up: HashMap::new(),
             promises: BTreeMap::new(),
+            granted: BTreeSet::new(),
             acks: 0,
         }
     }
@@ -84,6 +87,7 @@ impl Oracle {
             if let Some(other) = before.filter(|p| p.client != client) {
                 return Err(format!("{name} is given to {client:x?}, and {other:x?} has it"));
             }
+            self.granted.insert((name.clone(), client));
             let until_us = asked + u64::from(secs) * 1_000_000;
             self.promises.insert(name, Promise { client, until_us });
         }
@@ -118,7 +122,8 @@ impl Oracle {
     }
 }
 
-fn belongs_to(lease: &Lease, client: [u8; 6]) -> bool {
+/// Whether a lease is of the client with this hardware address.
+pub(crate) fn belongs_to(lease: &Lease, client: [u8; 6]) -> bool {
     let duid = duid(client);
     match lease.resource.v4() {
         Some(_) => lease.hw.bytes() == client,

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use foreshadow::base::Span;
+use foreshadow::store::archive::ArchiveOptions;
+use foreshadow::store::disk::Disk;
 use foreshadow::store::{Contents, DiskStore, StoreOptions};
 use rustix::process::Signal;
 
 use crate::Work;
+use crate::archive::History;
 use crate::clients4::Clients4;
 use crate::clients6::Clients6;
 use crate::common::crowd::Crowd;
@@ -21,7 +24,7 @@ use crate::common::{dhcp, wait_until};
 use crate::ledger::{Ledger, now_us};
 use crate::oracle::{self, Oracle};
 use crate::recorder;
-use crate::replay::{Disk, Log, Loss, Random};
+use crate::replay::{self, Log, Loss, Random};
 
 /// Power cuts in a normal run.
 const CUTS: usize = 100;
@@ -64,10 +67,13 @@ fn every_promise_of_the_server_survives() {
     let root = work.0.join("state");
     live(&work.0, &root, &ledger, seed as u64);
 
+    // What the kill left to the archive is in the journals still.
+    open(&root).unwrap_or_else(|e| panic!("at the end: {e}"));
+    let history = History::read(&root.join("audit"), &ledger).unwrap_or_else(|e| panic!("{e}"));
     let log = Log::read(&work.0.join("log"));
     let mut random = Random::new(seed as u64);
     let mut cuts = choose_cuts(&log, cuts, &mut random).into_iter().peekable();
-    let mut disk = Disk::new(&log, &root);
+    let mut disk = replay::Disk::new(&log, &root);
     let mut oracle = Oracle::new(&ledger);
     let mut looked_at = 0;
     for (at, event) in log.events.iter().enumerate() {
@@ -83,6 +89,8 @@ fn every_promise_of_the_server_survives() {
             let case = format!("cut after event {at}, {loss:?}, {} ACKs, seed {seed}", oracle.acks);
             let contents = open(&left).unwrap_or_else(|e| panic!("{case}: {e}"));
             oracle.judge(event.at_us, &contents).unwrap_or_else(|e| panic!("{case}: {e}"));
+            let judged = history.judge(&left.join("audit"), &contents, event.at_us, &oracle);
+            judged.unwrap_or_else(|e| panic!("{case}: {e}"));
             looked_at += 1;
             if looked_at % STARTS_EVERY == 0 {
                 start_on(&left, &oracle, &mut random, &case);
@@ -91,6 +99,7 @@ fn every_promise_of_the_server_survives() {
         }
     }
     println!("{} events, {} acknowledgements, {looked_at} cuts", log.events.len(), oracle.acks);
+    history.tells_of(&oracle.granted).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(*ledger.refused.lock().unwrap(), Vec::<String>::new(), "refused");
     assert!(oracle.acks >= 3 * ACKS, "{} acknowledgements", oracle.acks);
 }
@@ -181,11 +190,13 @@ fn choose_cuts(log: &Log, count: usize, random: &mut Random) -> Vec<usize> {
     cuts
 }
 
-/// Opens what is left, without help.
+/// Opens what is left, without help, until the archive has what the journals have for it.
 fn open(state: &Path) -> Result<Contents, String> {
     let dir: PathBuf = state.join("store");
-    let opened = DiskStore::open(&dir, &options(), false);
-    let (_, contents, recovery) = opened.map_err(|e| format!("does not open: {e}"))?;
+    let archive = ArchiveOptions::at(&state.join("audit"));
+    let opened = DiskStore::open_archived(Disk::default(), &dir, &options(), archive, false);
+    let (store, contents, recovery) = opened.map_err(|e| format!("does not open: {e}"))?;
+    drop(store);
     match recovery.lost.is_empty() && recovery.kept.is_none() {
         true => Ok(contents),
         false => Err(format!("opens with losses: {recovery:?}")),
