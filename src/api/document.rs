@@ -74,7 +74,7 @@ fn complete(method: &str, operation: &mut Value) {
     let has_body = operation.get("requestBody").is_some();
     let parameters = operation.as_object_mut().map(|o| o.entry("parameters").or_insert(json!([])));
     let parameters = parameters.and_then(Value::as_array_mut);
-    let mut named = false;
+    let (mut named, mut asks) = (false, false);
     for parameter in parameters.into_iter().flatten() {
         // What is absent is left out, never null.
         if let Some(Value::Array(types)) = parameter.pointer_mut("/schema/type") {
@@ -83,6 +83,7 @@ fn complete(method: &str, operation: &mut Value) {
                 parameter["schema"]["type"] = one;
             }
         }
+        asks = true;
         named |= parameter.get("in").is_some_and(|place| place == "path")
             || parameter.get("name").is_some_and(|name| name == "network");
     }
@@ -105,17 +106,20 @@ fn complete(method: &str, operation: &mut Value) {
     add("403", "The caller's role or accounts do not allow it.");
     add("429", "Too many requests: `api.rate`, `api.requests` or another limit.");
     add("503", "The server is busy or stopping.");
-    if named {
+    // A body may name a network or an account.
+    if named || has_body {
         add("404", "There is nothing of this name.");
     }
     if is_write {
         add("409", "It does not go together with what is there.");
         add("412", "It is not any more what `If-Match` says.");
+        add("507", "It could not be made durable, and was taken back.");
+    }
+    if is_write || asks {
         add(
             "422",
-            "The `Idempotency-Key` stood for another request, or what was asked has faults.",
+            "A value fits the schema, and yet is none; or the `Idempotency-Key` stood for another request.",
         );
-        add("507", "It could not be made durable, and was taken back.");
     }
     if has_body {
         add("413", "The body is larger than `api.body`.");

@@ -43,6 +43,11 @@ impl Problem {
         Problem::fields(vec![FieldView { field: field.into(), detail: detail.into() }])
     }
 
+    /// A field that is right by the schema, and yet not what it should be.
+    pub fn unfit(field: &str, detail: impl Into<String>) -> Problem {
+        Problem { status: StatusCode::UNPROCESSABLE_ENTITY, ..Problem::field(field, detail) }
+    }
+
     /// Too much at once; `retry_after` in seconds.
     pub fn too_many(detail: impl Into<String>, retry_after: u64) -> Problem {
         Problem {
@@ -62,10 +67,7 @@ impl From<Refusal> for Problem {
             Refusal::Conflict(_) | Refusal::Configured(_) => StatusCode::CONFLICT,
             Refusal::Changed(_) => StatusCode::PRECONDITION_FAILED,
             Refusal::Faults(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Refusal::Field(field, detail) => {
-                let faults = Problem::field(field, detail.as_str());
-                return Problem { status: StatusCode::UNPROCESSABLE_ENTITY, ..faults };
-            }
+            Refusal::Field(field, detail) => return Problem::unfit(field, detail.as_str()),
             Refusal::TooMany(_) => return Problem::too_many(refusal.to_string(), 1),
             Refusal::Store(_) => StatusCode::INSUFFICIENT_STORAGE,
             Refusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,

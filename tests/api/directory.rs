@@ -159,7 +159,7 @@ fn reservations_live_beside_those_of_the_file() {
         (json!({ "address": "10.77.1.9" }), 409, "10.77.1.9 is reserved at run time"),
         (json!({ "mac": "02:00:00:00:00:01" }), 409, "MAC 02:00:00:00:00:01 is reserved at run"),
         (json!({ "address": "10.9.9.9" }), 422, "address: 10.9.9.9 is of no subnet"),
-        (json!({ "address": "10.77.1" }), 400, "address: found \"10.77.1\", want one as 10.0.0.7"),
+        (json!({ "address": "10.77.1" }), 422, "address: found \"10.77.1\", want one as 10.0.0.7"),
         (json!({ "account": "none" }), 422, "account: no account is called \"none\""),
         (json!({ "network": "wan" }), 404, "no network `wan`"),
     ] {

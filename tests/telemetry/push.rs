@@ -42,7 +42,7 @@ fn what_is_pushed_is_read_and_what_is_wrong_is_named() {
     assert_eq!(history(&socket, "a", "cpu").iter().map(|p| p.1).collect::<Vec<_>>(), [0.25]);
     let page = get(&socket, "/v1/telemetry/instances?limit=1");
     assert_eq!(page["instances"][0]["metrics"]["load"]["value"], 3.0);
-    let rest = get(&socket, "/v1/telemetry/instances?after=a");
+    let rest = get(&socket, "/v1/telemetry/instances?cursor=a");
     assert_eq!(rest["instances"][0]["requires"]["cpu"], 2.0);
     assert!(rest["next"].is_null());
     assert_eq!(get(&socket, "/v1/known-events")["events"][0]["note"], "v7");

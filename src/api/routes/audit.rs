@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body as HttpBody;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::sync::{Semaphore, mpsc};
-use utoipa::IntoParams;
+use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -95,18 +96,12 @@ fn kinds_schema() -> Schema {
     text_schema(format!("^({one})(,({one}))*$"), 255)
 }
 
-/// What looks like what is wanted, and yet is not.
-fn misfit(field: &str, detail: String) -> Problem {
-    let status = StatusCode::UNPROCESSABLE_ENTITY;
-    Problem { status, ..Problem::field(field, detail) }
-}
-
 impl RecordQuery {
     pub(super) async fn filter(self, api: &Api, scope: &Scope) -> Result<Filter, Problem> {
         let network = api.network(self.network.as_deref()).await?;
         let RecordQuery { from, to, address, account, client, kind, .. } = self;
         let wanted = Wanted { from, to, address, account, client, kind };
-        wanted.filter(network, scope).map_err(|(field, why)| misfit(field, why))
+        wanted.filter(network, scope).map_err(|(field, why)| Problem::unfit(field, why))
     }
 }
 
@@ -251,11 +246,22 @@ async fn write_pages(
     }
 }
 
+/// An address or a prefix, where one is required.
+struct Block;
+
+impl PartialSchema for Block {
+    fn schema() -> RefOr<Schema> {
+        block_schema().into()
+    }
+}
+
+impl ToSchema for Block {}
+
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct WhoQuery {
     /// The address or prefix.
-    #[param(schema_with = block_schema)]
+    #[param(value_type = Block, inline)]
     address: String,
     /// At this time, in RFC 3339; now if not given.
     #[param(schema_with = time_schema, required = false)]
@@ -280,12 +286,13 @@ async fn who(
     Query(query): Query<WhoQuery>,
 ) -> Answer<WhoView> {
     let WhoQuery { address, at, network } = query;
-    let fault = |()| misfit("address", format!("found {address:?}, want an address or a prefix"));
+    let fault =
+        |()| Problem::unfit("address", format!("found {address:?}, want an address or a prefix"));
     let resource: Resource = address.parse().map_err(fault)?;
     let at: Timestamp = match at {
         None => (api.now)(),
         Some(text) => parse_time(&text).ok_or_else(|| {
-            misfit("at", format!("found {text:?}, want a time as in 2026-11-17T14:03:00Z"))
+            Problem::unfit("at", format!("found {text:?}, want a time as in 2026-11-17T14:03:00Z"))
         })?,
     };
     let network = api.network(network.as_deref()).await?;

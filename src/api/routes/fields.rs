@@ -28,12 +28,12 @@ pub(super) fn all_parsed<T: FromStr>(
 
 fn one_parsed<T: FromStr>(field: impl Display, text: &str, like: &str) -> Result<T, Problem> {
     let want = || format!("found {text:?}, want one as {like}");
-    text.parse().map_err(|_| Problem::field(&field.to_string(), want()))
+    text.parse().map_err(|_| Problem::unfit(&field.to_string(), want()))
 }
 
 /// Bytes in hexadecimal.
 pub(super) fn hex(field: &str, text: Option<String>) -> Result<Option<Box<[u8]>>, Problem> {
-    let fault = |text: &str| Problem::field(field, format!("found {text:?}, want hexadecimal"));
+    let fault = |text: &str| Problem::unfit(field, format!("found {text:?}, want hexadecimal"));
     let read = |text: String| {
         let bytes = parse_hex(&text).filter(|bytes| !bytes.is_empty());
         bytes.map(Box::from).ok_or_else(|| fault(&text))
@@ -52,7 +52,7 @@ pub(super) fn hostname(text: Option<String>) -> Result<Option<Arc<str>>, Problem
     let Some(text) = text.map(|text| text.to_ascii_lowercase()) else { return Ok(None) };
     match text.len() <= 253 && text.split('.').all(label) {
         true => Ok(Some(text.into())),
-        false => Err(Problem::field(
+        false => Err(Problem::unfit(
             "hostname",
             format!("found {text:?}, want labels of letters, digits and inner hyphens"),
         )),

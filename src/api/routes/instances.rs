@@ -282,7 +282,7 @@ fn wish(request: InstanceRequest) -> Result<Wish, Problem> {
 fn tags(tags: BTreeMap<String, String>) -> Result<BTreeMap<Box<str>, Box<str>>, Problem> {
     let long = |(key, value): &(&String, &String)| key.len() > 64 || value.len() > 256;
     match tags.len() > 32 || tags.iter().any(|tag| long(&tag)) {
-        true => Err(Problem::field("tags", "want 32 at most, each of up to 64 and 256 bytes")),
+        true => Err(Problem::unfit("tags", "want 32 at most, each of up to 64 and 256 bytes")),
         false => Ok(tags.into_iter().map(|(k, v)| (k.into(), v.into())).collect()),
     }
 }

@@ -117,7 +117,7 @@ async fn add(
         note: request.note,
     };
     let checked = event.check("", telemetry.window());
-    let draft = checked.map_err(|(field, why)| Problem::field(&field, why))?;
+    let draft = checked.map_err(|(field, why)| Problem::unfit(&field, why))?;
     let entries = vec![(1, Entry::Event(draft))];
     let push = Push { entries, scope: scope_of(&caller), who: caller.name.clone() };
     let answer = telemetry.push(push)?;

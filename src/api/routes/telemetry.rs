@@ -352,7 +352,7 @@ async fn history(
 /// A time in a query.
 pub(super) fn moment(field: &str, text: &str) -> Result<Timestamp, Problem> {
     let want =
-        || Problem::field(field, format!("found {text:?}, want a time as in 2027-01-31T12:00:00Z"));
+        || Problem::unfit(field, format!("found {text:?}, want a time as in 2027-01-31T12:00:00Z"));
     Moment::parse(text).map(|moment| moment.0).ok_or_else(want)
 }
 
