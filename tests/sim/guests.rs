@@ -87,7 +87,7 @@ impl World {
             self.moment(),
             &bytes,
             None,
-            &Machines(&self.clients, &self.clients6, self.now),
+            &Machines(&self.clients, &self.clients6, self.now, &self.cloud),
         );
         let arrival = Arrival {
             link,

@@ -6,7 +6,9 @@ use foreshadow::config::{self, Policy};
 
 /// The configurations that are put in force in turn.
 pub(crate) fn policies() -> Vec<Arc<Policy>> {
-    let parse = |text: &&str| Arc::new(config::check(text, "sim").expect("sound").policy);
+    let parse = |text: &&str| {
+        Arc::new(config::check(&format!("{text}{CLOUD}"), "sim").expect("sound").policy)
+    };
     POLICIES.iter().map(parse).collect()
 }
 
@@ -36,3 +38,11 @@ pub(crate) const POLICIES: [&str; 2] = [
      [[network.subnet]]\nprefix='2001:db8:9::/64'\npools=['2001:db8:9::2-2001:db8:9::ff']\n\
      delegations=[{prefix='2001:db8:bb00::/56',length=60}]\n",
 ];
+
+/// Where the orchestrator's machines are; the account that it makes is as the first.
+const CLOUD: &str = "[[network]]\nname='cloud'\ninterfaces=['br1']\nquarantine='30s'\n\
+     offers_max=40\ndeclines_max=1000\nverify={ready=2,probes_per_s=50}\n\
+     lease={min='5s',default='90s'}\n\
+     [[network.subnet]]\nprefix='10.1.0.0/24'\npools=['10.1.0.10-10.1.0.21']\n\
+     [[network.subnet]]\nprefix='2001:db8:c::/64'\npools=['2001:db8:c::10-2001:db8:c::1f']\n\
+     [[account]]\nname='acme'\npriority=7\nmax_addresses=7\n";

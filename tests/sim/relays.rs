@@ -19,12 +19,23 @@ const OPTIONS: usize = 240;
 
 /// Which network gives out an address or prefix.
 pub(crate) fn network_of(resource: Resource) -> NetworkId {
+    let is_cloud = match resource {
+        Resource::V4(addr) => addr.octets()[1] == 1,
+        Resource::V6(addr) => addr.segments()[2] == 0xc,
+        Resource::Prefix6(..) => false,
+    };
     let far = match resource {
         Resource::V4(addr) => addr.octets()[1] == 9,
         Resource::V6(addr) => addr.segments()[2] == 9,
         Resource::Prefix6(addr, _) => addr.segments()[2] >> 8 == 0xbb,
     };
-    NetworkId::of(if far { "far" } else { "lab" })
+    NetworkId::of(if is_cloud {
+        "cloud"
+    } else if far {
+        "far"
+    } else {
+        "lab"
+    })
 }
 
 /// What a relay makes of a client's broadcast (RFC 1542 s4.1.1, RFC 3046 s2.1).

@@ -52,6 +52,8 @@ pub(crate) struct Server {
     pub(crate) turn: u64,
     /// Failed commits so far.
     pub(crate) failed: u64,
+    /// Up to where all is durable, and from where all is lost, in their order.
+    pub(crate) heard: Vec<Result<Seq, Seq>>,
 }
 
 impl Server {
@@ -65,9 +67,11 @@ impl Server {
         let base = Instant::now();
         let at = move || base + Duration::from_millis(ticks.load(Ordering::Relaxed));
         let seq = contents.seq;
+        let mut engine = Engine::new(policy, contents.leases, seq);
+        let meta = engine.load_facts(contents.meta).expect("we read what we wrote");
         Server {
-            engine: Engine::new(policy, contents.leases, seq),
-            meta: contents.meta,
+            engine,
+            meta,
             fx: Effects::default(),
             parked: Parked::new(seq),
             decided: VecDeque::new(),
@@ -80,12 +84,28 @@ impl Server {
             probes: Vec::new(),
             turn: 0,
             failed: 0,
+            heard: Vec::new(),
         }
     }
 
     pub(crate) fn input(&mut self, now: Timestamp, input: Input<'_>) {
         self.engine.handle(now, input, &mut self.fx);
         self.flush(now);
+    }
+
+    /// Calls the engine as the control plane does; with the number of what became of it.
+    pub(crate) fn act<T>(
+        &mut self,
+        now: Timestamp,
+        call: impl FnOnce(&mut Engine, &mut Effects) -> T,
+    ) -> (T, Option<Seq>) {
+        let said = call(&mut self.engine, &mut self.fx);
+        (said, self.flush(now))
+    }
+
+    /// Whether that is a fact about the server itself.
+    pub(crate) fn is_note(&self, name: &str) -> bool {
+        self.meta.contains_key(name)
     }
 
     /// Writes down a fact about the server itself.
@@ -103,7 +123,7 @@ impl Server {
     }
 
     /// Closes the batch and carries out its effects, in the order in which the driver does.
-    fn flush(&mut self, now: Timestamp) {
+    fn flush(&mut self, now: Timestamp) -> Option<Seq> {
         self.turn += 1;
         let decided = (now, self.turn);
         for reply in self.fx.send_now.drain(..) {
@@ -130,6 +150,7 @@ impl Server {
         self.fx.outcomes.clear();
         self.send_due();
         self.fx.bytes.clear();
+        seq
     }
 
     /// Joins what waits already, so that one sync serves them all.
@@ -193,10 +214,12 @@ impl Server {
             match report {
                 Report::Committed(seq) => {
                     self.parked.committed(seq);
+                    self.heard.push(Ok(seq));
                     self.engine.handle(now, Input::Committed(seq), &mut self.fx);
                 }
                 Report::Failed(seq, need, _) => {
                     self.failed += 1;
+                    self.heard.push(Err(seq));
                     self.store_ok = false;
                     self.take_back(now, seq);
                     self.restart_store(need);
@@ -223,7 +246,7 @@ impl Server {
         if need.contents {
             contents.leases = self.engine.leases().iter().cloned().collect();
             contents.seq = self.parked.newest();
-            contents.meta = self.meta.clone();
+            contents.meta = self.engine.facts().chain(self.meta.clone()).collect();
         }
         self.queue.push_back(Item::Restart(need, contents));
     }

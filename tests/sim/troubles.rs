@@ -9,6 +9,7 @@ use foreshadow::lease::{Lease, Seq};
 use foreshadow::store::disk::Op;
 use foreshadow::store::{Contents, DiskStore, StoreError, StoreOptions};
 
+use super::cloud;
 use super::disk::{SimDisk, Trouble};
 use super::server::Server;
 use super::watched::{Durable, Watched};
@@ -81,6 +82,7 @@ impl World {
     pub(crate) fn calm(&mut self) {
         self.tally.seen("calms, in which all that is free was found free");
         self.disk.recover();
+        self.no_ghosts();
         let until = self.now + CALM;
         while self.now < until {
             let quiet = |event: &Event| matches!(event, Event::Disk | Event::Neighbour(_));
@@ -114,7 +116,11 @@ impl World {
         let link = self.bridge.expect("it is there when all is calm");
         let mut fresh = Engine::new(self.policies[self.current].clone(), leases, Seq(1));
         fresh.set_identity(DUID, [7; 16]);
-        fresh.handle(now, Input::LinkUp(bridge(link)), &mut Effects::default());
+        fresh.load_facts(self.durable.facts()).expect("we read what we wrote");
+        for up in [bridge(link), cloud::link()] {
+            fresh.handle(now, Input::LinkUp(up), &mut Effects::default());
+        }
+        self.check_facts();
         assert_eq!(free(&self.server.engine), free(&fresh), "lost from a pool");
     }
 
@@ -140,6 +146,7 @@ impl World {
         self.boot_clock(&contents);
         self.server = Server::start(policy, Box::new(store), contents, ticks);
         self.identify();
+        self.cloud_reboots();
         self.declines_lost();
     }
 }

@@ -13,13 +13,26 @@ pub(crate) type Facts = BTreeMap<(NetworkId, Resource), Lease>;
 
 /// What the store has called durable.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Durable(Arc<Mutex<Facts>>);
+pub(crate) struct Durable(Arc<Mutex<Facts>>, Arc<Mutex<Notes>>);
+
+/// Facts by name.
+pub(crate) type Notes = BTreeMap<Box<str>, Box<[u8]>>;
 
 impl Durable {
     pub(crate) fn of(contents: &Contents) -> Durable {
         let durable = Durable::default();
         durable.with(|facts| fill(facts, &contents.leases));
+        durable.notes(|notes| notes.clone_from(&contents.meta));
         durable
+    }
+
+    fn notes<T>(&self, look: impl FnOnce(&mut Notes) -> T) -> T {
+        look(&mut self.1.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// All facts by name.
+    pub(crate) fn facts(&self) -> Notes {
+        self.notes(|notes| notes.clone())
     }
 
     pub(crate) fn with<T>(&self, look: impl FnOnce(&mut Facts) -> T) -> T {
@@ -45,7 +58,11 @@ impl Store for Watched {
                 match change {
                     Change::Put(l, _) => drop(facts.insert((l.network, l.resource), l.clone())),
                     Change::Remove(net, resource, _) => drop(facts.remove(&(*net, *resource))),
-                    Change::Meta(..) | Change::Forget(_) | Change::Act(_) => {}
+                    Change::Meta(name, value) => {
+                        self.durable.notes(|notes| notes.insert(name.clone(), value.clone()));
+                    }
+                    Change::Forget(name) => drop(self.durable.notes(|notes| notes.remove(name))),
+                    Change::Act(_) => {}
                 }
             }
         });
@@ -59,6 +76,7 @@ impl Store for Watched {
     fn rebuild(&mut self, contents: &Contents) -> Result<(), StoreError> {
         self.store.rebuild(contents)?;
         self.durable.with(|facts| fill(facts, &contents.leases));
+        self.durable.notes(|notes| notes.clone_from(&contents.meta));
         Ok(())
     }
 

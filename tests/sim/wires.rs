@@ -9,6 +9,7 @@ use foreshadow::lease::Lease;
 use foreshadow::wire::{Kind, Message, MessageType};
 
 use super::client6;
+use super::cloud;
 use super::relays::{
     RELAY, RELAY6, UPLINK, UPLINK_ADDR, UPLINK_ADDR6, network_of, relay4, relay6, unwrap6,
 };
@@ -74,7 +75,7 @@ impl World {
     }
 
     fn arrives4(&mut self, arrival: Arrival, bytes: &[u8]) {
-        let live = Machines(&self.clients, &self.clients6, self.now);
+        let live = Machines(&self.clients, &self.clients6, self.now, &self.cloud);
         let believed = self.server.store_ok().then(|| self.quarantine());
         self.witness.arrives4(self.moment(), bytes, Some(believed), &live);
         self.meet4(bytes);
@@ -120,7 +121,7 @@ impl World {
         if self.verbose {
             println!("{:>10} {mac} says {}", self.now, spelt6(bytes));
         }
-        let live = Machines(&self.clients, &self.clients6, self.now);
+        let live = Machines(&self.clients, &self.clients6, self.now, &self.cloud);
         let believed = self.server.store_ok().then(|| self.quarantine());
         self.witness.arrives6(self.moment(), mac, bytes, believed, &live);
         self.meet6(bytes, mac);
@@ -163,11 +164,17 @@ impl World {
             _ => return,
         };
         let (decided, durable) = (self.decided(out), self.durable());
-        let (at, live) = (self.moment(), Machines(&self.clients, &self.clients6, self.now));
+        let (at, live) =
+            (self.moment(), Machines(&self.clients, &self.clients6, self.now, &self.cloud));
         let found = self.clients6.iter().position(|client| client.mac.link_local() == to);
         let guest = (0..4).map(|n| Mac([2, 0, 0, 0, 1, n])).find(|mac| mac.link_local() == to);
-        let mac = found.map(|i| self.clients6[i].mac).or(guest).expect("only who is there asks");
+        let machine = (link == cloud::LINK).then(|| cloud::mac_of(to)).flatten();
+        let mac = found.map(|i| self.clients6[i].mac).or(guest).or(machine);
+        let mac = mac.expect("only who is there asks");
         self.witness.leaves6(at, decided, mac, bytes, &durable, &live);
+        if link == cloud::LINK {
+            return self.cloud_leaves6(decided, mac, bytes);
+        }
         self.judge_affinity6(mac, bytes);
         if let Some(i) = found.filter(|_| self.carries(link)) {
             for copy in self.copies() {
@@ -178,7 +185,8 @@ impl World {
 
     fn leaves4(&mut self, out: &Outgoing) {
         let (decided, durable) = (self.decided(out), self.durable());
-        let (at, live) = (self.moment(), Machines(&self.clients, &self.clients6, self.now));
+        let (at, live) =
+            (self.moment(), Machines(&self.clients, &self.clients6, self.now, &self.cloud));
         self.witness.leaves4(at, decided, &out.bytes, &durable, self.time.is_trusted(), &live);
         let msg = Message::parse(&out.bytes).expect("we write what we can read");
         let mac = msg.hw().mac().expect("Ethernet");
@@ -198,6 +206,9 @@ impl World {
             }
             _ => return,
         };
+        if link == cloud::LINK {
+            return self.cloud_leaves4(decided, mac, &out.bytes);
+        }
         self.judge_affinity4(mac, &out.bytes);
         if let Some(i) = found.filter(|_| self.carries(link)) {
             for copy in self.copies() {
@@ -232,6 +243,9 @@ impl World {
     pub(crate) fn answer(&mut self, probe: &Probe) {
         if self.verbose {
             println!("{:>10} who has {}? To {:?}", self.now, probe.target, probe.to);
+        }
+        if probe.link == cloud::LINK {
+            return self.cloud_answers(probe);
         }
         if self.bridge != Some(probe.link) {
             return;
@@ -268,6 +282,7 @@ impl World {
     pub(crate) fn identify(&mut self) {
         self.server.engine.set_identity(DUID, [7; 16]);
         self.server.input(self.server_now(), Input::ClockTrusted(self.time.is_trusted()));
+        self.server.input(self.server_now(), Input::LinkUp(cloud::link()));
         if let Some(link) = self.bridge {
             self.server.input(self.server_now(), Input::LinkUp(bridge(link)));
         }

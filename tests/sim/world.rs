@@ -16,6 +16,7 @@ use foreshadow::wire::{Message, Message6};
 use super::affinity::Affinity;
 use super::client4::{Client4, Said};
 use super::client6::{self, Client6, named};
+use super::cloud::{Cloud, Happens};
 use super::disk::SimDisk;
 use super::random::Random;
 use super::relays::RELAYED;
@@ -63,6 +64,8 @@ pub(crate) enum Event {
     Hostile(Option<Resource>),
     /// The bridge is there again.
     LinkBack,
+    /// Something about a machine of the orchestrator.
+    Cloud(u64, Happens),
 }
 
 pub(crate) struct World {
@@ -88,6 +91,7 @@ pub(crate) struct World {
     pub(crate) bridges: u32,
     pub(crate) witness: Witness,
     pub(crate) affinity: Affinity,
+    pub(crate) cloud: Cloud,
     pub(crate) tally: Tally,
     /// Says everything that happens: `SIM_VERBOSE`.
     pub(crate) verbose: bool,
@@ -110,6 +114,7 @@ impl std::fmt::Debug for Event {
             Event::Clock => write!(f, "clock"),
             Event::Hostile(about) => write!(f, "hostile about {about:?}"),
             Event::LinkBack => write!(f, "the bridge is back"),
+            Event::Cloud(n, what) => write!(f, "machine {n}: {what:?}"),
         }
     }
 }
@@ -158,6 +163,7 @@ impl World {
             bridges: 0,
             witness: Witness::default(),
             affinity: Affinity::default(),
+            cloud: Cloud::new(seed),
             tally: Tally::default(),
             verbose: std::env::var("SIM_VERBOSE").is_ok(),
             digest: 0,
@@ -173,6 +179,7 @@ impl World {
         world.at(1000, Event::Trouble);
         world.at(5000, Event::Clock);
         world.at(1500, Event::Hostile(None));
+        world.at(2000, Event::Cloud(0, Happens::Acts));
         world
     }
 
@@ -255,6 +262,7 @@ impl World {
             Event::Clock => self.look_at_clock(),
             Event::Hostile(about) => self.guest_acts(about),
             Event::LinkBack => self.link_back(),
+            Event::Cloud(n, what) => self.cloud_happens(n, what),
         }
     }
 
@@ -331,6 +339,7 @@ impl World {
             return self.crash();
         }
         self.server.hear(self.server_now());
+        self.cloud_heard();
         if self.server.failed > before {
             self.tally.seen("commits failed");
             self.failed_at = Some(self.now);
@@ -362,11 +371,18 @@ impl World {
 }
 
 /// All clients, at a moment.
-pub(crate) struct Machines<'a>(pub(crate) &'a [Client4], pub(crate) &'a [Client6], pub(crate) u64);
+pub(crate) struct Machines<'a>(
+    pub(crate) &'a [Client4],
+    pub(crate) &'a [Client6],
+    pub(crate) u64,
+    pub(crate) &'a Cloud,
+);
 
 impl Live for Machines<'_> {
     fn has(&self, mac: Mac, resource: Resource) -> bool {
+        let there = self.3.has(mac, self.2, resource);
         match resource {
+            _ if there => true,
             Resource::V4(addr) => self.0.iter().any(|c| c.mac == mac && c.has(self.2, addr)),
             // Whoever is on answers for its link-local address.
             _ => self.1.iter().any(|c| c.mac == mac && c.state != client6::State::Off),
