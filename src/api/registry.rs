@@ -159,6 +159,7 @@ impl From<Denied> for Refusal {
             | Denied::InUse(_)
             | Denied::Exhausted(..)
             | Denied::Limit(_)
+            | Denied::NoMac(_)
             | Denied::Full => Refusal::Conflict(text),
             Denied::StoreFailed => Refusal::Store(text),
         }

@@ -94,6 +94,9 @@ pub enum Denied {
     /// There are as many as can be kept.
     #[error("there are {ENTRIES_MAX} entries, and no more are kept")]
     Full,
+    /// Every MAC that was drawn is somebody's.
+    #[error("{DRAWS} MACs were drawn and all are known on network {0}: name one, or ask again")]
+    NoMac(String),
     /// The store cannot write.
     #[error("the store cannot write")]
     StoreFailed,
@@ -382,7 +385,9 @@ impl Engine {
                 return Ok(mac);
             }
         }
-        Err(Denied::Full)
+        let name =
+            self.policy.networks.iter().find(|n| n.id == network).map(|n| n.name.to_string());
+        Err(Denied::NoMac(name.unwrap_or_default()))
     }
 }
 

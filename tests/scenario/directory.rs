@@ -153,6 +153,7 @@ fn kind(denied: &Denied) -> &'static str {
         Denied::InUse(_) => "in-use",
         Denied::Exhausted(..) => "exhausted",
         Denied::Limit(_) => "limit",
+        Denied::NoMac(_) => "no-mac",
         Denied::Full => "full",
         Denied::StoreFailed => "store-failed",
     }
