@@ -128,6 +128,30 @@ fn a_wrong_key_is_refused_and_a_hook_that_hangs_delays_no_other() {
 }
 
 #[test]
+fn what_a_receiver_will_not_have_is_set_aside_and_a_lost_place_begins_anew() {
+    let (world, host) = World::with_bridge("hook-refusal");
+    let mut receiver_of = receiver(&world, &host, 9002, SECRET, &["refuse", "2"]);
+    let lan = format!("{}{}", calm_lan(), webhook(&world, "cmdb", 9002));
+    let mut server = Server::start(&world, &host, &lan);
+    let mut raw = Raw::on(&world.client("c1", &host, "br0"));
+    (1..=4).for_each(|n| _ = raw.lease(mac(n)));
+    let told = || heard(&heard_at(&world, 9002));
+    wait_until("the others", PATIENCE, || told().len() == 3);
+    assert!(!told().contains_key(&2));
+    assert_eq!(metric(&world, &host, "foreshadow_hook_refused_total", "cmdb"), 1);
+    server.stop();
+
+    let place = world.dir().join("state/hooks/cmdb.hook");
+    fs::write(&place, "foreshadow hook\nnext 7\n").unwrap();
+    receiver_of.kill9();
+    let _receiver = receiver(&world, &host, 9002, SECRET, &[]);
+    let mut server = Server::start(&world, &host, &lan);
+    wait_until("everything again", PATIENCE, || told().len() == 4);
+    assert_eq!(told()[&1], 2);
+    server.stop();
+}
+
+#[test]
 fn a_command_hears_of_events_and_may_do_nothing_else() {
     let (world, host) = World::with_bridge("hook-run");
     let (program, file) = (world.dir().join("tell"), world.dir().join("heard"));

@@ -4,7 +4,8 @@ import hmac
 import http.server
 import sys
 
-port, secret, into, hang = int(sys.argv[1]), sys.argv[2].encode(), sys.argv[3], sys.argv[4:] == ["hang"]
+port, secret, into, how = int(sys.argv[1]), sys.argv[2].encode(), sys.argv[3], sys.argv[4:]
+hang = how == ["hang"]
 
 
 class Receiver(http.server.BaseHTTPRequestHandler):
@@ -17,6 +18,8 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         at, signature = self.headers["foreshadow-signature"].removeprefix("t=").split(",v1=")
         right = hmac.new(secret, at.encode() + b"." + body, hashlib.sha256).hexdigest()
         status = 204 if hmac.compare_digest(signature, right) else 401
+        if how[:1] == ["refuse"] and self.headers["foreshadow-record"] == how[1]:
+            status = 422
         if status == 204:
             with open(into, "ab") as out:
                 out.write(body + b"\n")

@@ -13,6 +13,7 @@ use crate::config::policy::{HOOK_EVENTS, HookPolicy, HookWay};
 use crate::store::archive::filter::{Bounds, Found};
 use crate::store::archive::{Entry, Filter, Forward};
 
+use super::webhook::Failure;
 use super::{HookStatus, Outbox, command, cursor, webhook};
 
 /// What is read at once: little, as each hook holds it in memory.
@@ -20,6 +21,8 @@ const PAGE: Bounds = Bounds { entries: 50, looks: 10_000 };
 /// Pause after a first failure; doubled up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
+/// So often is an event offered to a receiver that refuses it.
+const REFUSALS_MAX: u32 = 4;
 /// How long what was told is not written down: after a crash it is told again.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 
@@ -70,9 +73,12 @@ impl Feeder {
             };
             self.miss(missed);
             for entry in &found.entries {
-                self.insist(entry).await;
+                let told = self.insist(entry).await;
                 self.next = entry.number + 1;
-                self.status(|status| status.delivered += 1);
+                self.status(|status| match told {
+                    true => status.delivered += 1,
+                    false => status.refused += 1,
+                });
                 if self.kept.1.elapsed() >= KEEP_EVERY {
                     self.keep().await;
                 }
@@ -97,8 +103,10 @@ impl Feeder {
                 end
             }
             Err(error) => {
-                tracing::error!("hook {name}: its place: {error}; it begins from now");
-                end
+                tracing::error!(
+                    "hook {name}: its place: {error}; it is told of all records that are kept"
+                );
+                1
             }
         };
         self.keep().await;
@@ -127,19 +135,32 @@ impl Feeder {
         }
     }
 
-    /// Tells of one record, until that goes well.
-    async fn insist(&self, entry: &Entry) {
-        let mut pause = PAUSE_MIN;
-        while let Err(why) = self.tell(entry).await {
+    /// Tells of one record until that goes well; false if the receiver will not have it, so that
+    /// one event holds up no other for good.
+    async fn insist(&self, entry: &Entry) -> bool {
+        let (mut pause, mut refusals) = (PAUSE_MIN, 0);
+        while let Err(failure) = self.tell(entry).await {
             let (name, number) = (&self.hook.name, entry.number);
-            tracing::warn!("hook {name}: record {number}: {why}; again in {pause:?}");
             self.status(|status| status.failed += 1);
+            let why = match failure {
+                Failure::Failed(why) => why,
+                Failure::Refused(why) => {
+                    refusals += 1;
+                    if refusals == REFUSALS_MAX {
+                        tracing::error!("hook {name}: record {number}: {why}; it is set aside");
+                        return false;
+                    }
+                    why
+                }
+            };
+            tracing::warn!("hook {name}: record {number}: {why}; again in {pause:?}");
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
+        true
     }
 
-    async fn tell(&self, entry: &Entry) -> Result<(), String> {
+    async fn tell(&self, entry: &Entry) -> Result<(), Failure> {
         let kind = entry.kind();
         let event = HOOK_EVENTS.iter().find(|(_, kinds)| kinds.contains(&kind));
         let (event, _) = event.ok_or_else(|| format!("no event is `{kind}`"))?;
@@ -156,11 +177,11 @@ impl Feeder {
                     let head = webhook::Head { hook: &self.hook.name, event, entry, signed };
                     webhook::post(url, ca_file.as_deref(), head, body).await
                 }
-                HookWay::Command(argv) => command::run(argv, event, &body).await,
+                HookWay::Command(argv) => Ok(command::run(argv, event, &body).await?),
             }
         };
         let timed = tokio::time::timeout(Duration::from_millis(timeout.0), told);
-        timed.await.unwrap_or_else(|_| Err(format!("not done in {timeout}")))
+        timed.await.unwrap_or_else(|_| Err(format!("not done in {timeout}").into()))
     }
 
     /// Waits for more; what was told is written down meanwhile.

@@ -32,6 +32,8 @@ pub(super) struct HookStatus {
     pub(super) delivered: u64,
     /// Attempts that failed.
     pub(super) failed: u64,
+    /// Events that the receiver would not have.
+    pub(super) refused: u64,
     /// Audit records that went by their age before it was told.
     pub(super) missed: u64,
     /// The record that it hears of next.

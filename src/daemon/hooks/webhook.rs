@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http_body_util::Full;
-use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use ring::hmac;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -24,6 +24,21 @@ use crate::telemetry::scrape::trust;
 const SECRET_FILE_MAX: u64 = 16 << 10;
 /// Shortest secret, in bytes.
 const SECRET_MIN: usize = 16;
+
+/// Why somebody was not told.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The receiver does not take this event, whenever it comes.
+    Refused(String),
+    /// It may go better another time.
+    Failed(String),
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Failure {
+        Failure::Failed(why)
+    }
+}
 
 /// What is said beside the body.
 pub(super) struct Head<'a> {
@@ -65,7 +80,7 @@ pub(super) async fn post(
     ca_file: Option<&Path>,
     head: Head<'_>,
     body: Vec<u8>,
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     let tcp = TcpStream::connect((&*url.host, url.port)).await;
     let tcp = tcp.map_err(|error| format!("cannot connect: {error}"))?;
     let request = request(url, &head, body)?;
@@ -102,7 +117,7 @@ fn request(
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     request: Request<Full<Bytes>>,
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     let broken = |error: hyper::Error| format!("HTTP: {error}");
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let mut connection = std::pin::pin!(connection);
@@ -116,9 +131,17 @@ async fn exchange(
             answer.await
         }
     };
-    match answer.map_err(broken)?.status() {
-        status if status.is_success() => Ok(()),
-        status => Err(format!("the receiver answers {status}")),
+    let status = answer.map_err(broken)?.status();
+    let why = || format!("the receiver answers {status}");
+    match status {
+        _ if status.is_success() => Ok(()),
+        // These are about the event; a key, an address or a server can be put right.
+        StatusCode::BAD_REQUEST
+        | StatusCode::GONE
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::UNSUPPORTED_MEDIA_TYPE
+        | StatusCode::UNPROCESSABLE_ENTITY => Err(Failure::Refused(why())),
+        _ => Err(Failure::Failed(why())),
     }
 }
 

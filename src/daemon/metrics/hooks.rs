@@ -18,6 +18,8 @@ pub(super) fn write((statuses, archive): &(Statuses, Option<Archive>), out: &mut
     family(Family::counter("foreshadow_hook_failures", help), &|of| of.failed);
     let help = "Audit records that went by age or size before a hook was told of them.";
     family(Family::counter("foreshadow_hook_missed", help), &|of| of.missed);
+    let help = "Events that a receiver would not have, and that were set aside.";
+    family(Family::counter("foreshadow_hook_refused", help), &|of| of.refused);
     let help = "Audit records that a hook has yet to pass.";
     family(Family::gauge("foreshadow_hook_lag", help), &|of| end.saturating_sub(of.next));
 }
