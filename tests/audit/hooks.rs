@@ -157,7 +157,8 @@ fn a_command_hears_of_events_and_may_do_nothing_else() {
     let (program, file) = (world.dir().join("tell"), world.dir().join("heard"));
     let text = format!(
         "#!/bin/sh\ntest \"$1\" = '$(x) y' || exit 9\ntest -z \"$HOME\" || exit 8\n\
-         cat >> {0} && echo >> {0}\ngrep Cap /proc/self/status > {0}.caps\nls -l /proc/self/fd > {0}.fds\n",
+         grep Cap /proc/self/status > {0}.caps\nls -l /proc/self/fd > {0}.fds\n\
+         cat >> {0} && echo >> {0}\n",
         file.display()
     );
     fs::write(&program, text).unwrap();
@@ -174,6 +175,7 @@ fn a_command_hears_of_events_and_may_do_nothing_else() {
     let mut raw = Raw::on(&world.client("c1", &host, "br0"));
     (1..=3).for_each(|n| _ = raw.lease(mac(n)));
     wait_until("3 events", PATIENCE, || heard(&file).len() == 3);
+    // No other run rewrites these: each wrote them before its event.
     let caps = fs::read_to_string(file.with_extension("caps")).unwrap();
     for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
         assert!(caps.contains(&format!("{set}:\t0000000000000000")), "{caps}");
