@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::base::addr::write_hex;
+use crate::base::{Mac, NetworkId};
 use crate::config::Policy;
 use crate::engine::instances::{Rename, Wish};
 use crate::lease::directory::{Entry, Instance};
@@ -144,6 +145,7 @@ impl Deed for InstanceDeed {
         let policy = turn.policy;
         match self {
             InstanceDeed::Create(wish) => {
+                check_hardware(turn, wish.network, wish.who.mac)?;
                 let (engine, now, fx) = turn.parts();
                 let (instance, new) = engine.create_instance(now, &wish, fx)?;
                 let view = InstanceView::of(&instance, policy);
@@ -155,6 +157,8 @@ impl Deed for InstanceDeed {
             InstanceDeed::Change(id, change) => {
                 let before = visible(turn, &id)?;
                 turn.conditions.allow_change(&before)?;
+                let network = turn.engine().directory().instance(&id).map(|of| of.kept.network);
+                check_hardware(turn, network, change.mac)?;
                 let (engine, now, fx) = turn.parts();
                 let instance = engine.change_instance(now, &id, &change, fx)?;
                 let after = InstanceView::of(&instance, policy);
@@ -174,6 +178,21 @@ impl Deed for InstanceDeed {
             InstanceDeed::Show(id) => Ok(Told::one(visible(turn, &id)?, false)),
             InstanceDeed::List(listing) => Ok(list(turn, &listing)),
         }
+    }
+}
+
+/// Who names a MAC has what it is bound to: a caller of some accounts may name none that has a
+/// lease of others, or of nobody.
+fn check_hardware(
+    turn: &Turn<'_, '_>,
+    network: Option<NetworkId>,
+    mac: Option<Mac>,
+) -> Result<(), Refusal> {
+    let Some((network, mac)) = network.zip(mac) else { return Ok(()) };
+    let live = turn.engine().bindings_of_mac(network, mac);
+    match live.iter().all(|lease| turn.scope.holds(lease.details.account.as_deref())) {
+        true => Ok(()),
+        false => Err(Refusal::Conflict(format!("MAC {mac} is of a machine of others"))),
     }
 }
 

@@ -59,6 +59,7 @@ impl Engine {
             None => self.draw_host_id(),
         };
         let host = Arc::new(Host { id, kept: Arc::new(kept), created: now, changed: now });
+        self.free_seen(host.kept.network, &host.kept.who, None, fx);
         self.enter(Entry::Host(Arc::clone(&host)), fx);
         self.take_kept(now, &host.kept, fx);
         Ok((host, true))
@@ -83,6 +84,7 @@ impl Engine {
             return Ok(old);
         }
         let host = Arc::new(Host { kept: Arc::new(kept), changed: now, ..Host::clone(&old) });
+        self.free_seen(host.kept.network, &host.kept.who, None, fx);
         self.enter(Entry::Host(Arc::clone(&host)), fx);
         self.take_kept(now, &host.kept, fx);
         for resource in old.kept.resources() {

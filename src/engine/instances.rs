@@ -155,6 +155,7 @@ impl Engine {
             created: now,
             changed: now,
         });
+        self.free_seen(network, &instance.kept.who, None, fx);
         self.enter(Entry::Instance(Arc::clone(&instance)), fx);
         self.take_kept(now, &instance.kept, fx);
         self.say(now, Some(network), EventKind::Registered(Arc::clone(&instance)), fx);
@@ -223,6 +224,7 @@ impl Engine {
         if instance.kept == old.kept && instance.region == old.region && instance.tags == old.tags {
             return Ok(old);
         }
+        self.free_seen(instance.kept.network, &other, Some(id), fx);
         self.enter(Entry::Instance(Arc::clone(&instance)), fx);
         self.take_kept(now, &instance.kept, fx);
         Ok(instance)
@@ -298,6 +300,7 @@ impl Engine {
             let taken = |holder: String| Denied::Taken { what: shown(identifier), holder };
             if let Some(kept) = self.directory.find(network, identifier)
                 && kept.instance.as_deref().is_none_or(|id| Some(id) != own)
+                && self.seen_only(network, identifier).is_none()
             {
                 return Err(taken(holder(kept)));
             }

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::base::{HwAddr, Mac, NetworkId, Resource, Timestamp};
-use crate::lease::directory::{Entry, Identifier, Instance, Kept};
-use crate::lease::{Held, Owner};
+use crate::lease::directory::{Entry, Identifier, Identifiers, Instance, Kept};
+use crate::lease::{Held, Lease, Owner, State};
 use crate::wire::{Hop, Message, RelayInfo};
 
 use super::Engine;
@@ -87,6 +87,45 @@ impl Engine {
             duid_seen: true,
             ..Instance::clone(instance)
         };
+        self.enter(Entry::Instance(Arc::new(instance)), fx);
+    }
+
+    /// Live bindings of a MAC on a network; few.
+    pub fn bindings_of_mac(&self, network: NetworkId, mac: Mac) -> Vec<Lease> {
+        let who = Identifiers { mac: Some(mac), ..Identifiers::default() };
+        let Some(hw) = who.hw() else { return Vec::new() };
+        let live = |lease: &&Lease| lease.state == State::Leased;
+        self.table.of_hw(network, &hw).filter(live).cloned().collect()
+    }
+
+    /// The machine that `identifier` is of by what a guest said alone: it gives way to whoever names
+    /// it.
+    pub(super) fn seen_only(
+        &self,
+        network: NetworkId,
+        identifier: Identifier<'_>,
+    ) -> Option<&Arc<Instance>> {
+        let Identifier::Duid(_) = identifier else { return None };
+        let kept = self.directory.find(network, identifier)?;
+        self.directory.instance(kept.instance.as_deref()?).filter(|instance| instance.duid_seen)
+    }
+
+    /// Takes a DUID that was only seen off its machine, as part of the open batch: it is named for
+    /// another.
+    pub(super) fn free_seen(
+        &mut self,
+        network: NetworkId,
+        who: &Identifiers,
+        own: Option<&str>,
+        fx: &mut Effects,
+    ) {
+        let Some(duid) = who.duid.as_deref() else { return };
+        let seen = self.seen_only(network, Identifier::Duid(duid));
+        let Some(instance) = seen.filter(|of| Some(&*of.id) != own).cloned() else { return };
+        let mut parts = instance.kept.parts();
+        parts.who.duid = None;
+        let kept = Arc::new(Kept::new(parts));
+        let instance = Instance { kept, duid_seen: false, ..Instance::clone(&instance) };
         self.enter(Entry::Instance(Arc::new(instance)), fx);
     }
 

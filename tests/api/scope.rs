@@ -26,8 +26,10 @@ fn furnish(served: &Served) -> String {
             "tags": { "of": "acme" } }),
     );
     let guest = served.world.client("guest", &served.host, "br0");
-    let got = Raw::on(&guest).lease(mac(5));
-    assert_eq!(got.addr.to_string(), ADDRESS);
+    let mut raw = Raw::on(&guest);
+    assert_eq!(raw.lease(mac(5)).addr.to_string(), ADDRESS);
+    // Of a machine that is nobody's.
+    raw.lease(mac(6));
     post(
         "/v1/reservations",
         &json!({ "id": "acme-printer", "network": "lan", "mac": "02:00:00:00:00:21",
@@ -153,5 +155,26 @@ fn what_another_account_has_is_neither_read_nor_changed() {
         let answer = served.ask(SCOPED, "POST", path, &body.to_string());
         assert_eq!(answer.status, 403, "{path} {body}: {answer:?}");
     }
+    // Whoever names a MAC has what it is bound to, and ends it.
+    let stolen = json!({ "network": "lan", "account": "elsewhere", "mac": "02:aa:00:00:00:06" });
+    let answer = served.ask(SCOPED, "POST", "/v1/instances", &stolen.to_string());
+    assert_eq!(answer.status, 409, "{answer:?}");
+    let own = json!({ "id": "own", "network": "lan", "account": "elsewhere" }).to_string();
+    assert_eq!(served.ask(SCOPED, "POST", "/v1/instances", &own).status, 201);
+    let answer = served.ask(SCOPED, "PATCH", "/v1/instances/own", &stolen_mac());
+    assert_eq!(answer.status, 409, "{answer:?}");
+    assert_eq!(served.ask(SCOPED, "DELETE", "/v1/instances/own", "").status, 200);
+    // What no record of the store can hold fails nobody's commit.
+    for value in ["x".repeat(256), "\u{1}".repeat(256)] {
+        let tags: std::collections::BTreeMap<_, _> =
+            (0..32).map(|n| (format!("tag-{n}"), value.clone())).collect();
+        let body = json!({ "network": "lan", "account": "elsewhere", "tags": tags }).to_string();
+        let answer = served.ask(SCOPED, "POST", "/v1/instances", &body);
+        assert_eq!((answer.status, answer.body.contains("tags")), (422, true), "{answer:?}");
+    }
     assert_eq!(seen(&served), before);
+}
+
+fn stolen_mac() -> String {
+    json!({ "mac": "02:aa:00:00:00:06" }).to_string()
 }
