@@ -70,6 +70,9 @@ impl<V> Told<V> {
     }
 }
 
+/// Longest texts of one audit record together, in bytes: less than a record of the store.
+const ACT_BYTES_MAX: usize = 4500;
+
 /// The engine in the hands of one caller.
 pub struct Turn<'a, 'b> {
     registry: &'a mut Registry<'b>,
@@ -94,7 +97,8 @@ impl Turn<'_, '_> {
         (engine, *now, fx)
     }
 
-    /// Writes the audit record of a change: of what, whose it is, what it was and what it is.
+    /// Writes the audit record of a change: of what, whose it is, what it was and what it is. Two
+    /// where one would be too long.
     pub fn audit<V: Serialize>(
         &mut self,
         verb: &str,
@@ -106,17 +110,25 @@ impl Turn<'_, '_> {
         let json = |view: Option<&V>| {
             view.and_then(|view| serde_json::to_string(view).ok()).map(Box::from)
         };
+        let (before, after): (Option<Box<str>>, Option<Box<str>>) = (json(before), json(after));
+        let len = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
         let act = Act {
             at: self.registry.now,
             who: self.who.into(),
             verb: verb.into(),
             object: object.into(),
             account: account.map(Box::from),
-            before: json(before),
-            after: json(after),
+            before: None,
+            after: None,
         };
+        let is_long = len(&before) + len(&after) > ACT_BYTES_MAX;
         let (engine, _, fx) = self.parts();
-        engine.audit(act, fx);
+        if is_long && before.is_some() && after.is_some() {
+            engine.audit(Act { before, ..act.clone() }, fx);
+            engine.audit(Act { after, ..act }, fx);
+        } else {
+            engine.audit(Act { before, after, ..act }, fx);
+        }
     }
 }
 

@@ -37,11 +37,11 @@ struct AccountRequest {
     /// What all its applications together may have.
     terms: TermsView,
     /// The networks that it may use; all if there are none.
-    #[schema(max_items = 1000)]
+    #[schema(max_items = 32)]
     networks: Vec<String>,
     /// Prefixes or ranges of either protocol: its addresses are of pools that lie in one of them;
     /// of any pool if there are none.
-    #[schema(max_items = 1000)]
+    #[schema(max_items = 32)]
     pools: Vec<String>,
 }
 
@@ -133,7 +133,7 @@ async fn usage(
     tag = "accounts",
     security(("bearer" = ["operate"])),
     params(("name" = String, Path, description = "Its name.",
-        pattern = "^[A-Za-z0-9._@:-]{1,64}$", max_length = 64)),
+        pattern = "^[A-Za-z0-9_@:-][A-Za-z0-9._@:-]{0,63}$", max_length = 64)),
     request_body = AccountRequest,
     responses(
         (status = 201, description = "It was made.", body = AccountView,

@@ -135,7 +135,7 @@ async fn usage(
     params(
         ("name" = String, Path, description = "Its account.", max_length = 64),
         ("application" = String, Path, description = "Its name.",
-            pattern = "^[A-Za-z0-9._@:-]{1,64}$", max_length = 64),
+            pattern = "^[A-Za-z0-9_@:-][A-Za-z0-9._@:-]{0,63}$", max_length = 64),
     ),
     request_body = ApplicationRequest,
     responses(

@@ -26,6 +26,9 @@ use crate::lease::directory::Identifiers;
 use super::fields::{hex, hostname, parsed};
 use super::{Answer, Api, NamesQuery, one};
 
+/// All tags of an instance, as JSON: with the rest of it they are one record of the store.
+const TAGS_BYTES_MAX: usize = 2000;
+
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(show, change, end))
 }
@@ -35,7 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 #[serde(default, deny_unknown_fields)]
 struct InstanceRequest {
     /// What to call it; made if not said. The same request again finds the same instance.
-    #[schema(pattern = "^[A-Za-z0-9._:-]{1,64}$", max_length = 64)]
+    #[schema(pattern = "^[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,63}$", max_length = 64)]
     id: Option<String>,
     /// The network that it will be on.
     #[schema(required, max_length = 64)]
@@ -281,8 +284,14 @@ fn wish(request: InstanceRequest) -> Result<Wish, Problem> {
 
 fn tags(tags: BTreeMap<String, String>) -> Result<BTreeMap<Box<str>, Box<str>>, Problem> {
     let long = |(key, value): &(&String, &String)| key.len() > 64 || value.len() > 256;
-    match tags.len() > 32 || tags.iter().any(|tag| long(&tag)) {
-        true => Err(Problem::unfit("tags", "want 32 at most, each of up to 64 and 256 bytes")),
-        false => Ok(tags.into_iter().map(|(k, v)| (k.into(), v.into())).collect()),
+    // As they are kept: what must be escaped counts for more.
+    let bytes = serde_json::to_vec(&tags).map_or(usize::MAX, |json| json.len());
+    if tags.len() > 32 || tags.iter().any(|tag| long(&tag)) || bytes > TAGS_BYTES_MAX {
+        let want = format!(
+            "found {bytes} bytes as JSON, want {TAGS_BYTES_MAX} at most, and 32 tags at most, each \
+             of up to 64 and 256 bytes"
+        );
+        return Err(Problem::unfit("tags", want));
     }
+    Ok(tags.into_iter().map(|(k, v)| (k.into(), v.into())).collect())
 }

@@ -34,7 +34,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 #[serde(default, deny_unknown_fields)]
 struct NewReservation {
     /// What to call it; made if not said. The same request again finds the same reservation.
-    #[schema(pattern = "^[A-Za-z0-9._:-]{1,64}$", max_length = 64)]
+    #[schema(pattern = "^[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,63}$", max_length = 64)]
     id: Option<String>,
     /// The network of its client.
     #[schema(required, max_length = 64)]
@@ -58,10 +58,10 @@ struct NewReservation {
     #[schema(max_length = 15)]
     address: Option<String>,
     /// Its IPv6 addresses.
-    #[schema(max_items = 64)]
+    #[schema(max_items = 32)]
     addresses6: Vec<String>,
     /// Its delegated prefixes.
-    #[schema(max_items = 64)]
+    #[schema(max_items = 32)]
     prefixes: Vec<String>,
     /// Whom its client belongs to: an account that is declared or was made.
     #[schema(max_length = 64)]
@@ -94,10 +94,10 @@ struct ReservationRequest {
     #[schema(max_length = 15)]
     address: Option<String>,
     /// Its IPv6 addresses.
-    #[schema(max_items = 64)]
+    #[schema(max_items = 32)]
     addresses6: Vec<String>,
     /// Its delegated prefixes.
-    #[schema(max_items = 64)]
+    #[schema(max_items = 32)]
     prefixes: Vec<String>,
     /// Whom its client belongs to: an account that is declared or was made.
     #[schema(max_length = 64)]
