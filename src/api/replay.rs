@@ -136,7 +136,7 @@ impl Claim {
     /// itself is none.
     pub(super) fn keep(self, answer: &Answer, now: Instant) {
         let code = answer.status.as_u16();
-        if code >= 500 || matches!(code, 401 | 403 | 408 | 429) {
+        if code >= 500 || matches!(code, 401 | 403 | 404 | 408 | 409 | 412 | 429) {
             return;
         }
         let mut callers = self.replays.callers();

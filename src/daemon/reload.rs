@@ -97,6 +97,7 @@ impl Reload for Reloader {
         (self.follow)(&policy, tls);
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
         warnings.extend(fixed_changes(&current, &policy));
+        warnings.extend(lost_networks(&current, &policy));
         for warning in &warnings {
             tracing::warn!("{}: {warning}", self.path.display());
         }
@@ -147,6 +148,20 @@ fn fixed_changes(old: &Policy, new: &Policy) -> Vec<String> {
         .filter(|(_, changed)| *changed)
         .map(|(key, _)| format!("`{key}` changed: it takes effect at the next start"))
         .collect()
+}
+
+/// Networks that are gone: a name is all that what is stored knows of its network.
+fn lost_networks(old: &Policy, new: &Policy) -> Vec<String> {
+    let is_gone = |id| !new.networks.iter().any(|network| network.id == id);
+    let gone = old.networks.iter().filter(|network| is_gone(network.id));
+    let warn = |network: &config::policy::Network| {
+        format!(
+            "no network is called \"{}\" any more: its leases, instances and reservations rest until \
+             one is, and another network does not know of them",
+            network.name
+        )
+    };
+    gone.map(warn).collect()
 }
 
 fn connections(policy: &Policy) -> (usize, usize) {
@@ -214,6 +229,19 @@ mod tests {
         assert_eq!(done.warnings, want);
         assert_eq!(reloader.shown().text, "# new");
         assert_eq!(reloader.reload().unwrap().warnings, ["odd"], "told once");
+    }
+
+    #[test]
+    fn a_network_that_is_gone_is_named() {
+        let swaps = Arc::new(Swaps::default());
+        let load = |_: &Path| {
+            let mut policy = Policy::clone(&policy());
+            policy.networks.truncate(1);
+            Ok(loaded(policy, &[]))
+        };
+        let warnings = reloader(&swaps, Box::new(load)).reload().unwrap().warnings;
+        let name = &policy().networks[1].name;
+        assert!(warnings.len() == 1 && warnings[0].contains(&**name), "{warnings:?}");
     }
 
     #[test]

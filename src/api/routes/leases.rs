@@ -82,6 +82,7 @@ enum StateName {
     Declined,
     InUse,
     Quarantined,
+    Leaving,
 }
 
 impl StateName {
@@ -94,6 +95,7 @@ impl StateName {
             StateName::Declined => "declined",
             StateName::InUse => "in-use",
             StateName::Quarantined => "quarantined",
+            StateName::Leaving => "leaving",
         }
     }
 }
