@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body as HttpBody, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request};
@@ -14,13 +13,12 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use super::contract::{Contract, Operation, Place};
+use super::live::Live;
 use super::problem::{FIELDS_MAX, Problem};
 use super::routes::Api;
 use super::schema::quoted;
 use super::view::FieldView;
 
-/// How long a body may take to arrive.
-const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 /// Memory for a body before its first byte has come.
 const FIRST_BYTES_MAX: usize = 64 << 10;
 /// How many times the largest body is read, and thrown away, to be able to say that it is too large.
@@ -56,7 +54,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Body<T> {
         let Some((rule, required)) = &operation.body else {
             return Err(undocumented());
         };
-        let bytes = read(&parts.headers, body, api.live.body_max()).await?;
+        let bytes = read(&parts.headers, body, &api.live).await?;
         if bytes.is_empty() && !required {
             return from_value(Value::Object(Map::new())).map(Body);
         }
@@ -143,17 +141,18 @@ fn undocumented() -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the document does not know this request")
 }
 
-/// A body of at most `most` bytes, in time.
+/// A body, as large and as long on its way as `live` allows.
 pub(super) async fn read(
     headers: &HeaderMap,
     body: HttpBody,
-    most: usize,
+    live: &Live,
 ) -> Result<Bytes, Problem> {
+    let (most, within) = (live.body_max(), live.timeout());
     let late = |_| {
-        let why = format!("no whole body in {} s", BODY_TIME_MAX.as_secs());
+        let why = format!("no whole body in {within:?} (api.timeout)");
         Problem::new(StatusCode::REQUEST_TIMEOUT, why)
     };
-    timeout(BODY_TIME_MAX, gather(headers, body, most)).await.map_err(late)?
+    timeout(within, gather(headers, body, most)).await.map_err(late)?
 }
 
 async fn gather(headers: &HeaderMap, mut body: HttpBody, most: usize) -> Result<Bytes, Problem> {

@@ -91,7 +91,7 @@ async fn once(
     next: Next,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let body = read(&parts.headers, body, api.live.body_max()).await?;
+    let body = read(&parts.headers, body, &api.live).await?;
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     let print = Print::of(parts.method.as_str(), target, &body);
     let claim = match api.replays.find(&caller.name, key, print, Instant::now())? {

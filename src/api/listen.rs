@@ -24,10 +24,6 @@ use super::live::{Live, Remote};
 use super::peer::Peer;
 use super::tls::common_name;
 
-/// How long the head of a request may take, and how long a connection may wait for one.
-const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
-/// How long the beginning of TLS may take.
-const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Bytes and lines of a head.
 const HEAD_BYTES_MAX: usize = 32 << 10;
 const HEADERS_MAX: usize = 64;
@@ -79,7 +75,7 @@ pub(super) async fn listen(
         let (router, live, stopping) = (router.clone(), live.clone(), stopping.clone());
         open.spawn(async move {
             if let Some((connection, remote)) = begin(stream, remote, slot, &live).await {
-                serve(connection, remote, router, stopping).await;
+                serve(connection, remote, router, live.timeout(), stopping).await;
             }
         });
     }
@@ -119,7 +115,7 @@ async fn begin(
 ) -> Option<(Connection, Remote)> {
     let (stream, remote) = match (stream, remote, live.tls()) {
         (Stream::Tcp(stream), Remote::Tcp(addr, _), Some(config)) => {
-            let accepted = timeout(HANDSHAKE_TIME_MAX, TlsAcceptor::from(config).accept(stream));
+            let accepted = timeout(live.timeout(), TlsAcceptor::from(config).accept(stream));
             let stream = accepted.await.ok()?.ok()?;
             let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
             let name = shown.and_then(|certificate| common_name(certificate));
@@ -134,6 +130,7 @@ async fn serve(
     connection: Connection,
     remote: Remote,
     router: Router,
+    head_time: Duration,
     mut stopping: watch::Receiver<bool>,
 ) {
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
@@ -142,7 +139,7 @@ async fn serve(
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME_MAX)
+        .header_read_timeout(head_time)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX);
     let mut connection = pin!(http.serve_connection(TokioIo::new(connection), service));

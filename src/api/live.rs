@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
 use tokio_rustls::rustls::ServerConfig;
@@ -54,6 +55,7 @@ pub struct Live {
     book: RwLock<Book>,
     tls: RwLock<Option<Arc<ServerConfig>>>,
     body_max: AtomicUsize,
+    timeout_ms: AtomicU64,
     pub(super) gate: Arc<Gate>,
 }
 
@@ -79,6 +81,7 @@ impl Live {
             book: RwLock::default(),
             tls: RwLock::default(),
             body_max: AtomicUsize::new(policy.limits.body_bytes),
+            timeout_ms: AtomicU64::new(policy.limits.timeout.0),
             gate: Gate::new(policy.limits),
         };
         let stored = facts.into_iter().filter_map(|(name, bytes)| Token::stored(name, bytes));
@@ -92,6 +95,7 @@ impl Live {
         *self.tls.write().unwrap_or_else(PoisonError::into_inner) = tls;
         self.gate.set_limits(policy.limits);
         self.body_max.store(policy.limits.body_bytes, Ordering::Relaxed);
+        self.timeout_ms.store(policy.limits.timeout.0, Ordering::Relaxed);
         let mut book = self.write();
         book.configured = policy.tokens.iter().map(Token::configured).collect();
         book.clients = policy.clients.clone();
@@ -100,6 +104,11 @@ impl Live {
     /// The largest body of a request, in bytes.
     pub(super) fn body_max(&self) -> usize {
         self.body_max.load(Ordering::Relaxed)
+    }
+
+    /// How long the beginning of TLS, the head of a request, and its body may each take.
+    pub(super) fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms.load(Ordering::Relaxed))
     }
 
     /// The certificate for the next connection.

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::base::Timestamp;
 use crate::base::addr::parse_hex;
+use crate::base::{Span, Timestamp};
 
 use super::fault::{Fault, FaultKind, Place};
 use super::limits::Rate;
 use super::node::{At, Node, Table};
-use super::read::number;
+use super::read::{duration, number};
 use super::schema;
 
 /// Addresses to listen on.
@@ -100,6 +100,8 @@ pub struct ApiLimits {
     pub connections_per_peer: usize,
     /// Largest body of a request, in bytes.
     pub body_bytes: usize,
+    /// How long the beginning of TLS, the head of a request, and then its body may each take.
+    pub timeout: Span,
 }
 
 impl ApiLimits {
@@ -111,6 +113,7 @@ impl ApiLimits {
         connections: 128,
         connections_per_peer: 64,
         body_bytes: 4 << 20,
+        timeout: Span::from_secs(30),
     };
 }
 
@@ -258,6 +261,12 @@ fn limits(table: &Table<'_>) -> ApiLimits {
             .and_then(|n| n.size(64 * KIB, 64 << 20))
             .and_then(|bytes| usize::try_from(bytes).ok())
             .unwrap_or(ApiLimits::DEFAULT.body_bytes),
+        timeout: duration(
+            get("timeout"),
+            Span::from_ms(100),
+            Span::from_secs(600),
+            ApiLimits::DEFAULT.timeout,
+        ),
     }
 }
 

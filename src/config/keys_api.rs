@@ -50,6 +50,12 @@ pub(super) static API: Section = Section {
         key("connections", "128", "128", "Connections to one address at once."),
         key("connections_per_peer", "64", "64", "Of these, from one address or one user."),
         key("body", "\"4MiB\"", "\"4MiB\"", "Largest body of a request, 64 KiB to 64 MiB."),
+        key(
+            "timeout",
+            "\"30s\"",
+            "\"30s\"",
+            "How long TLS may take to begin, the head of a request to come, and then its body: each, 100 ms to 10 min.",
+        ),
         key("token", "tables", "none", "Bearer tokens, one `[[api.token]]` each."),
         key("client", "tables", "none", "Certificates of clients, one `[[api.client]]` each."),
     ],

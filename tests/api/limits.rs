@@ -22,13 +22,7 @@ fn deep_and_huge_bodies_cost_nothing() {
     fs::write(&deep, "[".repeat(10_000)).unwrap();
     let huge = served.file("huge.json");
     fs::File::create(&huge).unwrap().set_len(1 << 30).unwrap();
-    let memory = || {
-        let path = format!("/proc/{}/status", served.server.proc.pid());
-        let status = fs::read_to_string(path).unwrap();
-        let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap().to_owned();
-        peak.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
-    };
-    let before = memory();
+    let before = served.peak_kib();
     let bearer = format!("authorization: Bearer {ADMIN}");
     let json = "content-type: application/json";
     let sent = ["-X", "POST", "-H", &*bearer, "-H", json];
@@ -44,7 +38,7 @@ fn deep_and_huge_bodies_cost_nothing() {
         drop(served.host.command(&argv).output().unwrap());
         assert_eq!(served.ask(ADMIN, "GET", "/v1/status", "").status, 200);
     }
-    let grown = memory() - before;
+    let grown = served.peak_kib() - before;
     assert!(grown < 64 << 10, "{grown} KiB for bodies that are refused");
 }
 

@@ -9,6 +9,7 @@ mod commands;
 mod common;
 mod contract;
 mod directory;
+mod hostile;
 mod limits;
 mod roles;
 mod scope;

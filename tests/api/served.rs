@@ -70,6 +70,15 @@ impl Served {
         self.world.dir().join(name).display().to_string()
     }
 
+    /// The most memory that the server ever had, in KiB.
+    #[track_caller]
+    pub(crate) fn peak_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.server.proc.pid());
+        let status = fs::read_to_string(path).unwrap();
+        let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+        peak.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     /// Writes another configuration with these lines in `[api]`.
     pub(crate) fn write_config(&self, more: &str) {
         self.server.write_config(&configuration(&|file| self.file(file), more));

@@ -40,12 +40,15 @@ fn every_guard_stands_where_the_list_says() {
     }
 }
 
-/// The source files of a test binary, or of the module of a unit test.
+/// The source files of a test binary, of a module of it, or of the module of a unit test.
 fn sources(binary: &str, name: &str) -> Vec<PathBuf> {
     if binary == "lib" {
         let module = name.rsplit_once("::tests::").expect("a module").0.replace("::", "/");
         let files = [".rs", "/mod.rs", "/tests.rs"].map(|end| format!("src/{module}{end}"));
         return files.map(|file| root().join(file)).into();
+    }
+    if let Some((module, _)) = name.rsplit_once("::") {
+        return vec![root().join(format!("tests/{binary}/{}.rs", module.replace("::", "/")))];
     }
     [".rs", "/main.rs"].map(|end| root().join(format!("tests/{binary}{end}"))).into()
 }
