@@ -270,6 +270,7 @@ fn defaults_are_what_the_reference_says() {
                 format!("{LAN}[[network.subnet.pool]]\nrange = \"10.0.0.7\"\n{said}")
             }
             "[[account]]" => format!("{LAN}{ACCOUNT}{said}"),
+            "Shadow" => format!("{LAN}{ACCOUNT}[account.shadow]\n{said}"),
             "Hold" => LAN.replace(
                 "[[network.subnet]]",
                 &format!("[network.hold]\n{said}[[network.subnet]]"),

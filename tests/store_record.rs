@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use foreshadow::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
 use foreshadow::lease::change::ACT_JSON_MAX;
-use foreshadow::lease::{Act, Cause, Change, Details, Lease, NextHop, QuarantineReason, State};
+use foreshadow::lease::{
+    Act, Cause, Change, Details, Foreseen, Foreseer, Lease, NextHop, QuarantineReason, State,
+};
 use foreshadow::store::record::{RECORD_MAX, RecordError, decode, encode};
 use proptest::collection::vec;
 use proptest::option::of;
@@ -46,6 +48,7 @@ fn state() -> impl Strategy<Value = State> {
         Just(State::Leased),
         Just(State::Expired),
         Just(State::Released),
+        Just(State::Shadow),
         Just(State::Quarantined(QuarantineReason::Declined)),
         Just(State::Quarantined(QuarantineReason::Operator)),
         Just(State::Quarantined(QuarantineReason::Leaving)),
@@ -67,17 +70,29 @@ fn next_hop() -> impl Strategy<Value = NextHop> {
     })
 }
 
+fn foreseen() -> impl Strategy<Value = Foreseen> {
+    let word = || of(text().prop_filter("a word", |word| !word.is_empty()));
+    (prop::sample::select(&Foreseer::ALL[..]), word(), word()).prop_map(
+        |(by, prediction, instance_type)| Foreseen {
+            by,
+            prediction: prediction.map(Into::into),
+            instance_type: instance_type.map(Into::into),
+        },
+    )
+}
+
 fn details() -> impl Strategy<Value = Details> {
     let bytes = || of(vec(any::<u8>(), 0..=255));
     let texts = (of(text()), of(text()), of(text()), of(text()));
-    (texts, bytes(), bytes(), of(any::<u32>()), any::<bool>(), of(next_hop())).prop_map(
+    let ids = (bytes(), bytes());
+    (texts, ids, of(any::<u32>()), any::<bool>(), of(next_hop()), of(foreseen())).prop_map(
         |(
             (hostname, account, application, instance),
-            circuit,
-            remote,
+            (circuit, remote),
             relay,
             boot_stage,
             next_hop,
+            foreseen,
         )| Details {
             hostname: hostname.map(Into::into),
             account: account.map(Into::into),
@@ -88,6 +103,7 @@ fn details() -> impl Strategy<Value = Details> {
             relay: relay.map(Ipv4Addr::from_bits),
             boot_stage,
             next_hop,
+            foreseen: foreseen.map(Box::new),
         },
     )
 }

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::base::Span;
 use crate::config::Policy;
-use crate::config::policy::{Account, Application, Hold, Level, Rate, Terms};
+use crate::config::policy::{Account, Application, Hold, Level, Rate, ShadowTerms, Terms};
 use crate::engine::Engine;
 use crate::lease::directory::Standing;
 
@@ -83,6 +83,21 @@ pub struct TermsView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 2592000)]
     pub hold_max_s: Option<u32>,
+    /// Addresses of each protocol that are always held ready on each network that it may use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1000000)]
+    pub shadow_ready: Option<u32>,
+    /// Most addresses that are held ahead of need, of each protocol on each network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1000000)]
+    pub shadow_max: Option<u32>,
+    /// Which quantile of a prediction is held ready, in percent; by default that of its level.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 100)]
+    pub shadow_quantile: Option<u8>,
+    /// Whether addresses next to each other are held where there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow_contiguous: Option<bool>,
 }
 
 impl TermsView {
@@ -97,6 +112,10 @@ impl TermsView {
             requests_burst: terms.requests.map(|rate| rate.burst),
             hold_min_s: terms.hold.min.map(seconds),
             hold_max_s: terms.hold.max.map(seconds),
+            shadow_ready: Some(terms.shadow.ready).filter(|ready| *ready > 0),
+            shadow_max: terms.shadow.max,
+            shadow_quantile: terms.shadow.quantile,
+            shadow_contiguous: terms.shadow.contiguous.then_some(true),
         }
     }
 
@@ -112,6 +131,9 @@ impl TermsView {
         if self.hold_min_s.zip(self.hold_max_s).is_some_and(|(min, max)| min > max) {
             return fault("terms.hold_min_s", "longer than hold_max_s, want that or less");
         }
+        if self.shadow_ready.zip(self.shadow_max).is_some_and(|(ready, max)| ready > max) {
+            return fault("terms.shadow_ready", "more than shadow_max, want that or less");
+        }
         let span = |seconds: u32| Span::from_secs(seconds.into());
         let burst = |per_s: u32| self.requests_burst.unwrap_or(per_s.saturating_mul(2));
         Ok(Terms {
@@ -121,6 +143,13 @@ impl TermsView {
             max_prefixes: self.max_prefixes,
             requests: self.requests_per_s.map(|per_s| Rate { per_s, burst: burst(per_s) }),
             hold: Hold { min: self.hold_min_s.map(span), max: self.hold_max_s.map(span) },
+            shadow: ShadowTerms {
+                ready: self.shadow_ready.unwrap_or_default(),
+                max: self.shadow_max,
+                quantile: self.shadow_quantile,
+                contiguous: self.shadow_contiguous.unwrap_or_default(),
+                ranges: Vec::new(),
+            },
         })
     }
 }

@@ -284,6 +284,7 @@ impl LeaseView {
             relay,
             boot_stage: self.boot_stage,
             next_hop,
+            foreseen: None,
         })
     }
 }

@@ -98,6 +98,7 @@ pub(crate) fn policy() -> Arc<Policy> {
         telemetry: Arc::default(),
         scrapes: Arc::default(),
         hooks: Arc::default(),
+        shadow: ShadowPolicy::default(),
         store: StorePolicy {
             journal_bytes: 1 << 20,
             checkpoint_every: crate::base::Span::from_secs(1),

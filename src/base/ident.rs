@@ -41,6 +41,8 @@ pub enum KeyKind {
     IaClone = 8,
     /// DHCPv6 delegated prefixes of a clone: as `IaClone`.
     IaPdClone = 9,
+    /// Nobody yet: a demand shadow of this address.
+    Shadow = 10,
 }
 
 /// Equal keys have equal bytes.
@@ -109,6 +111,14 @@ impl ClientKey {
         ClientKey::clone6(KeyKind::IaPdClone, duid, iaid, hw)
     }
 
+    /// Whoever will claim the demand shadow of that address.
+    pub fn shadow(of: std::net::IpAddr) -> ClientKey {
+        match of {
+            std::net::IpAddr::V4(addr) => ClientKey::new(KeyKind::Shadow, &[&addr.octets()]),
+            std::net::IpAddr::V6(addr) => ClientKey::new(KeyKind::Shadow, &[&addr.octets()]),
+        }
+    }
+
     fn clone6(kind: KeyKind, duid: &[u8], iaid: u32, hw: &HwAddr) -> ClientKey {
         let length = hw.bytes().len() as u8;
         ClientKey::new(kind, &[&[hw.htype(), length], hw.bytes(), &iaid.to_be_bytes(), duid])
@@ -174,7 +184,7 @@ impl ClientKey {
 impl KeyKind {
     fn from_byte(byte: u8) -> Option<KeyKind> {
         use KeyKind::*;
-        [Hardware, ClientId, Circuit, Clone, Ia, IaPd, IaClone, IaPdClone]
+        [Hardware, ClientId, Circuit, Clone, Ia, IaPd, IaClone, IaPdClone, Shadow]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }
@@ -192,6 +202,7 @@ impl fmt::Display for ClientKey {
             KeyKind::IaPd => "ia-pd:",
             KeyKind::IaClone => "ia-clone:",
             KeyKind::IaPdClone => "ia-pd-clone:",
+            KeyKind::Shadow => "shadow:",
         })?;
         write_hex(f, self.as_bytes().get(1..).unwrap_or_default(), ":")
     }
@@ -211,6 +222,7 @@ impl FromStr for ClientKey {
             "ia-pd" => KeyKind::IaPd,
             "ia-clone" => KeyKind::IaClone,
             "ia-pd-clone" => KeyKind::IaPdClone,
+            "shadow" => KeyKind::Shadow,
             _ => return Err(()),
         };
         let bytes = parse_hex(hex).filter(|bytes| !bytes.is_empty()).ok_or(())?;

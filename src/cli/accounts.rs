@@ -152,6 +152,10 @@ fn applied(words: &TermsWords, was: TermsView) -> Result<TermsView, Failure> {
         },
         hold_min_s: now(&words.hold_min, was.hold_min_s),
         hold_max_s: now(&words.hold_max, was.hold_max_s),
+        shadow_ready: now(&words.shadow_ready, was.shadow_ready),
+        shadow_max: now(&words.shadow_max, was.shadow_max),
+        shadow_quantile: now(&words.shadow_quantile, was.shadow_quantile),
+        shadow_contiguous: now(&words.shadow_contiguous, was.shadow_contiguous),
     })
 }
 

@@ -291,6 +291,18 @@ pub struct TermsWords {
     /// How long they are kept back at most
     #[arg(long, value_name = "SECONDS", value_parser = setting::<u32>)]
     pub hold_max: Option<Setting<u32>>,
+    /// Addresses of each protocol that are always held ready, on each network
+    #[arg(long, value_name = "COUNT", value_parser = setting::<u32>)]
+    pub shadow_ready: Option<Setting<u32>>,
+    /// Most addresses that are held ahead of need, of each protocol on each network
+    #[arg(long, value_name = "COUNT", value_parser = setting::<u32>)]
+    pub shadow_max: Option<Setting<u32>>,
+    /// Which quantile of a prediction is held ready; by default that of its level
+    #[arg(long, value_name = "PERCENT", value_parser = setting::<u8>)]
+    pub shadow_quantile: Option<Setting<u8>>,
+    /// Whether addresses next to each other are held where there are some
+    #[arg(long, value_name = "BOOL", value_parser = setting::<bool>)]
+    pub shadow_contiguous: Option<Setting<bool>>,
 }
 
 /// `reservations`.

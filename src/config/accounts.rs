@@ -4,13 +4,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::base::{NetworkId, Prefix4, Prefix6, Range4, Range6, Span};
+use crate::base::{NetworkId, Prefix4, Prefix6, Range4, Range6, Sort, Span};
 
 use super::fault::{Fault, FaultKind};
 use super::limits::Rate;
 use super::node::{At, Node, Table};
 use super::read::number;
 use super::schema;
+use super::shadow::ShadowTerms;
 
 /// Most accounts.
 pub const ACCOUNTS_MAX: usize = 100_000;
@@ -66,6 +67,8 @@ pub struct Terms {
     pub requests: Option<Rate>,
     /// How long the address of a destroyed instance is kept back.
     pub hold: Hold,
+    /// Addresses that are held ahead of need.
+    pub shadow: ShadowTerms,
 }
 
 /// How long the address of a destroyed instance is kept back.
@@ -130,6 +133,17 @@ pub enum Block {
 }
 
 impl Block {
+    /// The addresses of a family in it, first and last, as numbers.
+    pub fn values(&self, sort: Sort) -> Option<(u128, u128)> {
+        match (self, sort) {
+            (Block::V4(range), Sort::V4) => {
+                Some((range.first.to_bits().into(), range.last.to_bits().into()))
+            }
+            (Block::V6(range), Sort::V6) => Some((range.first.to_bits(), range.last.to_bits())),
+            _ => None,
+        }
+    }
+
     /// Whether all of `range` lies inside.
     pub fn holds4(&self, range: &Range4) -> bool {
         matches!(self, Block::V4(own) if own.first <= range.first && range.last <= own.last)
@@ -290,6 +304,7 @@ fn terms(table: &Table<'_>) -> Terms {
         max_prefixes: count("max_prefixes"),
         requests: per_s.map(|per_s| Rate { per_s, burst: burst(per_s) }),
         hold: get("hold").map(|n| hold(&n)).unwrap_or_default(),
+        shadow: get("shadow").map(|n| super::shadow::terms(&n)).unwrap_or_default(),
     }
 }
 
@@ -306,7 +321,7 @@ pub(super) fn hold(node: &Node<'_>) -> Hold {
     hold
 }
 
-fn block(node: &Node<'_>) -> Option<Block> {
+pub(super) fn block(node: &Node<'_>) -> Option<Block> {
     let text = node.string("a prefix or range of addresses")?;
     let want = "a prefix such as \"10.0.0.0/24\", or a range such as \"10.0.0.10-10.0.0.99\"";
     text.parse().ok().or_else(|| node.bad(format!("`{text}` is no range of addresses"), want))

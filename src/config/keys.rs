@@ -9,6 +9,7 @@ use super::keys_network::*;
 use super::keys_telemetry::*;
 use super::metrics::METRICS;
 use super::schema::{Key, REQUIRED, Section};
+use super::shadow::{OWNER, SHADOW};
 
 pub(super) const fn key(
     name: &'static str,
@@ -34,6 +35,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &SCRAPE,
     &SCRAPE_METRIC,
     &HOOK,
+    &SHADOW,
     &SETTINGS,
     &LEASE,
     &NETWORK,
@@ -51,6 +53,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &ACCOUNT,
     &APPLICATION,
     &HOLD,
+    &OWNER,
     &DEFINITION,
 ];
 
@@ -79,6 +82,7 @@ pub(super) static ROOT: Section = Section {
             "none",
             "Who is told of what happens to leases, one `[[hook]]` each.",
         ),
+        key("shadow", "a table", "see below", "Addresses that are held ahead of need."),
         key("network", "tables", "none", "The networks that are served, one `[[network]]` each."),
         key(
             "class",

@@ -17,6 +17,7 @@ pub(super) static ACCOUNT: Section = Section {
         REQUESTS,
         BURST,
         HOLD_KEY,
+        SHADOW_KEY,
         key("networks", "[\"lan\"]", "all", "The networks that it may use."),
         key(
             "pools",
@@ -42,6 +43,7 @@ pub(super) static APPLICATION: Section = Section {
         REQUESTS,
         BURST,
         HOLD_KEY,
+        SHADOW_KEY,
     ],
 };
 
@@ -103,4 +105,11 @@ const HOLD_KEY: Key = key(
     "{ max = \"10m\" }",
     "that of the network",
     "How long the addresses of its destroyed instances are kept back.",
+);
+
+const SHADOW_KEY: Key = key(
+    "shadow",
+    "{ ready = 4 }",
+    "none but what is predicted",
+    "Addresses that are held ready before its instances exist.",
 );

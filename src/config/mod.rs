@@ -42,6 +42,7 @@ mod scalar6;
 mod schema;
 mod scrape;
 mod secrets;
+mod shadow;
 mod syntax;
 mod telemetry;
 

@@ -23,6 +23,7 @@ pub use super::pattern::Pattern;
 pub use super::policy_server::{LogPolicy, ServerPolicy, StorePolicy};
 pub use super::policy6::*;
 pub use super::scrape::{Credentials, ScrapeMetric, ScrapePolicy, ScrapeUrl, Source};
+pub use super::shadow::{SHADOWS_MAX, ShadowPolicy, ShadowTerms};
 pub use super::telemetry::{TelemetryLimits, TelemetryPolicy};
 
 /// The whole configuration.
@@ -46,6 +47,8 @@ pub struct Policy {
     pub scrapes: Arc<[ScrapePolicy]>,
     /// `[[hook]]`.
     pub hooks: Arc<[HookPolicy]>,
+    /// `[shadow]`.
+    pub shadow: ShadowPolicy,
     /// Interfaces that carry relayed packets and no network of ours (`server.relay_interfaces`).
     pub relay_interfaces: Vec<Pattern>,
     /// `[[network]]`, in the order of the file.

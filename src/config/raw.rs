@@ -11,8 +11,8 @@ use super::fault::Place;
 use super::node::At;
 use super::policy::{
     ApiPolicy, AuditPolicy, Bootp, ClassId, HookPolicy, HostId, Identity, Limits, LogPolicy,
-    Matcher, MetricsPolicy, Pattern, ScrapePolicy, ServerPolicy, Settings, StorePolicy,
-    TelemetryPolicy, Verify,
+    Matcher, MetricsPolicy, Pattern, ScrapePolicy, ServerPolicy, Settings, ShadowPolicy,
+    StorePolicy, TelemetryPolicy, Verify,
 };
 use super::raw6::RawNetwork6;
 
@@ -28,6 +28,7 @@ pub(super) struct File {
     pub(super) telemetry: TelemetryPolicy,
     pub(super) scrapes: Vec<ScrapePolicy>,
     pub(super) hooks: Vec<HookPolicy>,
+    pub(super) shadow: ShadowPolicy,
     pub(super) settings: RawSettings,
     pub(super) classes: Vec<RawClass>,
     pub(super) accounts: Vec<RawAccount>,

@@ -1,12 +1,14 @@
 //! Which address a client gets, and which it may keep.
 //!
 //! The order is: its reservation, its current binding, what it was offered, what it had before,
-//! what it asks for, and at last the next free one. Demand shadows will come before what it asks
-//! for.
+//! a shadow of its owner, what it asks for, and at last the next free one; if there is none, that of
+//! a shadow of others.
 
 use std::net::Ipv4Addr;
 
-use crate::lease::{Lease, Owner, QuarantineReason, State};
+use crate::lease::{Lease, Offer, Owner, QuarantineReason, State};
+
+use crate::base::Sort;
 
 use super::Engine;
 use super::context::{Ctx, Proof};
@@ -60,6 +62,9 @@ impl Engine {
         if !self.has_offer_room(ctx) {
             return Err(DropReason::Exhausted);
         }
+        if let Some(chosen) = self.claim4(ctx) {
+            return Ok(Choice::Take(chosen));
+        }
         let may_ask =
             |addr: &Ipv4Addr| self.entitled(ctx, *addr).is_ok() && self.has_rank_for(ctx, *addr);
         if let Some(addr) = wanted.filter(may_ask)
@@ -93,19 +98,23 @@ impl Engine {
             State::Quarantined(QuarantineReason::InUse(mac)) => ctx.hw.mac() == Some(mac),
             // Its own instance was destroyed and made again.
             State::Quarantined(QuarantineReason::Leaving) => l.hw == ctx.hw && ctx.keeps(addr),
+            State::Shadow => {
+                let offer = self.offers.get(ctx.id(), addr.into());
+                let to_it = offer.map(|offer| is_to(offer, ctx));
+                self.may_claim(l, ctx.owner(None).as_ref(), to_it)
+            }
             _ => false,
         });
         if holds {
             return Ok(());
         }
         match lease.map(|l| l.state) {
-            Some(State::Leased) => return Err(NakReason::Taken),
+            Some(State::Leased | State::Shadow) => return Err(NakReason::Taken),
             Some(State::Quarantined(_)) => return Err(NakReason::NotAllowed),
             _ => {}
         }
         if let Some(offer) = self.offers.get(ctx.id(), addr.into()).filter(|_| !ctx.keeps(addr)) {
-            let to_it = offer.client == ctx.client || (ctx.boot_stage && offer.hw == ctx.hw);
-            return if to_it { Ok(()) } else { Err(NakReason::Taken) };
+            return if is_to(offer, ctx) { Ok(()) } else { Err(NakReason::Taken) };
         }
         // A release that is not durable yet holds the address for its client alone.
         let pending = self.table.is_pending(ctx.id(), addr.into());
@@ -209,6 +218,7 @@ impl Engine {
         }
         let owner = ctx.owner(None);
         self.take_next(ctx, owner.as_ref())
+            .or_else(|| self.take_shadow(ctx, owner.as_ref()))
             .or_else(|| {
                 self.evict_offer(ctx).then(|| self.take_next(ctx, owner.as_ref())).flatten()
             })
@@ -221,11 +231,13 @@ impl Engine {
     fn has_rank_for(&self, ctx: &Ctx<'_>, addr: Ipv4Addr) -> bool {
         let owner = ctx.owner(None);
         let net = self.nets.get(ctx.net);
-        let pool = net.and_then(|net| net.pools.get(net.pool_of(ctx.network, addr)?));
+        let at = net.and_then(|net| net.pool_of(ctx.network, addr));
+        let pool = net.zip(at).and_then(|(net, at)| net.pools.get(at));
+        let lent = at.map_or(0, |at| self.lent(ctx.id(), Sort::V4, at));
         let (priority, owner) = (self.priority(owner.as_ref()), owner.as_ref());
         pool.is_none_or(|pool| {
             let of = pool.policy(ctx.network);
-            pool.has_room_at(ctx.network, ordinal(addr), priority)
+            pool.has_room_at(ctx.network, ordinal(addr), priority, lent)
                 && of.is_none_or(|of| self.may_use_range4(owner, ctx.id(), &of.range))
         })
     }
@@ -235,7 +247,7 @@ impl Engine {
         let id = ctx.id();
         let lower = self.offers.below(id, self.priority(owner)).take(OFFERS_LOOKED_AT);
         let addr = lower.filter_map(|(_, resource)| resource.v4()).find(|addr| {
-            let bound = self.table.get(id, (*addr).into()).is_some_and(|l| l.state.is_held());
+            let bound = self.table.get(id, (*addr).into()).is_some_and(|l| l.is_bound());
             let pool = ctx.pool_of(*addr).filter(|pool| ctx.may_use(pool));
             !bound && pool.is_some_and(|pool| self.may_use_range4(owner, id, &pool.range))
         })?;
@@ -252,19 +264,33 @@ impl Engine {
         evicted.map(|offer| self.settle(offer.network, offer.resource)).is_some()
     }
 
+    /// Whether a client may have the next address of a pool.
+    fn is_open(&self, ctx: &Ctx<'_>, owner: Option<&Owner>, subnet: usize, at: usize) -> bool {
+        let net = self.nets.get(ctx.net);
+        let Some(pool) = net.and_then(|net| net.pools.get(at)) else { return false };
+        let Some(of) = pool.policy(ctx.network).filter(|_| pool.subnet == subnet) else {
+            return false;
+        };
+        let lent = self.lent(ctx.id(), Sort::V4, at);
+        ctx.may_use(of)
+            && pool.has_room_for(ctx.network, self.priority(owner), lent)
+            && self.may_use_range4(owner, ctx.id(), &of.range)
+    }
+
+    /// The address of a shadow of others: real clients come before what is foreseen.
+    fn take_shadow(&mut self, ctx: &Ctx<'_>, owner: Option<&Owner>) -> Option<Chosen> {
+        let mut subnets = ctx.subnets();
+        let (addr, proven) = subnets.find_map(|(subnet, _)| {
+            self.yielding4(ctx.id(), ctx.net, |at| self.is_open(ctx, owner, subnet, at))
+        })?;
+        Some(Chosen { addr, proven, taken: true })
+    }
+
     fn take_next(&mut self, ctx: &Ctx<'_>, owner: Option<&Owner>) -> Option<Chosen> {
         let fresh_for = ctx.network.verify.fresh;
-        let priority = self.priority(owner);
         for (subnet, _) in ctx.subnets() {
             for at in 0..self.nets.get(ctx.net)?.pools.len() {
-                let pool = self.nets.get(ctx.net)?.pools.get(at)?;
-                let Some(of) = pool.policy(ctx.network).filter(|_| pool.subnet == subnet) else {
-                    continue;
-                };
-                let usable = ctx.may_use(of)
-                    && pool.has_room_for(ctx.network, priority)
-                    && self.may_use_range4(owner, ctx.id(), &of.range);
-                if !usable {
+                if !self.is_open(ctx, owner, subnet, at) {
                     continue;
                 }
                 let pool = self.nets.get_mut(ctx.net)?.pools.get_mut(at)?;
@@ -275,6 +301,11 @@ impl Engine {
         }
         None
     }
+}
+
+/// Whether an offer was made to this client, or to another stage of its boot.
+fn is_to(offer: &Offer, ctx: &Ctx<'_>) -> bool {
+    offer.client == ctx.client || (ctx.boot_stage && offer.hw == ctx.hw)
 }
 
 /// The holder of the client's reserved address is the same machine under another name. (What

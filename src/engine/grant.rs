@@ -55,6 +55,7 @@ impl Engine {
             self.take_from_pool(ctx.id(), offer.resource);
         }
         self.wake_verifier(ctx.id());
+        self.promise(ctx.id(), offer.resource, true);
         if let Some(before) = self.offers.insert(offer.clone()) {
             self.settle(ctx.id(), before);
         }
@@ -101,6 +102,9 @@ impl Engine {
             None => self.table.share(details),
         };
         let lease = binding(ctx, details, addr, times.lease, before.as_ref());
+        let is_new = how != Grant::Extend && how != Grant::Adopt && before.is_none();
+        let is_create = is_new && ctx.kept.is_none() && self.bindings_of(ctx).next().is_none();
+        self.count_grant(ctx.now, &lease, is_create);
         let known = before.filter(|l| l.state == State::Leased && l.client == ctx.client);
         self.put(lease.clone(), cause(known.as_ref(), &lease, how), fx);
         self.abandon_others(ctx, &lease, fx);
@@ -221,5 +225,6 @@ fn details(
         },
         boot_stage: ctx.boot_stage,
         next_hop: None,
+        foreseen: None,
     }
 }

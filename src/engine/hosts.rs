@@ -229,15 +229,6 @@ impl Engine {
             }
         }
     }
-
-    fn draw_host_id(&mut self) -> Arc<str> {
-        loop {
-            let id = format!("r-{:016x}", self.lots.draw(0, u128::from(u64::MAX)));
-            if self.directory.host(&id).is_none() {
-                return id.into();
-            }
-        }
-    }
 }
 
 fn unknown(id: &str) -> Denied {

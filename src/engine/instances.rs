@@ -9,14 +9,13 @@ use crate::lease::directory::{Entry, Identifier, Identifiers, Instance, Kept, Ke
 use crate::lease::{Cause, Details, Held, Lease, Owner, QuarantineReason, State};
 
 use super::Engine;
+use super::drawn::DRAWS;
 use super::effects::{Effects, EventKind};
 
 use super::quota::Met;
 
 /// Most entries of the directory: each costs about a kilobyte.
 pub const ENTRIES_MAX: usize = 2_000_000;
-/// How many MACs are drawn before one is free; there are 2^40.
-const DRAWS: usize = 16;
 
 /// A machine to be registered.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -156,6 +155,12 @@ impl Engine {
             changed: now,
         });
         self.free_seen(network, &instance.kept.who, None, fx);
+        let bound = self.bound_to(&instance.kept);
+        let claimed = self.take_shadows(now, &instance.kept, fx);
+        // Who runs already has been counted.
+        if let Some(owner) = owner.as_ref().filter(|_| bound.is_empty()) {
+            self.count_create(now, network, owner, claimed);
+        }
         self.enter(Entry::Instance(Arc::clone(&instance)), fx);
         self.take_kept(now, &instance.kept, fx);
         self.say(now, Some(network), EventKind::Registered(Arc::clone(&instance)), fx);
@@ -334,6 +339,7 @@ impl Engine {
         for resource in kept.resources() {
             self.take_from_pool(kept.network, resource);
             self.wake_verifier(kept.network);
+            self.give_back_shadow(kept.network, resource, fx);
             let Some(lease) = self.table.get(kept.network, resource) else { continue };
             let own = Some(lease.hw) == kept.who.hw();
             if lease.state != State::Leased || !own || kept.instance.is_none() {
@@ -363,34 +369,6 @@ impl Engine {
     pub(super) fn leave(&mut self, entry: Entry, fx: &mut Effects) {
         self.dirty = true;
         self.directory.remove(self.seq, &entry.name(), &mut fx.changes);
-    }
-
-    fn draw_id(&mut self) -> Arc<str> {
-        loop {
-            let id = format!("i-{:016x}", self.lots.draw(0, u128::from(u64::MAX)));
-            if self.directory.instance(&id).is_none() {
-                return id.into();
-            }
-        }
-    }
-
-    /// A locally administered MAC that nobody has on the network, as far as is known.
-    fn draw_mac(&mut self, network: NetworkId) -> Result<Mac, Denied> {
-        for _ in 0..DRAWS {
-            let drawn = self.lots.draw(0, (1 << 40) - 1).to_be_bytes();
-            let [.., a, b, c, d, e] = drawn;
-            let mac = Mac([0x02, a, b, c, d, e]);
-            let known = self.directory.find(network, Identifier::Mac(mac)).is_some()
-                || self.reserved_for(network, Identifier::Mac(mac)).is_some()
-                || self.table.of_hw(network, &HwAddr::ethernet(mac)).next().is_some()
-                || self.links.values().any(|up| up.mac == mac);
-            if !known {
-                return Ok(mac);
-            }
-        }
-        let name =
-            self.policy.networks.iter().find(|n| n.id == network).map(|n| n.name.to_string());
-        Err(Denied::NoMac(name.unwrap_or_default()))
     }
 }
 

@@ -232,7 +232,7 @@ impl Engine {
     }
 
     /// Whether the holder of `resource` is on a link of ours, and not behind a relay.
-    fn is_on_link(&self, network: &Network, resource: Resource) -> bool {
+    pub(super) fn is_on_link(&self, network: &Network, resource: Resource) -> bool {
         let served = || self.links.values().filter(|up| up.network == network.id);
         match resource {
             Resource::V4(addr) => network.subnet_of(addr).is_some_and(|subnet| {

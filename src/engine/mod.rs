@@ -13,6 +13,7 @@ pub mod advertise;
 pub mod choose;
 pub mod classes;
 pub mod context;
+mod drawn;
 pub mod effects;
 pub mod giveback;
 pub mod grant;
@@ -30,6 +31,7 @@ pub mod reply;
 pub mod request;
 pub mod select;
 pub mod settings;
+pub mod shadows;
 pub mod site;
 pub mod tally;
 pub mod v4;
@@ -53,6 +55,7 @@ use effects::{Event, EventKind, LinkUp};
 use lots::Lots;
 use network::Net;
 use quota::Meters;
+use shadows::{Plans, Tallies};
 use wait::WaitingRoom;
 
 /// The lease engine. One thread owns it; see [`Engine::handle`].
@@ -68,6 +71,8 @@ pub struct Engine {
     advertisers: Advertisers,
     directory: Directory,
     meters: Meters,
+    plans: Plans,
+    tallies: Tallies,
     /// The batch that is being gathered.
     seq: Seq,
     /// Whether this batch has changes.
@@ -96,6 +101,8 @@ impl Engine {
             advertisers: Advertisers::default(),
             directory: Directory::default(),
             meters: Meters::default(),
+            plans: Plans::default(),
+            tallies: Tallies::default(),
             seq: last.next(),
             dirty: false,
             store_ok: true,
@@ -182,6 +189,8 @@ impl Engine {
             self.next_forgetting(),
             self.next_recut(),
             self.next_farewell(),
+            self.next_plan(),
+            self.next_reproof(),
         ]
         .into_iter()
         .flatten()
@@ -279,6 +288,7 @@ impl Engine {
                 fx,
             ),
             State::Quarantined(_) => self.forget(network, resource, Some(now), fx),
+            State::Shadow => self.forget(network, resource, None, fx),
             State::Expired | State::Released => {}
         }
         self.say(now, Some(network), EventKind::Released(Box::new(lease.clone())), fx);
@@ -291,7 +301,9 @@ impl Engine {
         let kept = self.directory.keeper(lease.network, lease.resource);
         let for_other = kept.is_some_and(|kept| kept.who.hw() != Some(lease.hw));
         let stays = self.table.get(lease.network, lease.resource).is_some_and(|old| {
-            old.state.is_held() && (old.client != lease.client || old.until >= lease.until)
+            old.state.is_held()
+                && old.state != State::Shadow
+                && (old.client != lease.client || old.until >= lease.until)
         });
         if stays || for_other || !self.has_room(&lease) {
             return false;
@@ -324,6 +336,8 @@ impl Engine {
         self.resolve_waiting(now, fx);
         self.run_verifier(now, fx);
         self.run_farewells(now, fx);
+        self.run_reproofs(now, fx);
+        self.run_plans(now, fx);
         self.advertise(now, fx);
         if self.may_expire() {
             self.expire(now, fx);
@@ -356,6 +370,7 @@ impl Engine {
                         self.nets[net].verifier.forget_answer(lease.resource);
                     }
                 }
+                State::Shadow => self.shadow_aged(now, lease, fx),
                 _ => {
                     let expired = Lease { state: State::Expired, ..lease.clone() };
                     self.put(expired, Cause::Expired, fx);
@@ -386,7 +401,9 @@ impl Engine {
         self.rank_pools();
         for (network, resource) in taken.settled.into_iter().chain(kept) {
             self.settle(network, resource);
+            self.watch_anew(network, resource);
         }
+        self.wake_plans(now);
         self.dirty = false;
         fx.changes.clear();
         fx.send_after.clear();
@@ -398,7 +415,8 @@ impl Engine {
         else {
             return;
         };
-        let held = self.table.get(lost.network, lost.resource).is_some_and(|l| l.state.is_held());
+        let before = self.table.get(lost.network, lost.resource).map(|l| l.state);
+        let held = before.is_some_and(|state| state.is_held() && state != State::Shadow);
         if held || self.offers.get(lost.network, lost.resource).is_some() {
             return;
         }
@@ -408,6 +426,7 @@ impl Engine {
         let Lease { network, resource, client, hw, port, .. } = lost;
         let before =
             self.offers.insert(Offer { network, resource, client, hw, until, port, priority });
+        self.promise(network, resource, true);
         if let Some(resource) = before {
             self.settle(network, resource);
         }

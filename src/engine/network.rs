@@ -10,6 +10,7 @@ use crate::lease::{Census, Lease, Pool, PrefixPool, RangeSet, State};
 use super::Engine;
 use super::effects::LinkUp;
 use super::leaving::Farewells;
+use super::shadows::Reproofs;
 use super::verify::Verifier;
 
 /// A network as the engine runs it.
@@ -47,6 +48,8 @@ pub struct Net {
     pub verifier: Verifier,
     /// Addresses of destroyed instances.
     pub farewells: Farewells,
+    /// When the addresses of its shadows are asked about.
+    pub reproofs: Reproofs,
     /// DECLINEs of late, by client.
     pub declines: super::giveback::Declines,
     /// Other servers heard, and when that was last told.
@@ -131,6 +134,7 @@ impl Net {
             size6,
             verifier,
             farewells: Farewells::default(),
+            reproofs: Reproofs::default(),
             declines: Default::default(),
             foreign: HashMap::new(),
         }
@@ -217,6 +221,7 @@ impl Engine {
         self.table.set_census(census(&policy));
         self.rank_pools();
         self.watch_all();
+        self.watch_all_shadows();
     }
 
     /// Takes a held prefix out of the new pools. They may be cut otherwise by now, so that a part
@@ -274,6 +279,8 @@ impl Engine {
         let ended = match self.table.get(network, resource) {
             Some(lease) if lease.state.is_held() => {
                 self.take_from_pool(network, resource);
+                let promised = self.offers.get(network, resource).is_some();
+                self.promise(network, resource, promised);
                 return;
             }
             Some(lease) => Some(lease.until),

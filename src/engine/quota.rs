@@ -237,6 +237,15 @@ impl Engine {
         }
         let accounts = self.directory.accounts();
         self.meters.forget_others(|name| accounts.get(name).is_some());
+        self.tallies.forget_others(|name| accounts.get(name).is_some());
+        let priorities: Vec<(Owner, u8)> = self
+            .table
+            .shadows()
+            .owners()
+            .map(|owner| (owner.clone(), self.priority(Some(owner))))
+            .collect();
+        self.table.shadows_mut().set_priorities(priorities);
+        self.wake_plans(Timestamp(0));
     }
 }
 
@@ -250,14 +259,16 @@ fn with_priorities(all: u16, account: &&Account) -> u16 {
 impl NetPool {
     /// Whether a client of this priority may have one of the free addresses: the last ones of a
     /// short pool are for those above it, the more of them the more ranks there are above.
-    pub fn has_room_for(&self, network: &Network, priority: u8) -> bool {
-        let free = self.free.available();
+    ///
+    /// `lent` are held by shadows, and would give way.
+    pub fn has_room_for(&self, network: &Network, priority: u8, lent: u128) -> bool {
+        let free = self.free.available().saturating_add(lent);
         free > 0 && free > self.kept_back(network, priority)
     }
 
     /// Whether it may have this one, where that is one of the free.
-    pub fn has_room_at(&self, network: &Network, value: u128, priority: u8) -> bool {
-        !self.free.is_free(value) || self.has_room_for(network, priority)
+    pub fn has_room_at(&self, network: &Network, value: u128, priority: u8, lent: u128) -> bool {
+        !self.free.is_free(value) || self.has_room_for(network, priority, lent)
     }
 
     /// How many of the last addresses are for higher priorities.

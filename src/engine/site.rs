@@ -3,15 +3,15 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::base::{ClientKey, HwAddr, Range4, Resource, Timestamp};
-use crate::config::policy::{ClassId, Generate, Network, Pool, Subnet, Subnet6};
+use crate::base::{ClientKey, HwAddr, Range4, Resource, Sort, Timestamp};
+use crate::config::policy::{ClassId, Generate, Network, Pool, Pool6, Subnet, Subnet6};
 use crate::lease::directory::Identifier;
 use crate::lease::{Lease, Owner, QuarantineReason, State};
 
 use super::Engine;
 use super::choose::OFFERS_LOOKED_AT;
 use super::instances::{Denied, Wish, holder, may_return};
-use super::network::address;
+use super::network::{NetPool, address};
 use super::v6::assign::stable_start;
 
 /// A machine that is to have addresses.
@@ -53,7 +53,7 @@ impl Site<'_> {
     }
 
     /// The IPv4 subnets it may be in.
-    fn subnets(&self) -> Result<Vec<(usize, &Subnet)>, Denied> {
+    pub(super) fn subnets(&self) -> Result<Vec<(usize, &Subnet)>, Denied> {
         let all = || self.network.subnets.iter().enumerate();
         if let Some(prefix) = self.wish.subnet {
             let found: Vec<_> = all().filter(|(_, s)| s.prefix == prefix).collect();
@@ -75,7 +75,7 @@ impl Site<'_> {
     }
 
     /// The IPv6 subnets it may be in.
-    fn subnets6(&self) -> Result<Vec<(usize, &Subnet6)>, Denied> {
+    pub(super) fn subnets6(&self) -> Result<Vec<(usize, &Subnet6)>, Denied> {
         let all = || self.network.subnets6.iter().enumerate();
         if let Some(prefix) = self.wish.subnet6 {
             let found: Vec<_> = all().filter(|(_, s)| s.prefix == prefix).collect();
@@ -124,33 +124,51 @@ impl Engine {
         if subnets.iter().all(|(_, s)| s.pools.is_empty()) {
             return Ok(None);
         }
+        let here = |addr: Ipv4Addr| subnets.iter().any(|(_, s)| s.prefix.is_host(addr));
+        let claimed = self.claim_for_site(site, Sort::V4, |resource| {
+            let own = resource.v4().filter(|addr| here(*addr) && self.may_use4(site, *addr));
+            own.is_some() && self.is_takeable(site, resource)
+        });
+        if let Some(Resource::V4(addr)) = claimed {
+            return Ok(Some(addr));
+        }
         let next = self.next4(site, &subnets);
         let next = next.or_else(|| self.displace4(site, &subnets));
         next.map(Some).ok_or_else(|| site.exhausted("IPv4"))
     }
 
-    fn next4(&mut self, site: &Site<'_>, subnets: &[(usize, &Subnet)]) -> Option<Ipv4Addr> {
+    /// The pools that an instance may have an address of, by index.
+    pub(super) fn usable4(&self, site: &Site<'_>, subnets: &[(usize, &Subnet)]) -> Vec<usize> {
+        let pools = self.nets.get(site.at).map(|net| &net.pools[..]).unwrap_or_default();
         let priority = self.priority(site.owner);
-        let (id, fresh_for) = (site.network.id, site.network.verify.fresh);
-        for (subnet, _) in subnets {
-            for at in 0..self.nets.get(site.at)?.pools.len() {
-                let pool = self.nets.get(site.at)?.pools.get(at)?;
-                let Some(of) = pool.policy(site.network).filter(|_| pool.subnet == *subnet) else {
-                    continue;
-                };
-                let usable = site.may_use(self, &of.allow, &of.deny)
+        let id = site.network.id;
+        let usable = |(at, pool): &(usize, &NetPool)| {
+            pool.policy(site.network).is_some_and(|of| {
+                site.may_use(self, &of.allow, &of.deny)
                     && self.may_use_range4(site.owner, id, &of.range)
-                    && pool.has_room_for(site.network, priority);
-                if !usable {
-                    continue;
-                }
-                let pool = self.nets.get_mut(site.at)?.pools.get_mut(at)?;
-                if let Some((value, _)) = pool.free.take_next(site.now, fresh_for) {
-                    return Some(address(value));
-                }
+                    && pool.has_room_for(site.network, priority, self.lent(id, Sort::V4, *at))
+            })
+        };
+        let of = |(subnet, _): &(usize, &Subnet)| {
+            let subnet = *subnet;
+            let pools = pools.iter().enumerate().filter(move |(_, pool)| pool.subnet == subnet);
+            pools.filter(usable).map(|(at, _)| at)
+        };
+        subnets.iter().flat_map(of).collect()
+    }
+
+    fn next4(&mut self, site: &Site<'_>, subnets: &[(usize, &Subnet)]) -> Option<Ipv4Addr> {
+        let fresh_for = site.network.verify.fresh;
+        let usable = self.usable4(site, subnets);
+        for at in &usable {
+            let pool = self.nets.get_mut(site.at)?.pools.get_mut(*at)?;
+            if let Some((value, _)) = pool.free.take_next(site.now, fresh_for) {
+                return Some(address(value));
             }
         }
-        None
+        // A real instance comes before what is foreseen.
+        let of = |at| usable.contains(&at);
+        self.yielding4(site.network.id, site.at, of).map(|(addr, _)| addr)
     }
 
     /// The address of an unanswered offer of lower priority.
@@ -167,7 +185,7 @@ impl Engine {
         let lower = self.offers.below(id, priority).take(OFFERS_LOOKED_AT);
         let addr = lower.filter_map(|(_, r)| r.v4()).find(|addr| {
             let lease = self.table.get(id, (*addr).into());
-            usable(*addr) && !lease.is_some_and(|l| l.state.is_held())
+            usable(*addr) && !lease.is_some_and(|l| l.is_bound())
         })?;
         self.offers.remove(id, addr.into());
         Some(addr)
@@ -198,44 +216,64 @@ impl Engine {
         if subnets.iter().all(|(_, s)| s.pools.is_empty()) {
             return Ok(None);
         }
+        let claimed = self.claim_for_site(site, Sort::V6, |resource| match resource {
+            Resource::V6(addr) => {
+                let here = subnets.iter().any(|(_, s)| s.prefix.contains(addr));
+                here && self.may_use6(site, addr) && self.is_takeable(site, resource)
+            }
+            _ => false,
+        });
+        if let Some(Resource::V6(addr)) = claimed {
+            return Ok(Some(addr));
+        }
         let next = self.next_site6(site, &subnets);
         let next = next.or_else(|| self.displace_site6(site, &subnets));
         next.map(Some).ok_or_else(|| site.exhausted("IPv6"))
     }
 
-    fn next_site6(&mut self, site: &Site<'_>, subnets: &[(usize, &Subnet6)]) -> Option<Ipv6Addr> {
+    /// The same for IPv6, with the policy of each.
+    pub(super) fn usable6<'a>(
+        &self,
+        site: &Site<'_>,
+        subnets: &[(usize, &'a Subnet6)],
+    ) -> Vec<(usize, &'a Pool6)> {
+        let pools = self.nets.get(site.at).map(|net| &net.pools6[..]).unwrap_or_default();
         let priority = self.priority(site.owner);
-        let (id, fresh_for) = (site.network.id, site.network.verify.fresh);
-        let hw = site.wish.who.hw().unwrap_or_default();
-        let key = ClientKey::hardware(&hw);
-        for (subnet, policy) in subnets {
-            for at in 0..self.nets.get(site.at)?.pools6.len() {
-                let pool = self.nets.get(site.at)?.pools6.get(at)?;
-                let Some(of) = policy.pools.get(pool.index).filter(|_| pool.subnet == *subnet)
-                else {
-                    continue;
-                };
-                let usable = site.may_use(self, &of.allow, &of.deny)
-                    && self.may_use_range6(site.owner, id, of.first, of.last)
-                    && pool.has_room_for(site.network, priority);
-                if !usable {
-                    continue;
+        let id = site.network.id;
+        let usable = |at: usize, pool: &NetPool, of: &Pool6| {
+            site.may_use(self, &of.allow, &of.deny)
+                && self.may_use_range6(site.owner, id, of.first, of.last)
+                && pool.has_room_for(site.network, priority, self.lent(id, Sort::V6, at))
+        };
+        let of = |(subnet, policy): &(usize, &'a Subnet6)| {
+            let (subnet, policy) = (*subnet, *policy);
+            let pools = pools.iter().enumerate().filter(move |(_, pool)| pool.subnet == subnet);
+            pools.filter_map(move |(at, pool)| Some((at, pool, policy.pools.get(pool.index)?)))
+        };
+        let found = subnets.iter().flat_map(of).filter(|(at, pool, of)| usable(*at, pool, of));
+        found.map(|(at, _, of)| (at, of)).collect()
+    }
+
+    fn next_site6(&mut self, site: &Site<'_>, subnets: &[(usize, &Subnet6)]) -> Option<Ipv6Addr> {
+        let fresh_for = site.network.verify.fresh;
+        let key = ClientKey::hardware(&site.wish.who.hw().unwrap_or_default());
+        let usable = self.usable6(site, subnets);
+        for (at, of) in &usable {
+            let from = match of.generate {
+                Generate::Iterative => None,
+                Generate::Stable if site.wish.who.mac.is_some() => {
+                    Some(stable_start(&self.lots, of, &key))
                 }
-                let from = match of.generate {
-                    Generate::Iterative => None,
-                    Generate::Stable if site.wish.who.mac.is_some() => {
-                        Some(stable_start(&self.lots, of, &key))
-                    }
-                    _ => Some(self.lots.draw(of.first.to_bits(), of.last.to_bits())),
-                };
-                let pool = self.nets.get_mut(site.at)?.pools6.get_mut(at)?;
-                from.into_iter().for_each(|from| pool.free.look_from(from));
-                if let Some((value, _)) = pool.free.take_next(site.now, fresh_for) {
-                    return Some(Ipv6Addr::from_bits(value));
-                }
+                _ => Some(self.lots.draw(of.first.to_bits(), of.last.to_bits())),
+            };
+            let pool = self.nets.get_mut(site.at)?.pools6.get_mut(*at)?;
+            from.into_iter().for_each(|from| pool.free.look_from(from));
+            if let Some((value, _)) = pool.free.take_next(site.now, fresh_for) {
+                return Some(Ipv6Addr::from_bits(value));
             }
         }
-        None
+        let of = |at| usable.iter().any(|(usable, _)| *usable == at);
+        self.yielding6(site.network.id, site.at, of).map(|(addr, _)| addr)
     }
 
     /// The IPv6 address of an unanswered offer of lower priority.
@@ -260,7 +298,7 @@ impl Engine {
         };
         let addr = lower.filter_map(of6).find(|addr| {
             let lease = self.table.get(id, (*addr).into());
-            usable(*addr) && !lease.is_some_and(|l| l.state.is_held())
+            usable(*addr) && !lease.is_some_and(|l| l.is_bound())
         })?;
         self.offers.remove(id, addr.into());
         Some(addr)
@@ -304,6 +342,11 @@ impl Engine {
             && !self.is_own(resource)
     }
 
+    /// Whether a shadow of its owner stands in the way of nobody.
+    fn is_takeable(&self, site: &Site<'_>, resource: Resource) -> bool {
+        self.check_resource(site, resource).is_ok()
+    }
+
     /// Whether nobody else has, is to have, or may still use an address.
     fn check_resource(&self, site: &Site<'_>, resource: Resource) -> Result<(), Denied> {
         let id = site.network.id;
@@ -319,6 +362,10 @@ impl Engine {
         }
         let own = |hw: &HwAddr| site.wish.who.hw().is_some_and(|own| own == *hw);
         match self.table.get(id, resource).filter(|l| l.state.is_held()) {
+            Some(lease) if lease.state == State::Shadow => {
+                let may = self.may_claim(lease, site.owner, None);
+                may.then_some(()).map_or_else(|| taken("held for who is foreseen".into()), Ok)?;
+            }
             Some(lease) if !own(&lease.hw) || !may_return(lease.state) => {
                 return taken(match lease.state {
                     State::Leased => format!("leased to {}", lease.hw),

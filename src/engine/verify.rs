@@ -110,6 +110,21 @@ impl Verifier {
         self.answers.remove(&source)
     }
 
+    /// Takes what one question costs, if there is as much.
+    pub(super) fn may_ask(&mut self) -> bool {
+        let may = self.credit >= 1000;
+        if may {
+            self.credit -= 1000;
+            self.tally.probed += 1;
+        }
+        may
+    }
+
+    /// When there may be enough for a question.
+    pub(super) fn next_credit(&self) -> Timestamp {
+        if self.credit >= 1000 { Timestamp(0) } else { self.credited + STEP }
+    }
+
     fn refill(&mut self, now: Timestamp) {
         let rate = u64::from(self.probes_per_s);
         let earned = now.since(self.credited).0.saturating_mul(rate);
@@ -268,7 +283,8 @@ impl Engine {
         fx: &mut Effects,
     ) {
         let Some(network) = self.policy.networks.get(net) else { return };
-        if network.verify.enabled && self.nets[net].is_checked(network, addr) {
+        let is_shadow = self.is_unpromised_shadow(network.id, addr.into());
+        if network.verify.enabled && (is_shadow || self.nets[net].is_checked(network, addr)) {
             self.nets[net].verifier.tally.answered += 1;
             self.in_use(now, net, addr, mac, source, fx);
         }
@@ -294,6 +310,7 @@ impl Engine {
         }
         self.take_from_pool(id, resource);
         self.wake_verifier(id);
+        self.shadow_taken(now, id, resource);
         if !self.store_ok {
             self.nets[net].verifier.set_aside.insert(resource);
             return;

@@ -35,6 +35,13 @@ pub struct Lease {
     pub details: Arc<Details>,
 }
 
+impl Lease {
+    /// Whether somebody has it, or nobody may: a shadow would give way.
+    pub fn is_bound(&self) -> bool {
+        self.state.is_held() && self.state != State::Shadow
+    }
+}
+
 /// The rarely needed part of a binding, shared between its versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Details {
@@ -56,6 +63,48 @@ pub struct Details {
     pub boot_stage: bool,
     /// Of a delegated prefix: how this host reaches the router that has it.
     pub next_hop: Option<NextHop>,
+    /// Of a demand shadow: what is foreseen to claim it.
+    pub foreseen: Option<Box<Foreseen>>,
+}
+
+/// Who foresees an instance, and what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreseen {
+    /// On whose word its address is held.
+    pub by: Foreseer,
+    /// The prediction, by its id.
+    pub prediction: Option<Box<str>>,
+    /// What type of instance it will be.
+    pub instance_type: Option<Box<str>>,
+}
+
+/// On whose word an address is held ahead of need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Foreseer {
+    /// The policy: so many are always ready.
+    Policy,
+    /// A prediction that came by the API.
+    Prediction,
+    /// This server's own forecast.
+    Forecast,
+    /// Somebody who reserved this one by the API.
+    Operator,
+}
+
+impl Foreseer {
+    /// All of them, in the order of their numbers in stored records.
+    pub const ALL: [Foreseer; 4] =
+        [Foreseer::Policy, Foreseer::Prediction, Foreseer::Forecast, Foreseer::Operator];
+
+    /// The word that people read.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Foreseer::Policy => "policy",
+            Foreseer::Prediction => "prediction",
+            Foreseer::Forecast => "forecast",
+            Foreseer::Operator => "operator",
+        }
+    }
 }
 
 /// A router, as this host reaches it. Displays as `fe80::1%br0`, or without an interface as
@@ -101,6 +150,8 @@ pub enum State {
     Expired,
     /// Given back at `until`; free, and remembered for its client.
     Released,
+    /// Held ahead of need for an account and application until `until`: a demand shadow.
+    Shadow,
     /// Out of use until `until`.
     Quarantined(QuarantineReason),
 }
@@ -121,7 +172,7 @@ pub enum QuarantineReason {
 impl State {
     /// Whether the resource is held: nobody else may have it.
     pub fn is_held(self) -> bool {
-        matches!(self, State::Leased | State::Quarantined(_))
+        matches!(self, State::Leased | State::Shadow | State::Quarantined(_))
     }
 
     /// Whether the resource is free and only remembered for its last client.
@@ -136,6 +187,7 @@ impl fmt::Display for State {
             State::Leased => "leased",
             State::Expired => "expired",
             State::Released => "released",
+            State::Shadow => "shadow",
             State::Quarantined(QuarantineReason::Declined) => "declined",
             State::Quarantined(QuarantineReason::InUse(_)) => "in-use",
             State::Quarantined(QuarantineReason::Operator) => "quarantined",

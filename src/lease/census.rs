@@ -117,15 +117,21 @@ impl Census {
         to.into_iter().for_each(|state| counts.add(state, 1));
     }
 
-    fn counts_of(&mut self, network: NetworkId, resource: Resource) -> Option<&mut Counts> {
-        let pools = self.of.get_mut(&(network, resource.sort()))?;
+    /// The pool of its sort that gives `resource`, by its place among them.
+    pub fn pool_of(&self, network: NetworkId, resource: Resource) -> Option<usize> {
+        let pools = self.of.get(&(network, resource.sort()))?;
         let value = match resource {
             Resource::V4(addr) => u128::from(addr.to_bits()),
             Resource::V6(addr) | Resource::Prefix6(addr, _) => addr.to_bits(),
         };
         let after = pools.ranges.partition_point(|(first, ..)| *first <= value);
         let (_, last, pool) = *pools.ranges.get(after.checked_sub(1)?)?;
-        (value <= last).then(|| pools.counts.get_mut(pool)).flatten()
+        (value <= last).then_some(pool)
+    }
+
+    fn counts_of(&mut self, network: NetworkId, resource: Resource) -> Option<&mut Counts> {
+        let pool = self.pool_of(network, resource)?;
+        self.of.get_mut(&(network, resource.sort()))?.counts.get_mut(pool)
     }
 }
 

@@ -68,7 +68,8 @@ macro_rules! causes {
 const IMPORTED: u8 = 1;
 
 causes! {
-    /// Its client asked again: nobody holds anything that they did not before. Not kept.
+    /// Its client asked again, or it is a shadow: nobody holds anything that they did not before.
+    /// Not kept.
     Renewed = 0 "renewed",
     /// It was acknowledged to a client that did not have it.
     Granted = 2 "granted",

@@ -12,9 +12,10 @@ pub mod directory;
 pub mod offers;
 pub mod pool;
 pub mod ranges;
+pub mod shadows;
 pub mod table;
 
-pub use binding::{Details, Lease, NextHop, QuarantineReason, State};
+pub use binding::{Details, Foreseen, Foreseer, Lease, NextHop, QuarantineReason, State};
 pub use census::Census;
 pub use change::{Act, Cause, Change, Seq};
 pub use delegation::PrefixPool;
@@ -22,4 +23,5 @@ pub use directory::{Directory, Held, Owner};
 pub use offers::{Offer, OfferTable};
 pub use pool::Pool;
 pub use ranges::RangeSet;
+pub use shadows::{Line, Shadows, Stocked};
 pub use table::{Counts, LeaseTable};

@@ -102,6 +102,16 @@ impl Pool {
         Some((next, false))
     }
 
+    /// The lowest free address of `first..=last`, taken out, and whether it is proven.
+    pub fn take_within(&mut self, first: u128, last: u128) -> Option<(u128, bool)> {
+        let fresh = self.fresh.next_from(first);
+        let ended = self.ended.range(first..).next().map(|(value, _)| *value);
+        let checked = self.checked.range(first..).next().map(|(value, _)| *value);
+        let value = [fresh, ended, checked].into_iter().flatten().min()?;
+        let proven = matches!(self.checked.get(&value), Some(Check::Proven { .. }));
+        (value <= last && self.take(value)).then_some((value, proven))
+    }
+
     /// How many are proven, or about to be.
     pub fn checked(&self) -> usize {
         self.checked.len()

@@ -11,7 +11,9 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::base::{ClientKey, HwAddr, LinkId, NetworkId, Resource, Sort, Timestamp};
 
-use super::{Cause, Census, Change, Details, Held, Lease, Owner, QuarantineReason, Seq, State};
+use super::{
+    Cause, Census, Change, Details, Held, Lease, Owner, QuarantineReason, Seq, Shadows, State,
+};
 
 /// The one table of bindings. One thread owns it.
 #[derive(Debug, Default)]
@@ -27,6 +29,7 @@ pub struct LeaseTable {
     remembered: BTreeSet<(NetworkId, Timestamp, u32)>,
     counts: HashMap<(NetworkId, Sort), Counts>,
     census: Census,
+    shadows: Shadows,
     /// Live bindings by the port of their client.
     of_port: HashMap<(NetworkId, LinkId), u32>,
     /// Live bindings by account and application, but those that are kept for an instance anyhow.
@@ -44,6 +47,8 @@ pub struct Counts {
     pub leased: u64,
     /// Free and remembered: expired or released.
     pub remembered: u64,
+    /// Held ahead of need.
+    pub shadows: u64,
     /// Out of use, for whatever reason.
     pub quarantined: u64,
     /// Of these, found in use by a machine without a binding.
@@ -127,7 +132,7 @@ impl LeaseTable {
             .filter(move |l| l.network == network && l.client == *client)
     }
 
-    /// All bindings with this hardware address on a network, in no order.
+    /// All bindings with this hardware address on a network, in no order; none for an unknown one.
     pub fn of_hw<'a>(
         &'a self,
         network: NetworkId,
@@ -171,7 +176,18 @@ impl LeaseTable {
         for lease in self.iter() {
             census.change(None, Some(lease));
         }
+        self.shadows.move_to_pools(|network, resource| census.pool_of(network, resource));
         self.census = census;
+    }
+
+    /// What is held ahead of need.
+    pub fn shadows(&self) -> &Shadows {
+        &self.shadows
+    }
+
+    /// The same, to say which of it is promised or proven.
+    pub fn shadows_mut(&mut self) -> &mut Shadows {
+        &mut self.shadows
     }
 
     /// How many live bindings the clients behind a port have, of every sort.
@@ -269,6 +285,8 @@ impl LeaseTable {
     ) -> Option<Lease> {
         let old = self.unlink(network, resource);
         self.census.change(old.as_ref(), new.as_ref());
+        let pool = self.census.pool_of(network, resource);
+        self.shadows.change(old.as_ref(), new.as_ref(), pool);
         self.recount(old.as_ref().and_then(counted), new.as_ref().and_then(counted), resource);
         if let Some(lease) = new {
             debug_assert!((lease.network, lease.resource) == (network, resource));
@@ -314,7 +332,9 @@ impl LeaseTable {
         if let Ok(entry) = self.by_client.find_entry(by_client, |s| *s == slot) {
             entry.remove();
         }
-        if let Ok(entry) = self.by_hw.find_entry(by_hw, |s| *s == slot) {
+        if lease.hw != HwAddr::default()
+            && let Ok(entry) = self.by_hw.find_entry(by_hw, |s| *s == slot)
+        {
             entry.remove();
         }
         self.deadlines.remove(&(lease.until, slot));
@@ -355,6 +375,7 @@ impl LeaseTable {
             self.hash((lease.network, &lease.client)),
             self.hash((lease.network, &lease.hw)),
         ];
+        let has_hw = lease.hw != HwAddr::default();
         self.slots[slot as usize] = Some(lease);
         let (slots, hasher) = (&self.slots, &self.hasher);
         let of = |slot: &u32| slots.get(*slot as usize).and_then(Option::as_ref);
@@ -364,9 +385,12 @@ impl LeaseTable {
         self.by_client.insert_unique(hashes[1], slot, |s| {
             of(s).map_or(0, |l| hasher.hash_one((l.network, &l.client)))
         });
-        self.by_hw.insert_unique(hashes[2], slot, |s| {
-            of(s).map_or(0, |l| hasher.hash_one((l.network, &l.hw)))
-        });
+        // All that have none would be found by one and the same hash.
+        if has_hw {
+            self.by_hw.insert_unique(hashes[2], slot, |s| {
+                of(s).map_or(0, |l| hasher.hash_one((l.network, &l.hw)))
+            });
+        }
     }
 
     fn at(&self, slot: u32) -> Option<&Lease> {
@@ -404,6 +428,7 @@ impl Counts {
         let figure = match state {
             State::Leased => &mut self.leased,
             State::Expired | State::Released => &mut self.remembered,
+            State::Shadow => &mut self.shadows,
             State::Quarantined(_) => &mut self.quarantined,
         };
         *figure = figure.wrapping_add(n);

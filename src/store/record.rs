@@ -17,12 +17,14 @@
 //! resource:= 4 addr[4]  |  6 addr[16]  |  7 addr[16] length:u8
 //! hw      := nothing (flag 0x80: the client key is this hardware address)  |  htype:u8 bytes
 //! state   := 1 leased  2 expired  3 released  4 declined  5 in use, mac[6]  6 quarantined
-//!            7 leaving;  with 0x80: more details follow (since format 2)
+//!            7 leaving  8 demand shadow;  with 0x80: more details follow (since format 2)
 //! since   := varint ms;  updated := varint (updated - since);  until := varint (until - updated)
 //! details := per flag, in this order: 0x01 hostname:text  0x02 account:text  0x04 circuit:bytes
 //!            0x08 remote:bytes  0x10 relay[4]  0x20 hop[16] link:text (empty: none);
 //!            0x40 is the boot stage;  then, if more follow: flags:u8
 //!            per flag, in this order: 0x01 application:text  0x02 instance:text
+//!            0x04 foreseen: by:u8 (0 policy 1 prediction 2 forecast 3 operator)
+//!            prediction:text type:text (empty: none)
 //! bytes   := length:varint, so many bytes;  text := bytes in UTF-8, any character allowed
 //! ```
 //!
@@ -35,14 +37,17 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, LazyLock};
 
 pub(super) use super::reader::Reader;
+pub use super::record_error::RecordError;
 use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
-use crate::lease::{Act, Cause, Change, Details, Lease, NextHop, QuarantineReason, State};
+use crate::lease::{
+    Act, Cause, Change, Details, Foreseen, Foreseer, Lease, NextHop, QuarantineReason, State,
+};
 
 /// The longest record, in bytes: the largest lease fits four times over.
 pub const RECORD_MAX: usize = 6000;
 
 /// The version that is written.
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 const PUT: u8 = 1;
 const REMOVE: u8 = 2;
@@ -50,7 +55,7 @@ const META: u8 = 3;
 const PUT_WHY: u8 = 4;
 const REMOVE_WHEN: u8 = 5;
 const FORGET: u8 = 6;
-const ACT: u8 = 7;
+pub(super) const ACT: u8 = 7;
 
 const ACT_ACCOUNT: u8 = 1;
 const ACT_BEFORE: u8 = 2;
@@ -69,41 +74,11 @@ const HW_IS_CLIENT: u8 = 0x80;
 const MORE: u8 = 0x80;
 const APPLICATION: u8 = 0x01;
 const INSTANCE: u8 = 0x02;
+const FORESEEN: u8 = 0x04;
 
 /// Shared by all bindings that have none: a million small pieces of memory that are given back one
 /// by one leave a million holes.
 static NO_DETAILS: LazyLock<Arc<Details>> = LazyLock::new(Arc::default);
-
-/// Why bytes are no record, or a fact cannot become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RecordError {
-    /// The bytes end before the record does.
-    #[error("record ends within its {0}")]
-    Short(&'static str),
-    /// The checksum does not fit the bytes.
-    #[error("checksum is {found:08x}, the bytes have {want:08x}")]
-    Checksum {
-        /// As stored.
-        found: u32,
-        /// As computed.
-        want: u32,
-    },
-    /// Written by a version that this one does not know.
-    #[error("record version {0}, this program knows {VERSION}")]
-    Version(u8),
-    /// No such kind.
-    #[error("record kind {0}, known are 1 to {ACT}")]
-    Kind(u8),
-    /// A field holds what it cannot.
-    #[error("record has a bad {0}")]
-    Field(&'static str),
-    /// There are bytes after the body.
-    #[error("{0} bytes follow the record's body")]
-    Trailing(usize),
-    /// Longer than any record may be.
-    #[error("record of {0} bytes, at most {RECORD_MAX} are allowed")]
-    TooLong(usize),
-}
 
 /// Appends the record of `change` to `out`; on an error `out` is as it was.
 pub fn encode(change: &Change, out: &mut Vec<u8>) -> Result<(), RecordError> {
@@ -243,6 +218,9 @@ fn put_lease(lease: &Lease, out: &mut Vec<u8>) -> Result<(), RecordError> {
         out.push(more);
         let texts = [&lease.details.application, &lease.details.instance];
         texts.into_iter().flatten().for_each(|text| put_bytes(text.as_bytes(), out));
+        if let Some(foreseen) = &lease.details.foreseen {
+            put_foreseen(foreseen, out);
+        }
     }
     Ok(())
 }
@@ -260,7 +238,17 @@ fn flags(details: &Details) -> u8 {
 
 fn more_flags(details: &Details) -> u8 {
     let flag = |there: bool, bit: u8| if there { bit } else { 0 };
-    flag(details.application.is_some(), APPLICATION) | flag(details.instance.is_some(), INSTANCE)
+    flag(details.application.is_some(), APPLICATION)
+        | flag(details.instance.is_some(), INSTANCE)
+        | flag(details.foreseen.is_some(), FORESEEN)
+}
+
+fn put_foreseen(foreseen: &Foreseen, out: &mut Vec<u8>) {
+    let by = Foreseer::ALL.iter().position(|by| *by == foreseen.by);
+    out.push(by.and_then(|by| u8::try_from(by).ok()).unwrap_or_default());
+    for text in [&foreseen.prediction, &foreseen.instance_type] {
+        put_bytes(text.as_deref().unwrap_or_default().as_bytes(), out);
+    }
 }
 
 fn put_details(details: &Details, out: &mut Vec<u8>) {
@@ -295,6 +283,7 @@ fn put_state(state: State, more: u8, out: &mut Vec<u8>) -> Result<(), RecordErro
         State::Quarantined(QuarantineReason::InUse(_)) => 5,
         State::Quarantined(QuarantineReason::Operator) => 6,
         State::Quarantined(QuarantineReason::Leaving) => 7,
+        State::Shadow => 8,
     };
     out.push(tag | more);
     if let State::Quarantined(QuarantineReason::InUse(mac)) = state {
@@ -411,6 +400,7 @@ fn state(r: &mut Reader<'_>) -> Result<(State, bool), RecordError> {
         5 => State::Quarantined(QuarantineReason::InUse(Mac(r.array("state")?))),
         6 => State::Quarantined(QuarantineReason::Operator),
         7 => State::Quarantined(QuarantineReason::Leaving),
+        8 => State::Shadow,
         _ => return Err(RecordError::Field("state")),
     };
     Ok((state, tag & MORE != 0))
@@ -418,7 +408,7 @@ fn state(r: &mut Reader<'_>) -> Result<(State, bool), RecordError> {
 
 fn more_details(details: &mut Details, r: &mut Reader<'_>) -> Result<(), RecordError> {
     let flags = r.u8("more flags")?;
-    if flags == 0 || flags & !(APPLICATION | INSTANCE) != 0 {
+    if flags == 0 || flags & !(APPLICATION | INSTANCE | FORESEEN) != 0 {
         return Err(RecordError::Field("more flags"));
     }
     if flags & APPLICATION != 0 {
@@ -427,7 +417,18 @@ fn more_details(details: &mut Details, r: &mut Reader<'_>) -> Result<(), RecordE
     if flags & INSTANCE != 0 {
         details.instance = Some(r.text("instance")?.into());
     }
+    if flags & FORESEEN != 0 {
+        details.foreseen = Some(Box::new(foreseen(r)?));
+    }
     Ok(())
+}
+
+fn foreseen(r: &mut Reader<'_>) -> Result<Foreseen, RecordError> {
+    let by = Foreseer::ALL.get(usize::from(r.u8("foreseer")?)).copied();
+    let by = by.ok_or(RecordError::Field("foreseer"))?;
+    let word = |text: &str| Some(text).filter(|text| !text.is_empty()).map(Box::from);
+    let prediction = word(r.text("prediction")?);
+    Ok(Foreseen { by, prediction, instance_type: word(r.text("instance type")?) })
 }
 
 fn details(flags: u8, r: &mut Reader<'_>) -> Result<Details, RecordError> {

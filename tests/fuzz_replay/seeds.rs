@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use foreshadow::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
-use foreshadow::lease::{Act, Cause, Change, Details, Lease, NextHop, QuarantineReason, State};
+use foreshadow::lease::{
+    Act, Cause, Change, Details, Foreseen, Foreseer, Lease, NextHop, QuarantineReason, State,
+};
 use foreshadow::store::record::encode;
 
 /// Target, name, bytes.
@@ -156,9 +158,18 @@ fn records() -> Vec<(&'static str, Vec<u8>)> {
         relay: Some([10, 0, 0, 1].into()),
         boot_stage: true,
         next_hop: Some(NextHop { addr: Ipv6Addr::LOCALHOST, link: Some("br0".into()) }),
+        foreseen: Some(Box::new(Foreseen {
+            by: Foreseer::Prediction,
+            prediction: Some("p-7".into()),
+            instance_type: Some("small".into()),
+        })),
     };
     let facts = [
         ("put", lease("10.0.0.9", ClientKey::hardware(&hw), State::Leased, Details::default())),
+        (
+            "put_shadow",
+            lease("10.0.0.8", ClientKey::shadow([10, 0, 0, 8].into()), State::Shadow, all.clone()),
+        ),
         ("put_all", lease("10.0.0.9", ClientKey::client_id(b"\x01id"), State::Expired, all)),
         (
             "put_in_use",

@@ -7,12 +7,14 @@ use foreshadow::engine::hosts::HostWish;
 use foreshadow::engine::instances::{Denied, Rename, Wish};
 use foreshadow::lease::directory::{Identifiers, Kept};
 
+use super::shadows;
 use super::words::{bytes, mac, resource};
 use super::world::World;
 
 /// Whether a line begins with one of these.
 pub(crate) fn is_verb(verb: &str) -> bool {
     ["create", "destroy", "rename", "reserve", "unreserve", "account", "has"].contains(&verb)
+        || shadows::is_verb(verb)
 }
 
 #[derive(Default)]
@@ -37,6 +39,9 @@ impl World {
         rest: &[&str],
         fx: &mut Effects,
     ) -> Result<String, String> {
+        if shadows::is_verb(verb) {
+            return self.foresee(verb, id, rest, fx);
+        }
         let words = self.words(rest)?;
         let outcome = match verb {
             "create" => self.create(id, words, fx),

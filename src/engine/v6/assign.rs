@@ -94,6 +94,10 @@ impl Engine {
         }
         let free = |r: &Resource| !taken.contains(r) && self.entitled6(ctx, &key, *r);
         let silent = |r: &Resource| !matches!(r, Resource::V6(addr) if !ctx.is_silent(*addr));
+        let own = |r: Resource| ia.kind == IaKind::Na && free(&r);
+        if let Some((claimed, proven)) = self.claim6(ctx, owner.as_ref(), own) {
+            return Assigned { key, resources: vec![claimed], proven };
+        }
         let mut named = ctx.named(ia).filter(|r| is_about(ia.kind, *r)).filter(free);
         let ranked = |r: &Resource| self.has_rank_for6(ctx, *r, owner.as_ref());
         if let Some(named) = named.find(|r| silent(r) && ranked(r)) {
@@ -167,6 +171,11 @@ impl Engine {
                 }
                 // Its own instance was destroyed and made again.
                 State::Quarantined(QuarantineReason::Leaving) => kept && ctx.hw == Some(lease.hw),
+                State::Shadow => {
+                    let offer = self.offers.get(ctx.id(), resource);
+                    let to_it = offer.map(|offer| offer.client == *key);
+                    self.may_claim(lease, ctx.owner(None).as_ref(), to_it)
+                }
                 _ => false,
             };
         }
@@ -217,7 +226,10 @@ impl Engine {
         }
         let next = |engine: &mut Engine| match ia.kind {
             IaKind::Pd => engine.next_prefix(ctx, ia, owner).map(|prefix| (prefix, true)),
-            _ => engine.next_addr(ctx, key, owner),
+            _ => {
+                let next = engine.next_addr(ctx, key, owner);
+                next.or_else(|| engine.take_shadow6(ctx, owner))
+            }
         };
         next(self)
             .or_else(|| self.evict_offer6(ctx).then(|| next(self)).flatten())
@@ -231,20 +243,9 @@ impl Engine {
         key: &ClientKey,
         owner: Option<&Owner>,
     ) -> Option<(Resource, bool)> {
-        let priority = self.priority(owner);
         for (subnet, policy) in ctx.subnets() {
             for at in 0..self.nets.get(ctx.net)?.pools6.len() {
-                let pool = self.nets.get(ctx.net)?.pools6.get(at)?;
-                let Some(of) = policy.pools.get(pool.index).filter(|_| pool.subnet == subnet)
-                else {
-                    continue;
-                };
-                let usable = ctx.may_use(&of.allow, &of.deny)
-                    && pool.has_room_for(ctx.network, priority)
-                    && self.may_use_range6(owner, ctx.id(), of.first, of.last);
-                if !usable {
-                    continue;
-                }
+                let Some(of) = self.open6(ctx, owner, (subnet, policy), at) else { continue };
                 let pool = self.nets.get_mut(ctx.net)?.pools6.get_mut(at)?;
                 match of.generate {
                     Generate::Iterative => {}
@@ -303,6 +304,7 @@ impl Engine {
         let Assigned { key, resources, proven } = assigned;
         for resource in &resources {
             self.take_from_pool(ctx.id(), *resource);
+            self.promise(ctx.id(), *resource, true);
         }
         self.wake_verifier(ctx.id());
         // One offer per IA: what is reserved or bound needs none to be kept.
@@ -360,6 +362,11 @@ impl Engine {
             };
             let lease = binding6(ctx, &key, term, details, before.as_ref());
             let known = before.as_ref().filter(|l| l.state == State::Leased);
+            let mut own = self.table.of_client(ctx.id(), &key);
+            let is_new = how != Grant::Extend && how != Grant::Adopt && before.is_none();
+            let is_create = is_new && ctx.kept.is_none() && own.next().is_none();
+            drop(own);
+            self.count_grant(ctx.now, &lease, is_create);
             let why = cause(known, &lease, how);
             self.put(lease.clone(), why, fx);
             let told = Box::new(lease);
@@ -474,5 +481,6 @@ fn details6(
         relay: None,
         boot_stage: false,
         next_hop,
+        foreseen: None,
     }
 }

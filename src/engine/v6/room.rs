@@ -1,6 +1,7 @@
 //! Whether a DHCPv6 client may have more: by its port, by its account, and by its rank.
 
-use crate::base::{Prefix6, Resource};
+use crate::base::{Prefix6, Resource, Sort};
+use crate::config::policy::{Pool6, Subnet6};
 use crate::engine::Engine;
 use crate::engine::choose::OFFERS_LOOKED_AT;
 use crate::lease::{Held, Owner, State};
@@ -44,14 +45,46 @@ impl Engine {
             return true;
         };
         let priority = self.priority(owner);
-        net.pools6.iter().all(|pool| {
+        net.pools6.iter().enumerate().all(|(at, pool)| {
             let subnet = ctx.network.subnets6.get(pool.subnet);
             let of = subnet.and_then(|s| s.pools.get(pool.index)).filter(|of| of.gives(addr));
             of.is_none_or(|of| {
-                pool.has_room_at(ctx.network, addr.to_bits(), priority)
+                let lent = self.lent(ctx.id(), Sort::V6, at);
+                pool.has_room_at(ctx.network, addr.to_bits(), priority, lent)
                     && self.may_use_range6(owner, ctx.id(), of.first, of.last)
             })
         })
+    }
+
+    /// A pool whose next address a client may have.
+    pub(super) fn open6<'a>(
+        &self,
+        ctx: &Ctx6<'_>,
+        owner: Option<&Owner>,
+        (subnet, policy): (usize, &'a Subnet6),
+        at: usize,
+    ) -> Option<&'a Pool6> {
+        let pool = self.nets.get(ctx.net)?.pools6.get(at)?;
+        let of = policy.pools.get(pool.index).filter(|_| pool.subnet == subnet)?;
+        let lent = self.lent(ctx.id(), Sort::V6, at);
+        let usable = ctx.may_use(&of.allow, &of.deny)
+            && pool.has_room_for(ctx.network, self.priority(owner), lent)
+            && self.may_use_range6(owner, ctx.id(), of.first, of.last);
+        usable.then_some(of)
+    }
+
+    /// The address of a shadow of others: real clients come before what is foreseen.
+    pub(super) fn take_shadow6(
+        &self,
+        ctx: &Ctx6<'_>,
+        owner: Option<&Owner>,
+    ) -> Option<(Resource, bool)> {
+        let mut subnets = ctx.subnets();
+        let (addr, proven) = subnets.find_map(|subnet| {
+            let open = |at| self.open6(ctx, owner, subnet, at).is_some();
+            self.yielding6(ctx.id(), ctx.net, open)
+        })?;
+        Some((addr.into(), proven))
     }
 
     /// What an unanswered offer of lower priority holds.
@@ -73,7 +106,7 @@ impl Engine {
         };
         let lower = self.offers.below(id, self.priority(owner)).take(OFFERS_LOOKED_AT);
         let resource = lower.map(|(_, resource)| resource).find(|r| {
-            let bound = self.table.get(id, *r).is_some_and(|l| l.state.is_held());
+            let bound = self.table.get(id, *r).is_some_and(|l| l.is_bound());
             is_about(kind, *r) && !bound && ctx.may_have(*r) && may_use(*r)
         })?;
         self.offers.remove(id, resource);

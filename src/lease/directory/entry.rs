@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use super::{Foresight, Owner};
 use crate::base::{HwAddr, Mac, NetworkId, Prefix6, Resource, Timestamp};
 use crate::config::policy::{
     Account, Application, HostId, HostId6, Reservation, Reservation6, Settings,
@@ -20,6 +21,8 @@ pub enum Entry {
     Account(Arc<Account>),
     /// An application made at run time, of the account of that name.
     Application(Arc<str>, Arc<Application>),
+    /// How many instances of an owner are foreseen on a network.
+    Foresight(Arc<Foresight>),
 }
 
 /// A registered machine.
@@ -221,6 +224,7 @@ impl Entry {
             Entry::Application(account, application) => {
                 application_name(account, &application.name)
             }
+            Entry::Foresight(foresight) => foresight_name(foresight.network, &foresight.owner),
         }
     }
 
@@ -229,7 +233,7 @@ impl Entry {
         match self {
             Entry::Instance(instance) => Some(&instance.kept),
             Entry::Host(host) => Some(&host.kept),
-            Entry::Account(_) | Entry::Application(..) => None,
+            Entry::Account(_) | Entry::Application(..) | Entry::Foresight(_) => None,
         }
     }
 }
@@ -242,6 +246,12 @@ pub fn instance_name(id: &str) -> Box<str> {
 /// The name of the fact of a reservation made at run time.
 pub fn host_name(id: &str) -> Box<str> {
     format!("host/{id}").into()
+}
+
+/// The name of the fact of what is foreseen for an owner on a network.
+pub fn foresight_name(network: NetworkId, owner: &Owner) -> Box<str> {
+    let application = owner.1.as_deref().unwrap_or_default();
+    format!("foresight/{:08x}/{}/{application}", network.0, owner.0).into()
 }
 
 /// The name of an account's fact.

@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::addr::{parse_hex, write_hex};
 use crate::base::{NetworkId, Prefix6, Resource, Span, Timestamp};
-use crate::config::policy::{Account, Application, Block, Hold, Level, Rate, Terms};
+use crate::config::policy::{Account, Application, Block, Hold, Level, Rate, ShadowTerms, Terms};
 
 use super::entry::{Entry, Host, Identifiers, Instance, Kept, KeptParts};
+use super::prediction::{Foresight, Prediction};
+use crate::lease::Foreseer;
 
 /// The form that this version writes; it reads no newer one.
 const FORM: u32 = 1;
@@ -98,10 +100,47 @@ struct TermsFact {
     hold_min_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hold_max_ms: Option<u64>,
+    #[serde(skip_serializing_if = "is_zero")]
+    shadow_ready: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow_max: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow_quantile: Option<u8>,
+    #[serde(skip_serializing_if = "is_false")]
+    shadow_contiguous: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     networks: Vec<u32>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pools: Vec<String>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ForesightFact {
+    form: u32,
+    current: Option<SaidFact>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous: Option<SaidFact>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct SaidFact {
+    id: Box<str>,
+    by: Box<str>,
+    made: u64,
+    until: u64,
+    count: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    quantiles: Vec<(u8, u32)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance_type: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<Box<str>>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn is_false(flag: &bool) -> bool {
@@ -132,6 +171,11 @@ pub(super) fn encode(entry: &Entry) -> Box<[u8]> {
             ..terms_fact(&account.terms)
         }),
         Entry::Application(_, application) => serde_json::to_vec(&terms_fact(&application.terms)),
+        Entry::Foresight(foresight) => serde_json::to_vec(&ForesightFact {
+            form: FORM,
+            current: Some(said_fact(&foresight.current)),
+            previous: foresight.previous.as_ref().map(said_fact),
+        }),
     };
     // Text, numbers and maps with text for keys: there is nothing that JSON cannot say.
     json.unwrap_or_default().into()
@@ -171,6 +215,10 @@ fn terms_fact(terms: &Terms) -> TermsFact {
         requests: terms.requests.map(|rate| (rate.per_s, rate.burst)),
         hold_min_ms: terms.hold.min.map(|span| span.0),
         hold_max_ms: terms.hold.max.map(|span| span.0),
+        shadow_ready: terms.shadow.ready,
+        shadow_max: terms.shadow.max,
+        shadow_quantile: terms.shadow.quantile,
+        shadow_contiguous: terms.shadow.contiguous,
         ..TermsFact::default()
     }
 }
@@ -183,6 +231,7 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Option<Result<Entry, FactError
         "host" => host,
         "account" => account,
         "application" => application,
+        "foresight" => foresight,
         _ => return None,
     };
     let damaged = |why: String| FactError::Damaged { name: name.into(), why: why.into() };
@@ -269,6 +318,48 @@ fn application(name: &str, bytes: &[u8]) -> Result<Entry, String> {
     Ok(Entry::Application(account.into(), Arc::new(Application { name: name.into(), terms })))
 }
 
+fn foresight(name: &str, bytes: &[u8]) -> Result<Entry, String> {
+    let fact: ForesightFact = parse(bytes)?;
+    let mut parts = name.splitn(3, '/');
+    let mut part = || parts.next().ok_or("a name that is short of parts");
+    let (network, account, application) = (part()?, part()?, part()?);
+    let network = u32::from_str_radix(network, 16).map_err(|_| "a network that is none")?;
+    let application = Some(application).filter(|name| !name.is_empty()).map(Arc::from);
+    Ok(Entry::Foresight(Arc::new(Foresight {
+        network: NetworkId(network),
+        owner: (account.into(), application),
+        current: said(fact.current.ok_or("nothing is foreseen")?)?,
+        previous: fact.previous.map(said).transpose()?,
+    })))
+}
+
+fn said_fact(said: &Prediction) -> SaidFact {
+    SaidFact {
+        id: (*said.id).into(),
+        by: said.by.as_str().into(),
+        made: said.made.0,
+        until: said.until.0,
+        count: said.count,
+        quantiles: said.quantiles.clone(),
+        instance_type: said.instance_type.clone(),
+        region: said.region.clone(),
+    }
+}
+
+fn said(fact: SaidFact) -> Result<Prediction, String> {
+    let by = Foreseer::ALL.into_iter().find(|by| by.as_str() == &*fact.by);
+    Ok(Prediction {
+        id: fact.id.into(),
+        by: by.ok_or_else(|| format!("nobody is called `{}`", fact.by))?,
+        made: Timestamp(fact.made),
+        until: Timestamp(fact.until),
+        count: fact.count,
+        quantiles: fact.quantiles,
+        instance_type: fact.instance_type,
+        region: fact.region,
+    })
+}
+
 fn terms(fact: TermsFact) -> Result<Terms, String> {
     let word = |text: String| {
         let found = Level::WORDS.iter().find(|(word, _)| *word == text);
@@ -281,5 +372,12 @@ fn terms(fact: TermsFact) -> Result<Terms, String> {
         max_prefixes: fact.max_prefixes,
         requests: fact.requests.map(|(per_s, burst)| Rate { per_s, burst }),
         hold: Hold { min: fact.hold_min_ms.map(Span), max: fact.hold_max_ms.map(Span) },
+        shadow: ShadowTerms {
+            ready: fact.shadow_ready,
+            max: fact.shadow_max,
+            quantile: fact.shadow_quantile,
+            contiguous: fact.shadow_contiguous,
+            ranges: Vec::new(),
+        },
     })
 }

@@ -8,6 +8,7 @@
 mod accounts;
 mod entry;
 mod fact;
+mod prediction;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -23,10 +24,11 @@ use super::{Change, Details, Lease, Seq};
 
 pub use accounts::{Accounts, Standing};
 pub use entry::{
-    Entry, Host, Identifiers, Instance, Kept, KeptParts, account_name, application_name, host_name,
-    instance_name,
+    Entry, Host, Identifiers, Instance, Kept, KeptParts, account_name, application_name,
+    foresight_name, host_name, instance_name,
 };
 pub use fact::FactError;
+pub use prediction::{Foresight, Prediction};
 
 /// The one directory. One thread owns it.
 #[derive(Debug, Default)]
@@ -42,6 +44,7 @@ pub struct Directory {
     /// How many entries belong to each account and application.
     members: HashMap<Owner, u64>,
     accounts: Accounts,
+    foresights: HashMap<(NetworkId, Owner), Arc<Foresight>>,
     undo: VecDeque<Undo>,
     pending: HashMap<(NetworkId, Resource), u32>,
 }
@@ -185,6 +188,16 @@ impl Directory {
             Entry::Host(host) => Some(host),
             _ => None,
         }
+    }
+
+    /// What is foreseen for an owner on a network.
+    pub fn foresight(&self, network: NetworkId, owner: &Owner) -> Option<&Arc<Foresight>> {
+        self.foresights.get(&(network, owner.clone()))
+    }
+
+    /// All that is foreseen, in no order.
+    pub fn foresights(&self) -> impl Iterator<Item = &Arc<Foresight>> {
+        self.foresights.values()
     }
 
     /// Entries whose name begins with `prefix`, after the name `after`, in the order of names.
@@ -332,6 +345,10 @@ impl Directory {
 
     fn link(&mut self, entry: &Entry) {
         self.accounts.link(entry);
+        if let Entry::Foresight(foresight) = entry {
+            let key = (foresight.network, foresight.owner.clone());
+            self.foresights.insert(key, Arc::clone(foresight));
+        }
         let Some(kept) = entry.kept() else { return };
         for identifier in kept.who.each() {
             let key = identifier.key(kept.network);
@@ -354,6 +371,9 @@ impl Directory {
 
     fn unlink(&mut self, entry: &Entry) {
         self.accounts.unlink(entry);
+        if let Entry::Foresight(foresight) = entry {
+            self.foresights.remove(&(foresight.network, foresight.owner.clone()));
+        }
         let Some(kept) = entry.kept() else { return };
         for identifier in kept.who.each() {
             self.by_identifier.remove(&*identifier.key(kept.network));

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::{Mac, Timestamp};
-use crate::config::policy::{Application, Hold, Level, Rate, Terms};
+use crate::config::policy::{Application, Hold, Level, Rate, ShadowTerms, Terms};
 
 use super::*;
 
@@ -48,6 +48,13 @@ fn account() -> Entry {
         max_prefixes: Some(0),
         requests: Some(Rate { per_s: 1, burst: 2 }),
         hold: Hold { min: None, max: Some(crate::base::Span(3)) },
+        shadow: ShadowTerms {
+            ready: 3,
+            max: Some(9),
+            quantile: Some(70),
+            contiguous: true,
+            ranges: Vec::new(),
+        },
     };
     Entry::Account(Arc::new(Account {
         name: "shop".into(),

@@ -161,7 +161,7 @@ fn as_of(lease: &Lease, at: Timestamp) -> Option<Lease> {
     let had = match lease.state {
         State::Leased => lease.since <= at,
         State::Expired | State::Released => lease.since <= at && at < lease.until,
-        State::Quarantined(_) => false,
+        State::Shadow | State::Quarantined(_) => false,
     };
     had.then(|| Lease { state: State::Leased, ..lease.clone() })
 }
