@@ -6,13 +6,15 @@ use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 
+use crate::base::Timestamp;
+
 use super::command::Refusal;
 use super::problem::Problem;
 
 pub use crate::config::policy::Role;
 
 /// Whose leases and instances a caller sees and changes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// Everybody's.
     #[default]
@@ -48,7 +50,7 @@ impl Scope {
 
 /// Who sent a request, once that is known. An extractor: it is there in every route that is not
 /// public.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Caller {
     /// Unique, and fit for logs and the audit: `user root`, `token grafana`,
     /// `certificate orchestrator`.
@@ -57,6 +59,9 @@ pub struct Caller {
     pub role: Role,
     /// With whose leases and instances.
     pub scope: Scope,
+    /// When their token was made, for one that was made at run time: another of its name is
+    /// somebody else.
+    pub since: Option<Timestamp>,
 }
 
 impl Caller {
@@ -123,7 +128,8 @@ mod tests {
 
     #[test]
     fn a_role_includes_those_below_it() {
-        let caller = Caller { name: "x".into(), role: Role::Operate, scope: Scope::All };
+        let caller =
+            Caller { name: "x".into(), role: Role::Operate, scope: Scope::All, since: None };
         assert!(caller.allow(Role::Read).is_ok() && caller.allow(Role::Operate).is_ok());
         assert_eq!(caller.allow(Role::Admin).unwrap_err().status, StatusCode::FORBIDDEN);
     }

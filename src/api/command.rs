@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::base::{HwAddr, NetworkId, Resource, Within};
+use crate::base::{HwAddr, NetworkId, Resource, Timestamp, Within};
 use crate::config::Policy;
-use crate::lease::Lease;
+use crate::lease::{Act, Lease};
 
 use super::accounts::{AccountDeed, ApplicationDeed, UsageDeed};
 use super::caller::Scope;
 use super::etag::Conditions;
 use super::gauges::Figures;
 use super::instances::InstanceDeed;
+use super::record::Done;
 use super::registry::{Ask, Registry};
 use super::reservations::ReservationDeed;
 use super::view::{LeaseView, LeasesView, PoolView, StatusView};
@@ -66,6 +67,8 @@ pub enum Command {
         scope: Scope,
         /// What it must still be.
         conditions: Conditions,
+        /// Who asks, for the audit.
+        who: Arc<str>,
         /// The binding as it was, once its end is durable.
         reply: Reply<Result<(Lease, Arc<Policy>), Refusal>>,
     },
@@ -73,6 +76,8 @@ pub enum Command {
     Import {
         /// Checked against the policy.
         leases: Vec<Lease>,
+        /// Who asks, for the audit.
+        who: Arc<str>,
         /// For each of them whether it was taken, once those are durable.
         reply: Reply<Result<Vec<bool>, Refusal>>,
     },
@@ -89,9 +94,13 @@ pub enum Command {
         name: Box<str>,
         /// What to keep; `None` to forget it.
         value: Option<Box<[u8]>>,
+        /// The audit records of it.
+        acts: Vec<Act>,
         /// Once that is durable.
         reply: Reply<Result<(), Refusal>>,
     },
+    /// Keep audit records of what was done elsewhere than in the store.
+    Audit(Vec<Act>, Reply<Result<(), Refusal>>),
     /// What concerns instances.
     Instances(Box<Ask<InstanceDeed>>),
     /// What concerns accounts.
@@ -239,6 +248,10 @@ pub trait Desk {
     fn pools(&self, network: Option<NetworkId>) -> Vec<PoolView>;
     /// Keeps a fact of the control plane, or forgets it.
     fn fact(&mut self, name: &str, value: Option<Box<[u8]>>);
+    /// The present moment.
+    fn now(&self) -> Timestamp;
+    /// Keeps an audit record.
+    fn audit(&mut self, act: Act);
     /// The engine, to change who is known by name; only a running server has one.
     fn registry(&mut self) -> Option<Registry<'_>> {
         None
@@ -293,14 +306,19 @@ impl Command {
                 let leases = bindings(desk, network, resource, &scope);
                 drop(reply.send(Page { leases, next: None, policy: desk.policy() }));
             }
-            Command::Release { network, resource, scope, conditions, reply } => {
+            Command::Release { network, resource, scope, conditions, who, reply } => {
                 let lease = one_binding(desk, network, resource, &scope, &conditions);
-                return release(desk, lease, reply);
+                return release(desk, lease, &who, reply);
             }
-            Command::Import { leases, reply } => return import(desk, leases, reply),
+            Command::Import { leases, who, reply } => return import(desk, leases, &who, reply),
             Command::Pools { network, reply } => drop(reply.send(desk.pools(network))),
-            Command::Fact { name, value, reply } => {
+            Command::Fact { name, value, acts, reply } => {
                 desk.fact(&name, value);
+                acts.into_iter().for_each(|act| desk.audit(act));
+                return Pending::new(move |done| drop(reply.send(done)));
+            }
+            Command::Audit(acts, reply) => {
+                acts.into_iter().for_each(|act| desk.audit(act));
                 return Pending::new(move |done| drop(reply.send(done)));
             }
             Command::Instances(ask) => return ask.run(desk),
@@ -375,6 +393,7 @@ fn one_binding(
 fn release(
     desk: &mut dyn Desk,
     found: Result<Lease, Refusal>,
+    who: &str,
     reply: Reply<Result<(Lease, Arc<Policy>), Refusal>>,
 ) -> Option<Pending> {
     let policy = desk.policy();
@@ -383,7 +402,10 @@ fn release(
             .ok_or_else(|| Refusal::NotFound(format!("no binding of {resource}")))
     });
     match released {
-        Ok(lease) => Pending::new(move |done| drop(reply.send(done.map(|()| (lease, policy))))),
+        Ok(lease) => {
+            audit_release(desk, &lease, who);
+            Pending::new(move |done| drop(reply.send(done.map(|()| (lease, policy)))))
+        }
         Err(refusal) => {
             drop(reply.send(Err(refusal)));
             None
@@ -391,9 +413,22 @@ fn release(
     }
 }
 
+fn audit_release(desk: &mut dyn Desk, was: &Lease, who: &str) {
+    let policy = desk.policy();
+    let object = format!("leases/{}", was.resource);
+    let done =
+        Done { who, verb: "release", object: &object, account: was.details.account.as_deref() };
+    let before = LeaseView::of(was, &policy);
+    let after = desk.lease(was.network, was.resource).map(|lease| LeaseView::of(lease, &policy));
+    done.acts(desk.now(), Some(&before), after.as_ref())
+        .into_iter()
+        .for_each(|act| desk.audit(act));
+}
+
 fn import(
     desk: &mut dyn Desk,
     leases: Vec<Lease>,
+    who: &str,
     reply: Reply<Result<Vec<bool>, Refusal>>,
 ) -> Option<Pending> {
     if leases.len() > LEASES_PER_IMPORT {
@@ -402,5 +437,10 @@ fn import(
         return None;
     }
     let taken: Vec<bool> = leases.into_iter().map(|lease| desk.import(lease)).collect();
+    // Each that was taken has a record of its own, right before this one.
+    let imported = taken.iter().filter(|taken| **taken).count();
+    let after = serde_json::json!({ "imported": imported, "refused": taken.len() - imported });
+    let done = Done { who, verb: "import", object: "leases", account: None };
+    done.acts(desk.now(), None, Some(&after)).into_iter().for_each(|act| desk.audit(act));
     Pending::new(move |done| drop(reply.send(done.map(|()| taken))))
 }

@@ -12,7 +12,7 @@ Addresses, and who has them. Errors are problem documents (RFC 9457): of a reque
 fit, `errors` names each field with what was found and what is expected. Lists come in pages: \
 `limit` bounds one, and `next` of the answer is the `cursor` of the one after it. An \
 `Idempotency-Key` makes a write safe to repeat: for a day the same key with the same request has \
-the same answer. What has an `ETag` can be asked for again with `If-None-Match`, and changed with \
+the same answer, once it was done; what was refused is asked anew. What has an `ETag` can be asked for again with `If-None-Match`, and changed with \
 `If-Match`.";
 
 /// The document of `routes`, complete.

@@ -94,7 +94,7 @@ async fn once(
     let body = read(&parts.headers, body, &api.live).await?;
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     let print = Print::of(parts.method.as_str(), target, &body);
-    let claim = match api.replays.find(&caller.name, key, print, Instant::now())? {
+    let claim = match api.replays.find(caller, key, print, Instant::now())? {
         Found::Again(answer) => return Ok(answer.again()),
         Found::New(claim) => claim,
     };

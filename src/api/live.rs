@@ -149,21 +149,22 @@ impl Live {
         }
         let token = found?;
         let name = format!("token {}", token.name).into();
-        Some(Caller { name, role: token.role, scope: token.scope.clone() })
+        let (role, scope, since) = (token.role, token.scope.clone(), token.created);
+        Some(Caller { name, role, scope, since })
     }
 
     fn client(&self, name: &str) -> Option<Caller> {
         let book = self.read();
         let client = book.clients.iter().find(|client| *client.name == *name)?;
         let name = format!("certificate {name}").into();
-        Some(Caller { name, role: client.role, scope: Scope::of(&client.accounts) })
+        Some(Caller { name, role: client.role, scope: Scope::of(&client.accounts), since: None })
     }
 
     /// Who may connect at all may read; root, the server's user and its group may do anything.
     fn user(&self, peer: Peer) -> Caller {
         let role = if peer.may_change(self.own) { Role::Admin } else { Role::Read };
         let name = format!("user {}", user_name(peer.uid)).into();
-        Caller { name, role, scope: Scope::All }
+        Caller { name, role, scope: Scope::All, since: None }
     }
 
     /// All tokens by name: those made at run time, then those of the configuration.

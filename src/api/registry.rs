@@ -12,11 +12,11 @@ use crate::engine::Engine;
 use crate::engine::effects::Effects;
 use crate::engine::instances::Denied;
 use crate::engine::quota::Limit;
-use crate::lease::Act;
 
 use super::caller::Scope;
 use super::command::{Desk, Pending, Refusal, Reply};
 use super::etag::Conditions;
+use super::record::Done;
 
 /// The engine, with what a change of its directory needs.
 pub struct Registry<'a> {
@@ -70,9 +70,6 @@ impl<V> Told<V> {
     }
 }
 
-/// Longest texts of one audit record together, in bytes: less than a record of the store.
-const ACT_BYTES_MAX: usize = 4500;
-
 /// The engine in the hands of one caller.
 pub struct Turn<'a, 'b> {
     registry: &'a mut Registry<'b>,
@@ -107,28 +104,10 @@ impl Turn<'_, '_> {
         before: Option<&V>,
         after: Option<&V>,
     ) {
-        let json = |view: Option<&V>| {
-            view.and_then(|view| serde_json::to_string(view).ok()).map(Box::from)
-        };
-        let (before, after): (Option<Box<str>>, Option<Box<str>>) = (json(before), json(after));
-        let len = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
-        let act = Act {
-            at: self.registry.now,
-            who: self.who.into(),
-            verb: verb.into(),
-            object: object.into(),
-            account: account.map(Box::from),
-            before: None,
-            after: None,
-        };
-        let is_long = len(&before) + len(&after) > ACT_BYTES_MAX;
+        let done = Done { who: self.who, verb, object, account };
+        let acts = done.acts(self.registry.now, before, after);
         let (engine, _, fx) = self.parts();
-        if is_long && before.is_some() && after.is_some() {
-            engine.audit(Act { before, ..act.clone() }, fx);
-            engine.audit(Act { after, ..act }, fx);
-        } else {
-            engine.audit(Act { before, after, ..act }, fx);
-        }
+        acts.into_iter().for_each(|act| engine.audit(act, fx));
     }
 }
 

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use ring::digest;
 
+use super::caller::Caller;
 use super::problem::Problem;
 
 /// The header.
@@ -24,9 +25,9 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Callers that answers are kept for.
 const CALLERS_MAX: usize = 1024;
 
-/// What was answered of late.
+/// What was answered of late, to whom with which rights: a name may come to be another's.
 #[derive(Debug, Default)]
-pub(super) struct Replays(Mutex<HashMap<Arc<str>, Answers>>);
+pub(super) struct Replays(Mutex<HashMap<Caller, Answers>>);
 
 /// What was answered to one caller.
 #[derive(Debug, Default)]
@@ -59,7 +60,7 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct Claim {
     replays: Arc<Replays>,
-    caller: Arc<str>,
+    caller: Caller,
     key: Box<str>,
 }
 
@@ -95,7 +96,7 @@ impl Replays {
     /// What `key` of `caller` stands for, at `now`.
     pub(super) fn find(
         self: &Arc<Replays>,
-        caller: &Arc<str>,
+        caller: &Caller,
         key: Box<str>,
         request: Print,
         now: Instant,
@@ -126,17 +127,16 @@ impl Replays {
         }
     }
 
-    fn callers(&self) -> MutexGuard<'_, HashMap<Arc<str>, Answers>> {
+    fn callers(&self) -> MutexGuard<'_, HashMap<Caller, Answers>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Claim {
-    /// Keeps the answer, if sending the request again should have it. A refusal that may pass by
-    /// itself is none.
+    /// Keeps the answer to what was done. What was refused changed nothing: it is asked anew, as
+    /// another time may find a place free or a name known.
     pub(super) fn keep(self, answer: &Answer, now: Instant) {
-        let code = answer.status.as_u16();
-        if code >= 500 || matches!(code, 401 | 403 | 404 | 408 | 409 | 412 | 429) {
+        if !answer.status.is_success() {
             return;
         }
         let mut callers = self.replays.callers();
@@ -200,6 +200,12 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::caller::{Role, Scope};
+    use crate::base::Timestamp;
+
+    fn named(name: &str) -> Caller {
+        Caller { name: name.into(), role: Role::Operate, scope: Scope::All, since: None }
+    }
 
     fn answer(status: u16, bytes: usize) -> Answer {
         Answer {
@@ -211,8 +217,7 @@ mod tests {
 
     #[test]
     fn a_key_stands_for_one_request_and_its_answer() {
-        let (replays, caller, now) =
-            (Arc::new(Replays::default()), Arc::from("ann"), Instant::now());
+        let (replays, caller, now) = (Arc::new(Replays::default()), named("ann"), Instant::now());
         let (one, other) = (Print::of("POST", "/a", b"1"), Print::of("POST", "/a", b"2"));
         let find = |print, now| replays.find(&caller, "k".into(), print, now);
         let Ok(Found::New(claim)) = find(one, now) else { panic!() };
@@ -221,17 +226,16 @@ mod tests {
         let Ok(Found::Again(kept)) = find(one, now) else { panic!() };
         assert_eq!(kept.status.as_u16(), 201);
         assert_eq!(find(other, now).err().unwrap().status.as_u16(), 422);
-        let elsewhere = replays.find(&Arc::from("bob"), "k".into(), other, now);
+        let elsewhere = replays.find(&named("bob"), "k".into(), other, now);
         assert!(matches!(elsewhere, Ok(Found::New(_))), "keys are each caller's own");
         assert!(matches!(find(other, now + KEPT + KEPT), Ok(Found::New(_))), "for a day");
     }
 
     #[test]
-    fn what_may_pass_by_itself_is_not_kept() {
-        let (replays, caller, now) =
-            (Arc::new(Replays::default()), Arc::from("ann"), Instant::now());
+    fn what_was_refused_is_not_kept() {
+        let (replays, caller, now) = (Arc::new(Replays::default()), named("ann"), Instant::now());
         let print = Print::of("POST", "/a", b"");
-        for status in [507, 503, 429, 403] {
+        for status in [507, 503, 429, 422, 412, 409, 404, 403, 400] {
             let Ok(Found::New(claim)) = replays.find(&caller, "k".into(), print, now) else {
                 panic!("{status}")
             };
@@ -243,9 +247,26 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_anothers_now_has_none_of_the_answers() {
+        let (replays, ann, now) = (Arc::new(Replays::default()), named("ann"), Instant::now());
+        let print = Print::of("POST", "/a", b"");
+        let find = |caller: &Caller| replays.find(caller, "k".into(), print, now);
+        let Ok(Found::New(claim)) = find(&ann) else { panic!() };
+        claim.keep(&answer(201, 1), now);
+        let others = [
+            Caller { since: Some(Timestamp(1)), ..ann.clone() },
+            Caller { role: Role::Admin, ..ann.clone() },
+            Caller { scope: Scope::of(&["acme".into()]), ..ann.clone() },
+        ];
+        for other in &others {
+            assert!(matches!(find(other), Ok(Found::New(_))), "{other:?}");
+        }
+        assert!(matches!(find(&ann), Ok(Found::Again(_))));
+    }
+
+    #[test]
     fn what_is_kept_is_bounded_for_each_caller() {
-        let (replays, caller, now) =
-            (Arc::new(Replays::default()), Arc::from("ann"), Instant::now());
+        let (replays, caller, now) = (Arc::new(Replays::default()), named("ann"), Instant::now());
         let print = Print::of("POST", "/a", b"");
         for n in 0..40 {
             let found = replays.find(&caller, n.to_string().into(), print, now);

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::base::{NetworkId, Prefix6, Resource, Sort, Timestamp};
 use crate::config::Policy;
 use crate::lease::directory::Directory;
-use crate::lease::{Cause, Change, Lease, QuarantineReason, Seq, State};
+use crate::lease::{Act, Cause, Change, Lease, QuarantineReason, Seq, State};
 use crate::store::{Contents, Store, StoreError, StoreStats};
 
 use super::command::{Command, Desk, Refusal, Reply};
@@ -241,6 +241,14 @@ impl Desk for Stopped {
             Some(value) => Change::Meta(name.into(), value),
             None => Change::Forget(name.into()),
         });
+    }
+
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    fn audit(&mut self, act: Act) {
+        self.changes.push(Change::Act(Box::new(act.bounded())));
     }
 
     fn set_policy(&mut self, policy: Arc<Policy>) {

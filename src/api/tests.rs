@@ -367,8 +367,8 @@ fn a_lease_of_a_network_that_is_gone_is_shown_and_released() {
             .unwrap();
         let views: Vec<_> = page.leases.iter().map(|l| LeaseView::of(l, &page.policy)).collect();
         assert_eq!((views.len(), views[0].network.as_deref()), (1, Some(shown)));
-        let (scope, conditions) = (Scope::All, Conditions::default());
-        let command = |reply| Command::Release { network, resource, scope, conditions, reply };
+        let (scope, conditions, who) = (Scope::All, Conditions::default(), "user x".into());
+        let command = |reply| Command::Release { network, resource, scope, conditions, who, reply };
         let (was, _) = desk.ask(command).unwrap().unwrap();
         assert_eq!(was.resource, resource);
     }
@@ -525,7 +525,10 @@ fn prefixes_that_overlap_are_not_both_taken() {
             ..LeaseView::default()
         };
         let leases = vec![view.to_lease(&policy6(), NOW).unwrap()];
-        stopped.ask(|reply| Command::Import { leases, reply }).unwrap().unwrap()
+        stopped
+            .ask(|reply| Command::Import { leases, who: "user x".into(), reply })
+            .unwrap()
+            .unwrap()
     };
     for (address, iaid, state, taken) in [
         ("2001:db8:8000:100::/56", 1, "released", true),

@@ -15,6 +15,7 @@ use crate::api::command::{Command, Filter, LEASES_PER_IMPORT, LEASES_PER_PAGE, P
 use crate::api::etag::Conditions;
 use crate::api::leases::{ImportPlan, check_state, parse_network};
 use crate::api::page::LIMIT_MAX;
+use crate::api::peer::{Peer, user_name};
 use crate::api::stopped::Stopped;
 use crate::api::view::{BackupRequest, ImportRequest, ImportView, LeaseView, LeasesView};
 use crate::base::{NetworkId, Resource};
@@ -234,7 +235,9 @@ impl Source {
             Source::Stopped(server) => {
                 let network = server.network(network)?;
                 let (scope, conditions) = (Scope::All, Conditions::default());
-                let ask = |reply| Command::Release { network, resource, scope, conditions, reply };
+                let who = own_name()?;
+                let ask =
+                    |reply| Command::Release { network, resource, scope, conditions, who, reply };
                 let (lease, policy) = server.desk.ask(ask)??;
                 Ok(LeaseView::of(&lease, &policy))
             }
@@ -317,7 +320,8 @@ impl StoppedServer {
             return Ok(plan.dry());
         }
         let leases = plan.take_leases();
-        let taken = self.desk.ask(|reply| Command::Import { leases, reply })??;
+        let who = own_name()?;
+        let taken = self.desk.ask(|reply| Command::Import { leases, who, reply })??;
         Ok(plan.done(&taken))
     }
 }
@@ -339,6 +343,13 @@ impl Wanted<'_> {
         }
         path
     }
+}
+
+/// What the audit calls whoever runs this command.
+fn own_name() -> Result<Arc<str>, Failure> {
+    let named = |error| Failure::says(Exit::Failed, format!("who runs this: {error}"));
+    let own = Peer::own().map_err(named)?;
+    Ok(format!("user {}", user_name(own.uid)).into())
 }
 
 fn views(page: &Page) -> Vec<LeaseView> {

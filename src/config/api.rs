@@ -29,7 +29,7 @@ const PATH_BYTES_MAX: usize = 4095;
 const KIB: u64 = 1 << 10;
 
 /// What a caller of the API may do; each includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Look.
     Read,

@@ -15,7 +15,7 @@ use crate::config::policy::Network;
 use crate::engine::Engine;
 use crate::engine::effects::{Event, EventKind};
 use crate::engine::network::{Net, NetPool};
-use crate::lease::{Lease, Pool};
+use crate::lease::{Act, Lease, Pool};
 use crate::net::Mode;
 use crate::store::StoreError;
 use crate::store::archive::Archive;
@@ -171,6 +171,15 @@ impl Desk for AtBench<'_, '_> {
             None => machine.forget_note(name, fx),
         }
         self.bench.facts.push((name.into(), value));
+    }
+
+    fn now(&self) -> Timestamp {
+        self.bench.now
+    }
+
+    fn audit(&mut self, act: Act) {
+        let Bench { machine, fx, .. } = self.bench;
+        machine.audit(act, fx);
     }
 
     fn registry(&mut self) -> Option<Registry<'_>> {

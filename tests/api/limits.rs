@@ -68,6 +68,29 @@ fn a_write_with_a_key_is_done_once() {
 }
 
 #[test]
+fn a_token_that_is_made_anew_has_keys_of_its_own() {
+    let served = Served::start("anew", "");
+    let token = |account: &str| {
+        let body = format!("{{\"name\":\"ci\",\"role\":\"admin\",\"accounts\":[{account}]}}");
+        let made = served.ask(ADMIN, "POST", "/v1/tokens", &body);
+        assert_eq!(made.status, 201, "{made:?}");
+        made.json()["secret"].as_str().unwrap().to_owned()
+    };
+    let make = |secret: &str| {
+        let bearer = format!("authorization: Bearer {secret}");
+        let body = "{\"name\":\"two\",\"role\":\"read\"}";
+        let json = "content-type: application/json";
+        let key = "idempotency-key: k";
+        let more = ["-X", "POST", "-H", &bearer, "-H", key, "-H", json, "-d", body];
+        served.curl("/v1/tokens", &more)
+    };
+    assert_eq!(make(&token("")).status, 201);
+    assert_eq!(served.ask(ADMIN, "DELETE", "/v1/tokens/ci", "").status, 204);
+    let answer = make(&token("\"elsewhere\""));
+    assert_eq!(answer.status, 403, "the secret of a token that it may not make: {answer:?}");
+}
+
+#[test]
 fn versions_save_answers_and_guard_changes() {
     let served = Served::start("versions", "");
     let secret = served.server.ask(&["token", "add", "ci", "--role", "read"]);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
 
 // Shared with tests that use more of it.
+mod audited;
 mod commands;
 #[allow(dead_code)]
 #[path = "../common/mod.rs"]

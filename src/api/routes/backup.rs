@@ -13,6 +13,7 @@ use crate::api::caller::Caller;
 use crate::api::command::{Command, Refusal};
 use crate::api::extract::Body;
 use crate::api::problem::Problem;
+use crate::api::record::Done;
 use crate::api::view::BackupRequest;
 
 use super::Api;
@@ -39,9 +40,11 @@ async fn backup(
     Body(request): Body<BackupRequest>,
 ) -> Result<StatusCode, Problem> {
     caller.allow_everything()?;
-    let to = PathBuf::from(request.directory);
+    let to = PathBuf::from(&request.directory);
     let done = api.ask_for(BACKUP_MAX, |reply| Command::Backup(to, reply)).await?;
     // The directory is what the caller chose: a disk that cannot take it is no fault of the store.
     done.map_err(|refusal| Refusal::Conflict(refusal.to_string()))?;
+    let done = Done { who: &caller.name, verb: "create", object: "backup", account: None };
+    api.audit(done, None, Some(&request)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

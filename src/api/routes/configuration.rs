@@ -5,14 +5,16 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::caller::Caller;
 use crate::api::command::{Refusal, Reload};
-use crate::api::etag::Conditions;
+use crate::api::etag::{self, Conditions};
 use crate::api::extract::Body;
 use crate::api::problem::Problem;
+use crate::api::record::Done;
 use crate::api::view::{CheckRequest, CheckView, ConfigurationView, ReloadView};
 
 use super::{Answer, Api};
@@ -74,8 +76,18 @@ async fn reload(
     conditions: Conditions,
 ) -> Answer<ReloadView> {
     caller.allow_everything()?;
+    let before = version(&api);
     conditions.allow_change(&api.reload.shown())?;
-    Ok(Json(beside(&api, |reload| reload.reload()).await?))
+    let told = beside(&api, |reload| reload.reload()).await?;
+    let done = Done { who: &caller.name, verb: "reload", object: "configuration", account: None };
+    api.audit(done, Some(&before), Some(&version(&api))).await?;
+    Ok(Json(told))
+}
+
+/// What the audit says of a configuration: its file, and its `ETag`. It is too long itself.
+fn version(api: &Api) -> Value {
+    let shown = api.reload.shown();
+    json!({ "file": shown.file, "etag": etag::tag(&shown) })
 }
 
 /// On another thread: files are read, and large texts are checked.

@@ -16,6 +16,7 @@ use crate::api::command::Refusal;
 use crate::api::extract::{Body, Named, Query};
 use crate::api::page::{PageQuery, cursor};
 use crate::api::problem::Problem;
+use crate::api::record::Done;
 use crate::api::telemetry::{KnownEventKind, KnownEventRequest, KnownEventView, KnownEventsView};
 use crate::telemetry::line::{Entry, Moment, RawEvent};
 use crate::telemetry::{Busy, Event, EventFilter, EventId, EventKind, Push};
@@ -129,7 +130,21 @@ async fn add(
     let event = event.ok_or_else(|| Refusal::Conflict("it is gone already".into()))?;
     let place = format!("/v1/known-events/{}", event.id.0);
     let view = KnownEventView::of(&event);
+    audit(&api, &caller, "create", None, Some(&view)).await?;
     Ok((StatusCode::CREATED, [(header::LOCATION, place)], Json(view)).into_response())
+}
+
+async fn audit(
+    api: &Api,
+    caller: &Caller,
+    verb: &str,
+    before: Option<&KnownEventView>,
+    after: Option<&KnownEventView>,
+) -> Result<(), Problem> {
+    let view = before.or(after);
+    let object = format!("known-events/{}", view.map_or(0, |view| view.id));
+    let account = view.and_then(|view| view.account.as_deref());
+    api.audit(Done { who: &caller.name, verb, object: &object, account }, before, after).await
 }
 
 fn stopping() -> Busy {
@@ -193,7 +208,11 @@ async fn remove(
     caller.allow_account_of_event(event.account.as_deref())?;
     let answer = api.reports()?.forget_event(event.id)?;
     match answer.await.map_err(|_| stopping())?? {
-        Some(_) => Ok(StatusCode::NO_CONTENT),
+        Some(_) => {
+            let view = KnownEventView::of(&event);
+            audit(&api, &caller, "delete", Some(&view), None).await?;
+            Ok(StatusCode::NO_CONTENT)
+        }
         None => Err(Refusal::NotFound(format!("no event {id}")).into()),
     }
 }

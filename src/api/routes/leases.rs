@@ -220,8 +220,8 @@ async fn release(
 ) -> Answer<LeaseView> {
     let resource = resource(named)?;
     let network = api.network(query.network.as_deref()).await?;
-    let scope = caller.scope;
-    let ask = |reply| Command::Release { network, resource, scope, conditions, reply };
+    let Caller { name: who, scope, .. } = caller;
+    let ask = |reply| Command::Release { network, resource, scope, conditions, who, reply };
     let (lease, policy) = api.ask(ask).await??;
     Ok(Json(LeaseView::of(&lease, &policy)))
 }

@@ -55,6 +55,7 @@ use super::leases::parse_network;
 use super::manual::manual;
 use super::page::{LIMIT_DEFAULT, LIMIT_MAX};
 use super::problem::Problem;
+use super::record::Done;
 use super::registry::{Ask, Deed, Told};
 use super::replay::Replays;
 use super::server::Hub;
@@ -213,6 +214,21 @@ impl Api {
                 Refusal::Conflict(why).into()
             }
             other => other.into(),
+        })
+    }
+
+    /// Keeps the audit record of what was done elsewhere than in the store; durable when this
+    /// returns.
+    pub(super) async fn audit<V: Serialize>(
+        &self,
+        done: Done<'_>,
+        before: Option<&V>,
+        after: Option<&V>,
+    ) -> Result<(), Problem> {
+        let acts = done.acts((self.now)(), before, after);
+        self.ask(|reply| Command::Audit(acts, reply)).await?.map_err(|refusal| {
+            let (what, why) = (format!("{} {}", done.verb, done.object), refusal.to_string());
+            Refusal::Store(format!("`{what}` was done, and is not in the audit: {why}")).into()
         })
     }
 

@@ -17,11 +17,13 @@ use crate::api::extract::{Body, Named, Query};
 use crate::api::leases::time_text;
 use crate::api::page::PageQuery;
 use crate::api::problem::Problem;
+use crate::api::record::Done;
 use crate::api::token::{self, TOKENS_MAX, Token};
 use crate::api::view::{
     NewTokenView, RoleView, RotateRequest, TokenRequest, TokenView, TokensView,
 };
 use crate::base::Span;
+use crate::lease::Act;
 
 use super::{Answer, Api};
 
@@ -120,7 +122,7 @@ async fn add(
         created: Some(now),
         expires,
     };
-    keep(&api, &token).await?;
+    keep(&api, &caller, "create", None, &token).await?;
     let place = format!("/v1/tokens/{}", escape(&token.name));
     let view = NewTokenView { secret, token: TokenView::of(&token) };
     Ok((StatusCode::CREATED, [(header::LOCATION, place)], Json(view)).into_response())
@@ -166,8 +168,9 @@ async fn revoke(
     Named(name): Named,
 ) -> Result<StatusCode, Problem> {
     let token = own(&api, &caller, &name, &conditions)?;
+    let acts = acts(&api, &caller, "delete", Some(&token), None);
     let (name, value) = (token.fact(), None);
-    api.ask(|reply| Command::Fact { name, value, reply }).await??;
+    api.ask(|reply| Command::Fact { name, value, acts, reply }).await??;
     api.live.drop_token(&token.name);
     Ok(StatusCode::NO_CONTENT)
 }
@@ -189,12 +192,12 @@ async fn rotate(
     Named(name): Named,
     Body(request): Body<RotateRequest>,
 ) -> Answer<NewTokenView> {
-    let token = own(&api, &caller, &name, &conditions)?;
+    let was = own(&api, &caller, &name, &conditions)?;
     let until = (api.now)() + Span::from_secs(request.overlap_s.into());
-    let before = (request.overlap_s > 0).then_some((token.hash, until));
+    let before = (request.overlap_s > 0).then_some((was.hash, until));
     let (secret, hash) = secret()?;
-    let token = Token { hash, before, ..token };
-    keep(&api, &token).await?;
+    let token = Token { hash, before, ..was.clone() };
+    keep(&api, &caller, "rotate", Some(&was), &token).await?;
     Ok(Json(NewTokenView { secret, token: TokenView::of(&token) }))
 }
 
@@ -223,9 +226,31 @@ fn secret() -> Result<(String, [u8; 32]), Problem> {
 }
 
 /// Makes a token durable, and believes it from then on.
-async fn keep(api: &Api, token: &Token) -> Result<(), Problem> {
+async fn keep(
+    api: &Api,
+    caller: &Caller,
+    verb: &str,
+    was: Option<&Token>,
+    token: &Token,
+) -> Result<(), Problem> {
+    let acts = acts(api, caller, verb, was, Some(token));
     let (name, value) = (token.fact(), Some(token.bytes()));
-    api.ask(|reply| Command::Fact { name, value, reply }).await??;
+    api.ask(|reply| Command::Fact { name, value, acts, reply }).await??;
     api.live.keep_token(token.clone());
     Ok(())
+}
+
+/// The audit records of a change of a token: never of its secret.
+fn acts(
+    api: &Api,
+    caller: &Caller,
+    verb: &str,
+    before: Option<&Token>,
+    after: Option<&Token>,
+) -> Vec<Act> {
+    let name = before.or(after).map_or("", |token| &*token.name);
+    let object = format!("tokens/{name}");
+    let done = Done { who: &caller.name, verb, object: &object, account: None };
+    let (before, after) = (before.map(TokenView::of), after.map(TokenView::of));
+    done.acts((api.now)(), before.as_ref(), after.as_ref())
 }

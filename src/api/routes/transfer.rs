@@ -58,7 +58,8 @@ async fn import(
         return Ok(Json(plan.dry()));
     }
     let leases = plan.take_leases();
-    let taken = api.ask(|reply| Command::Import { leases, reply }).await??;
+    let who = caller.name;
+    let taken = api.ask(|reply| Command::Import { leases, who, reply }).await??;
     Ok(Json(plan.done(&taken)))
 }
 
