@@ -2,6 +2,8 @@
 //! by schemathesis for whatever its document allows and forbids.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test fails.
 
+#[path = "../common/certificates.rs"]
+mod certificates;
 // Shared with tests that use more of it.
 mod audited;
 mod commands;

@@ -2,8 +2,9 @@
 
 use std::fs;
 
+use crate::certificates::certificate;
 use crate::common::{PATIENCE, wait_until};
-use crate::served::{ADDRESS, ADMIN, Served, certificate};
+use crate::served::{ADDRESS, ADMIN, Served};
 
 #[test]
 fn a_certificate_of_a_client_says_who_calls() {

@@ -13,10 +13,10 @@ use crate::common::server::{Server, calm_lan};
 use crate::common::world::{Host, World};
 use crate::common::{PATIENCE, require, wait_until};
 
-const SECRET: &str = "a secret of the receiver";
+pub(super) const SECRET: &str = "a secret of the receiver";
 
 /// Starts a receiver of what is signed by `secret`; what it takes goes to `heard-PORT`.
-fn receiver(world: &World, host: &Host, port: u16, secret: &str, more: &[&str]) -> Proc {
+pub(super) fn receiver(world: &World, host: &Host, port: u16, secret: &str, more: &[&str]) -> Proc {
     require("python3", "python3");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/audit/receiver.py");
     let (at, into) = (port.to_string(), heard_at(world, port).display().to_string());
@@ -26,12 +26,12 @@ fn receiver(world: &World, host: &Host, port: u16, secret: &str, more: &[&str]) 
     started
 }
 
-fn heard_at(world: &World, port: u16) -> PathBuf {
+pub(super) fn heard_at(world: &World, port: u16) -> PathBuf {
     world.dir().join(format!("heard-{port}"))
 }
 
 /// What was heard: how often, by the number of the record.
-fn heard(file: &Path) -> BTreeMap<u64, usize> {
+pub(super) fn heard(file: &Path) -> BTreeMap<u64, usize> {
     let mut all = BTreeMap::new();
     for line in fs::read_to_string(file).unwrap_or_default().lines() {
         // The last line may be on its way.
@@ -42,7 +42,7 @@ fn heard(file: &Path) -> BTreeMap<u64, usize> {
     all
 }
 
-fn webhook(world: &World, name: &str, port: u16) -> String {
+pub(super) fn webhook(world: &World, name: &str, port: u16) -> String {
     let secret = world.dir().join("secret");
     fs::write(&secret, format!("{SECRET}\n")).unwrap();
     format!(
@@ -52,7 +52,7 @@ fn webhook(world: &World, name: &str, port: u16) -> String {
     )
 }
 
-fn metric(world: &World, host: &Host, name: &str, hook: &str) -> u64 {
+pub(super) fn metric(world: &World, host: &Host, name: &str, hook: &str) -> u64 {
     let socket = world.dir().join("control.sock");
     let shown = host.sh(&format!("curl -sS --unix-socket {} http://x/metrics", socket.display()));
     let start = format!("{name}{{hook=\"{hook}\"}} ");
