@@ -127,6 +127,14 @@ fn a_running_server_answers_and_a_stopped_one_is_read_and_changed() {
     let said = fails(&server.run(&["leases", "show", "10.77.1.7"]), 6);
     assert_eq!(said, "error: no binding of 10.77.1.7\n");
 
+    let said = ask(&["leases", "quarantine", "10.77.1.7", "--seconds", "90"], &config);
+    assert!(said.starts_with("10.77.1.7 is in quarantine until 20"), "{said}");
+    assert_eq!(ask(&["leases", "list", "--state", "quarantined"], &config).lines().count(), 2);
+    let said = ask(&["leases", "lift", "10.77.1.7"], &config);
+    assert_eq!(said, "10.77.1.7 is free; it was quarantined\n");
+    let said = fails(&server.run(&["leases", "lift", "10.77.1.7"]), 1);
+    assert_eq!(said, "error: 10.77.1.7 is not in quarantine\n");
+
     let said = ask(&["leases", "release", &second], &config);
     assert!(said.starts_with(&format!("{second} is free; it was leased by 02:aa:")), "{said}");
     let before = leases(&config);

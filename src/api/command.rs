@@ -14,6 +14,7 @@ use super::caller::Scope;
 use super::etag::Conditions;
 use super::gauges::Figures;
 use super::instances::InstanceDeed;
+use super::quarantine::QuarantineDeed;
 use super::record::Done;
 use super::registry::{Ask, Registry};
 use super::reservations::ReservationDeed;
@@ -103,6 +104,8 @@ pub enum Command {
     Audit(Vec<Act>, Reply<Result<(), Refusal>>),
     /// What concerns instances.
     Instances(Box<Ask<InstanceDeed>>),
+    /// An address is put out of use, or back.
+    Quarantine(Box<Ask<QuarantineDeed>>),
     /// What concerns accounts.
     Accounts(Box<Ask<AccountDeed>>),
     /// What concerns applications.
@@ -322,6 +325,7 @@ impl Command {
                 return Pending::new(move |done| drop(reply.send(done)));
             }
             Command::Instances(ask) => return ask.run(desk),
+            Command::Quarantine(ask) => return ask.run(desk),
             Command::Accounts(ask) => return ask.run(desk),
             Command::Applications(ask) => return ask.run(desk),
             Command::Usage(ask) => return ask.run(desk),

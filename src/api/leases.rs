@@ -17,9 +17,9 @@ use crate::lease::{Details, Lease, QuarantineReason, State};
 use super::command::Refusal;
 use super::view::{ImportView, LeaseView, RefusedView};
 
-/// Every state by the name that a filter or an import may give it.
-pub const STATES: [&str; 7] =
-    ["leased", "expired", "released", "declined", "in-use", "quarantined", "leaving"];
+/// Every state by the name that a filter may give it; the last one is none that an import takes.
+pub const STATES: [&str; 8] =
+    ["leased", "expired", "released", "declined", "in-use", "quarantined", "leaving", "shadow"];
 
 /// Longest text field of an import, in bytes.
 const TEXT_MAX: usize = 255;
@@ -236,7 +236,10 @@ impl LeaseView {
                 let mac = self.answered.as_deref().and_then(|text| text.parse().ok());
                 State::Quarantined(QuarantineReason::InUse(mac.unwrap_or_default()))
             }
-            other => return Err(format!("state is `{other}`, want one of {}", STATES.join(", "))),
+            other => {
+                let want = STATES[..7].join(", ");
+                return Err(format!("state is `{other}`, want one of {want}"));
+            }
         })
     }
 

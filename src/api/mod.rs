@@ -32,6 +32,7 @@ pub mod metrics;
 pub mod page;
 pub mod peer;
 pub mod problem;
+pub mod quarantine;
 pub mod record;
 pub mod registry;
 pub mod reservations;

@@ -13,7 +13,7 @@ use crate::base::Resource;
 use crate::import::Source;
 
 pub use super::args_audit::{Audit, Events, Who};
-pub use super::args_directory::{Accounts, Applications, Instances, Reservations};
+pub use super::args_directory::{Accounts, Applications, Asked, Instances, Reservations};
 
 /// Where the configuration is unless the command says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/foreshadow/foreshadow.toml";
@@ -240,6 +240,33 @@ pub enum Leases {
         /// Which server
         #[command(flatten)]
         target: Target,
+    },
+    /// Put an address out of use: nobody has it until that is lifted or over
+    Quarantine {
+        /// The address
+        #[arg(value_parser = parse_address)]
+        address: Resource,
+        /// On this network; needed only where several have such an address
+        #[arg(long, value_name = "NAME")]
+        network: Option<String>,
+        /// For so long; as `quarantine` of the network says if not given
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=31_536_000))]
+        seconds: Option<u32>,
+        /// How
+        #[command(flatten)]
+        asked: Asked,
+    },
+    /// End a quarantine, so that the address is free
+    Lift {
+        /// The address
+        #[arg(value_parser = parse_address)]
+        address: Resource,
+        /// On this network; needed only where several have such an address
+        #[arg(long, value_name = "NAME")]
+        network: Option<String>,
+        /// How
+        #[command(flatten)]
+        asked: Asked,
     },
     /// Write every lease, as CSV or JSON
     Export {

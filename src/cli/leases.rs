@@ -6,11 +6,14 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use crate::api::client::escape;
+use crate::api::quarantine::QuarantineRequest;
 use crate::api::transfer::{self, Format, Writer};
 use crate::api::view::{ImportView, LeaseView};
 use crate::base::Resource;
 
 use super::args::Leases;
+use super::entries::client;
 use super::exit::{Exit, Failure};
 use super::output::{Output, Safe};
 use super::source::{Access, Source, Wanted};
@@ -47,6 +50,24 @@ pub(super) fn leases(command: Leases, out: &mut Output) -> Result<(), Failure> {
             let client = was.hardware.or(was.client).unwrap_or_default();
             Ok(writeln!(out, "{address} is free; it was {} by {}", was.state, Safe(&client))?)
         }
+        Leases::Quarantine { address, network, seconds, asked } => {
+            let request = QuarantineRequest { seconds };
+            let path = place(address, "quarantine", network.as_deref());
+            let now: LeaseView = client(&asked)?.post(&path, &request)?;
+            if asked.json {
+                return out.json(&now);
+            }
+            let until = now.until.unwrap_or_default();
+            Ok(writeln!(out, "{address} is in quarantine until {until}")?)
+        }
+        Leases::Lift { address, network, asked } => {
+            let path = place(address, "lift", network.as_deref());
+            let was: LeaseView = client(&asked)?.post(&path, &())?;
+            if asked.json {
+                return out.json(&was);
+            }
+            Ok(writeln!(out, "{address} is free; it was {}", was.state)?)
+        }
         Leases::Export { format, output, target } => {
             let mut source = Source::open(&target, Access::Read, out)?;
             let format = format.or_else(|| by_name(output.as_deref()?)).unwrap_or_default();
@@ -63,6 +84,12 @@ pub(super) fn leases(command: Leases, out: &mut Output) -> Result<(), Failure> {
             tell_import(&done?, dry_run, json, out)
         }
     }
+}
+
+fn place(address: Resource, verb: &str, network: Option<&str>) -> String {
+    let address = escape(&address.to_string());
+    let network = network.map_or(String::new(), |name| format!("?network={}", escape(name)));
+    format!("/v1/leases/{address}/{verb}{network}")
 }
 
 fn list(source: &mut Source, wanted: &Wanted<'_>, out: &mut Output) -> Result<(), Failure> {
@@ -139,7 +166,11 @@ fn write_all(
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let mut writer = Writer::new(format);
-    source.leases(wanted, |page| Ok(writer.leases(&page, out)?))?;
+    source.leases(wanted, |mut page| {
+        // What nobody has yet is nothing to be taken over elsewhere.
+        page.retain(|lease| wanted.state.is_some() || lease.state != "shadow");
+        Ok(writer.leases(&page, out)?)
+    })?;
     Ok(writer.finish(out)?)
 }
 

@@ -25,6 +25,7 @@ pub mod leaving;
 pub mod lots;
 pub mod network;
 pub mod overhear;
+pub mod quarantine;
 pub mod quota;
 pub mod remember;
 pub mod reply;

@@ -77,6 +77,22 @@ fn writes(leased: &str, copy: &str) -> Vec<Write> {
             "release",
             &format!("leases/{leased}"),
         ),
+        one(
+            "post",
+            "/v1/leases/{resource}/quarantine",
+            "/v1/leases/10.77.1.9/quarantine",
+            "{}",
+            "quarantine",
+            "leases/10.77.1.9",
+        ),
+        one(
+            "post",
+            "/v1/leases/{resource}/lift",
+            "/v1/leases/10.77.1.9/lift",
+            "",
+            "lift",
+            "leases/10.77.1.9",
+        ),
         same("post", "/v1/configuration/reload", "", "reload", "configuration"),
         same("post", "/v1/backup", &copy, "create", "backup"),
     ]
@@ -123,7 +139,7 @@ fn every_write_has_its_record_with_the_name_of_the_caller() {
         let (before, after) = (act["before"].is_object(), act["after"].is_object());
         let want = match verb {
             "create" | "import" => (false, true),
-            "delete" => (true, false),
+            "delete" | "lift" => (true, false),
             _ => (true, true),
         };
         assert_eq!((before, after), want, "{record}");

@@ -20,6 +20,8 @@ const NEEDED: &[(&str, &str, Needs)] = &[
     ("get", "/v1/leases/export", Needs::Role(0)),
     ("get", "/v1/leases/{resource}", Needs::Role(0)),
     ("post", "/v1/leases/{resource}/release", Needs::Role(1)),
+    ("post", "/v1/leases/{resource}/quarantine", Needs::Role(1)),
+    ("post", "/v1/leases/{resource}/lift", Needs::Role(1)),
     ("post", "/v1/leases/import", Needs::Everything(1)),
     ("get", "/v1/audit", Needs::Role(0)),
     ("get", "/v1/audit/export", Needs::Role(0)),

@@ -296,6 +296,8 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
         ("export_json", get("/v1/leases/export")),
         ("export_csv", get("/v1/leases/export?format=csv")),
         ("release", post("/v1/leases/10.0.0.1/release", "")),
+        ("quarantine", post("/v1/leases/10.0.0.1/quarantine", "{\"seconds\":60}")),
+        ("lift", post("/v1/leases/10.0.0.3/lift", "")),
         ("release_quarantine", post("/v1/leases/10.0.0.3/release?network=vms", "")),
         ("import", post("/v1/leases/import", import)),
         ("import_nested", post("/v1/leases/import", &"[".repeat(1000))),

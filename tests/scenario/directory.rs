@@ -13,7 +13,8 @@ use super::world::World;
 
 /// Whether a line begins with one of these.
 pub(crate) fn is_verb(verb: &str) -> bool {
-    ["create", "destroy", "rename", "reserve", "unreserve", "account", "has"].contains(&verb)
+    ["create", "destroy", "rename", "reserve", "unreserve", "account", "has", "quarantine", "lift"]
+        .contains(&verb)
         || shadows::is_verb(verb)
 }
 
@@ -60,6 +61,16 @@ impl World {
             "reserve" => self.reserve(id, words, fx),
             "unreserve" => self.engine.remove_host(id, fx).map(|_| "done".into()),
             "has" => self.has(id, rest),
+            "quarantine" => {
+                let (now, network) = (self.now, self.policy.networks[0].id);
+                let done = self.engine.quarantine(now, network, resource(id)?, None, fx);
+                done.map(|_| "done".into())
+            }
+            "lift" => {
+                let network = self.policy.networks[0].id;
+                let done = self.engine.lift(self.now, network, resource(id)?, fx);
+                done.map(|was| format!("done {}", was.state))
+            }
             _ => {
                 let terms = Terms { max_addresses: words.cap, ..Terms::default() };
                 let account = Account { name: id.into(), terms, ..Account::default() };

@@ -14,21 +14,23 @@ use utoipa_axum::routes;
 use crate::api::caller::Caller;
 use crate::api::command::{Command, Filter, Page, Refusal};
 use crate::api::etag::Conditions;
-use crate::api::extract::{Named, Query};
+use crate::api::extract::{Body, Named, Query};
 use crate::api::leases::parse_hardware;
 use crate::api::page::{PageQuery, cursor};
 use crate::api::problem::Problem;
+use crate::api::quarantine::{QuarantineDeed, QuarantineRequest, Verb};
 use crate::api::view::{LeaseView, LeasesView};
-use crate::base::{Resource, Within};
+use crate::base::{Resource, Span, Within};
 
-use super::{Answer, Api};
+use super::{Answer, Api, one};
 
 /// How often the engine is asked for one page of leases that are hard to find: a page may be
 /// short, and yet not the last.
 const LOOKS_MAX: usize = 16;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(release))
+    let router = OpenApiRouter::new().routes(routes!(list)).routes(routes!(show));
+    router.routes(routes!(release)).routes(routes!(quarantine)).routes(routes!(lift))
 }
 
 pub(super) fn views(page: &Page) -> Vec<LeaseView> {
@@ -83,6 +85,7 @@ enum StateName {
     InUse,
     Quarantined,
     Leaving,
+    Shadow,
 }
 
 impl StateName {
@@ -96,6 +99,7 @@ impl StateName {
             StateName::InUse => "in-use",
             StateName::Quarantined => "quarantined",
             StateName::Leaving => "leaving",
+            StateName::Shadow => "shadow",
         }
     }
 }
@@ -224,4 +228,63 @@ async fn release(
     let ask = |reply| Command::Release { network, resource, scope, conditions, who, reply };
     let (lease, policy) = api.ask(ask).await??;
     Ok(Json(LeaseView::of(&lease, &policy)))
+}
+
+/// Puts an address out of use: it is nobody's until that is lifted or over. A lease of it ends; its
+/// client is not told, and renews it in vain.
+#[utoipa::path(
+    post,
+    path = "/v1/leases/{resource}/quarantine",
+    tag = "leases",
+    security(("bearer" = ["operate"])),
+    params(("resource" = String, Path, description = "An address, or a prefix with its `/` escaped.",
+        max_length = 64), NetworkQuery),
+    request_body = QuarantineRequest,
+    responses((status = 200, description = "As it is now.", body = LeaseView)),
+)]
+async fn quarantine(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    conditions: Conditions,
+    named: Named,
+    Query(query): Query<NetworkQuery>,
+    Body(request): Body<QuarantineRequest>,
+) -> Answer<LeaseView> {
+    let span = request.seconds.map(|seconds| Span::from_secs(seconds.into()));
+    put(&api, caller, conditions, named, query, Verb::Quarantine(span)).await
+}
+
+/// Ends a quarantine, so that the address is free.
+#[utoipa::path(
+    post,
+    path = "/v1/leases/{resource}/lift",
+    tag = "leases",
+    security(("bearer" = ["operate"])),
+    params(("resource" = String, Path, description = "An address, or a prefix with its `/` escaped.",
+        max_length = 64), NetworkQuery),
+    responses((status = 200, description = "As it was.", body = LeaseView)),
+)]
+async fn lift(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    conditions: Conditions,
+    named: Named,
+    Query(query): Query<NetworkQuery>,
+) -> Answer<LeaseView> {
+    put(&api, caller, conditions, named, query, Verb::Lift).await
+}
+
+async fn put(
+    api: &Api,
+    caller: Caller,
+    conditions: Conditions,
+    named: Named,
+    query: NetworkQuery,
+    verb: Verb,
+) -> Answer<LeaseView> {
+    let resource = resource(named)?;
+    let network = api.network(query.network.as_deref()).await?;
+    let what = QuarantineDeed { network, resource, verb };
+    let told = api.ask_about(caller, conditions, what, Command::Quarantine).await?;
+    Ok(Json(one(told)?))
 }
