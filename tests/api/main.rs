@@ -19,3 +19,4 @@ mod scope;
 mod served;
 mod tls;
 mod transports;
+mod walk;
