@@ -62,7 +62,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    account_caps account_pools account_priority account_priority6 account_rate account_rate6 adoption affinity boot_chain bootp choice classes
+    account_caps account_displaced account_pools account_priority account_priority6 account_rate account_rate6 adoption affinity boot_chain bootp choice classes
     clones declines destinations exhaustion foreign_servers hostile_client_id_empty
     hostile_deafening hostile_flood hostile_foreign_decline hostile_foreign_release
     hostile_forged_adoption hostile_forged_arp hostile_guest_relay hostile_hlen hostile_hostname
@@ -72,8 +72,7 @@ scenarios! {
     hostile_v6_foreign_decline hostile_v6_foreign_release hostile_v6_guest_relay hostile_v6_many
     hostile_v6_many_doubts hostile_v6_names hostile_v6_no_subnet hostile_v6_own_address
     hostile_v6_port_full hostile_v6_relay_depth hostile_v6_reserved_duid hostile_v6_subnet_deleted
-    identity inform instance_clones instance_ends instance_hosts instance_restart
-    instance_store_failure instance_v6 instances options quarantine rapid_commit relay_links relays
+    identity inform instance_clones instance_ends instance_hosts instance_restart instance_store_failure instance_v6 instances options quarantine rapid_commit relay_links relays instance_ghosts
     reservations shadow_age shadow_claims shadow_fall shadow_hand shadow_ready shadow_restart shadow_yields
     shorter_lease states store_failure times v6_adoption v6_boot v6_classes v6_clones
     v6_clones_reload v6_confirm v6_declines v6_delegation_hints v6_exclude

@@ -6,9 +6,8 @@
 
 use std::net::Ipv4Addr;
 
+use crate::base::{NetworkId, Resource, Sort};
 use crate::lease::{Lease, Offer, Owner, QuarantineReason, State};
-
-use crate::base::Sort;
 
 use super::Engine;
 use super::context::{Ctx, Proof};
@@ -247,12 +246,21 @@ impl Engine {
         let id = ctx.id();
         let lower = self.offers.below(id, self.priority(owner)).take(OFFERS_LOOKED_AT);
         let addr = lower.filter_map(|(_, resource)| resource.v4()).find(|addr| {
-            let bound = self.table.get(id, (*addr).into()).is_some_and(|l| l.is_bound());
             let pool = ctx.pool_of(*addr).filter(|pool| ctx.may_use(pool));
-            !bound && pool.is_some_and(|pool| self.may_use_range4(owner, id, &pool.range))
+            self.is_only_offered(id, (*addr).into())
+                && pool.is_some_and(|pool| self.may_use_range4(owner, id, &pool.range))
         })?;
         self.offers.remove(id, addr.into());
         Some(Chosen { addr, proven: true, taken: true })
+    }
+
+    /// Whether nothing but an offer holds `resource`: it is bound to nobody, kept for nobody, and free
+    /// on disk.
+    pub(super) fn is_only_offered(&self, network: NetworkId, resource: Resource) -> bool {
+        !self.table.get(network, resource).is_some_and(|l| l.is_bound())
+            && !self.table.is_pending(network, resource)
+            && self.directory.keeper(network, resource).is_none()
+            && !self.directory.is_pending(network, resource)
     }
 
     fn may_use_any(&self, ctx: &Ctx<'_>) -> bool {
@@ -288,9 +296,12 @@ impl Engine {
 
     fn take_next(&mut self, ctx: &Ctx<'_>, owner: Option<&Owner>) -> Option<Chosen> {
         let fresh_for = ctx.network.verify.fresh;
-        for (subnet, _) in ctx.subnets() {
+        // What somebody may still have is taken where no pool has anything else.
+        let turns = [false, true].into_iter().flat_map(|d| ctx.subnets().map(move |s| (d, s)));
+        for (doubted, (subnet, _)) in turns {
             for at in 0..self.nets.get(ctx.net)?.pools.len() {
-                if !self.is_open(ctx, owner, subnet, at) {
+                let pool = self.nets.get(ctx.net)?.pools.get(at)?;
+                if pool.free.is_doubted() != doubted || !self.is_open(ctx, owner, subnet, at) {
                     continue;
                 }
                 let pool = self.nets.get_mut(ctx.net)?.pools.get_mut(at)?;

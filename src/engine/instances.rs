@@ -84,9 +84,9 @@ pub enum Denied {
     /// Something still depends on it.
     #[error("{0}")]
     InUse(String),
-    /// No address is free.
-    #[error("no {0} address is free for it on network {1}")]
-    Exhausted(&'static str, String),
+    /// No address is free: of which family, on which network, and how many there are out of use.
+    #[error("no {0} address is free for it on network {1}, where {2} are kept back or in conflict")]
+    Exhausted(&'static str, String, u64),
     /// A limit of the account.
     #[error("{0}")]
     Limit(Met),
@@ -417,7 +417,7 @@ impl Engine {
             false => None,
         };
         match (v4, v6) {
-            (None, None) => Err(Denied::Exhausted("IPv4 or IPv6", network.name.to_string())),
+            (None, None) => Err(self.exhausted(&site, "IPv4 or IPv6")),
             _ => Ok(Chosen { v4, v6 }),
         }
     }

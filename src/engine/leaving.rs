@@ -13,6 +13,7 @@ use crate::lease::{Cause, Lease, Owner, QuarantineReason, State};
 use super::Engine;
 use super::effects::{Effects, EventKind, LinkUp, Probe};
 use super::known::asked_for;
+use super::network::Net;
 
 /// How often the wire must be silent, one time after the other.
 const SILENCES: u8 = 3;
@@ -32,6 +33,8 @@ pub struct Farewells {
     due: BTreeSet<(Timestamp, Resource)>,
     /// Whom is asked, about what.
     asked: BTreeSet<(IpAddr, Resource)>,
+    /// Kept back no longer, and never found silent; until the end of their time is durable.
+    doubted: BTreeSet<Resource>,
 }
 
 #[derive(Clone, Debug)]
@@ -86,10 +89,34 @@ impl Farewells {
         }
     }
 
+    /// The time of `resource` is over. Whoever had it may have it still, if it was found in use, or
+    /// was asked for and never found silent since the last answer.
+    pub fn lapsed(&mut self, resource: Resource, reason: QuarantineReason) {
+        let spoke = self.of.get(&resource).is_some_and(|farewell| farewell.silent == 0);
+        if spoke || matches!(reason, QuarantineReason::InUse(_)) {
+            self.doubted.insert(resource);
+        }
+    }
+
+    /// Whether somebody may still have what comes free now. Says so once.
+    pub fn take_doubt(&mut self, resource: Resource) -> bool {
+        self.doubted.remove(&resource)
+    }
+
     /// Answers may have been missed: what was asked says nothing.
     pub fn deaf(&mut self) {
         for farewell in self.of.values_mut() {
             farewell.pending = false;
+        }
+    }
+}
+
+impl Net {
+    /// What was out of use is so no longer.
+    pub(super) fn time_is_over(&mut self, resource: Resource, reason: QuarantineReason) {
+        self.farewells.lapsed(resource, reason);
+        if let QuarantineReason::InUse(_) = reason {
+            self.verifier.forget_answer(resource);
         }
     }
 }
@@ -149,6 +176,15 @@ impl Engine {
             let hold = self.hold_of(at, owner.as_ref());
             let not_before = hold.min.map_or(lease.updated, |min| lease.updated + min);
             self.watch(&lease, not_before);
+        }
+    }
+
+    /// What could not be freed on disk is asked after anew.
+    pub(super) fn watch_again(&mut self, network: NetworkId, resource: Resource) {
+        let leaving = State::Quarantined(QuarantineReason::Leaving);
+        let lease = self.table.get(network, resource).filter(|lease| lease.state == leaving);
+        if let Some(lease) = lease.cloned() {
+            self.watch(&lease, lease.updated);
         }
     }
 

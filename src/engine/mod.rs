@@ -46,9 +46,7 @@ use std::sync::Arc;
 use crate::base::{LinkId, NetworkId, Resource, Timestamp};
 use crate::config::Policy;
 use crate::lease::directory::{Directory, FactError};
-use crate::lease::{
-    Act, Cause, Change, Lease, LeaseTable, Offer, OfferTable, QuarantineReason, Seq, State,
-};
+use crate::lease::{Act, Cause, Change, Lease, LeaseTable, Offer, OfferTable, Seq, State};
 
 use advertise::Advertisers;
 pub use effects::{Arrival, Destination, Effects, Input, Reply};
@@ -365,10 +363,9 @@ impl Engine {
             match lease.state {
                 State::Quarantined(reason) => {
                     self.forget(lease.network, lease.resource, Some(lease.until), fx);
-                    if let (QuarantineReason::InUse(_), Some(net)) =
-                        (reason, self.net_index(lease.network))
-                    {
-                        self.nets[net].verifier.forget_answer(lease.resource);
+                    let at = self.net_index(lease.network);
+                    if let Some(net) = at.and_then(|at| self.nets.get_mut(at)) {
+                        net.time_is_over(lease.resource, reason);
                     }
                 }
                 State::Shadow => self.shadow_aged(now, lease, fx),
@@ -403,6 +400,7 @@ impl Engine {
         for (network, resource) in taken.settled.into_iter().chain(kept) {
             self.settle(network, resource);
             self.watch_anew(network, resource);
+            self.watch_again(network, resource);
         }
         self.wake_plans(now);
         self.dirty = false;

@@ -151,6 +151,14 @@ impl Net {
         }
     }
 
+    /// What is free, and yet somebody may have.
+    fn doubted(&self) -> impl Iterator<Item = Resource> {
+        let v4 = self.pools.iter().flat_map(|p| p.free.doubted());
+        let v6 = self.pools6.iter().flat_map(|p| p.free.doubted());
+        let v6 = v6.map(|value| Resource::V6(Ipv6Addr::from_bits(value)));
+        v4.map(|value| Resource::V4(address(value))).chain(v6)
+    }
+
     /// The pool whose range holds `addr`, whether it is free there or not.
     pub fn pool_of(&self, network: &Network, addr: Ipv4Addr) -> Option<usize> {
         let after = self.by_first.partition_point(|(first, _)| *first <= addr);
@@ -175,6 +183,8 @@ impl Engine {
     pub(super) fn build_networks(&mut self) {
         let policy = self.policy.clone();
         let mut old = std::mem::take(&mut self.nets);
+        let doubted: Vec<_> =
+            old.iter().flat_map(|net| net.doubted().map(|r| (net.id, r))).collect();
         for network in &policy.networks {
             let at = old.iter().position(|net| net.id == network.id);
             let before = at.map(|at| old.swap_remove(at));
@@ -215,6 +225,13 @@ impl Engine {
             match resource {
                 Resource::Prefix6(addr, len) => self.hold_prefix(network, addr, len),
                 _ => drop(self.take_from_pool(network, resource)),
+            }
+        }
+        for (network, resource) in doubted {
+            if let Some(Place::Value(pool, value)) = self.place_mut(network, resource)
+                && pool.is_free(value)
+            {
+                pool.free_doubted(value);
             }
         }
         self.own_addresses_changed(None);
@@ -281,6 +298,7 @@ impl Engine {
                 self.take_from_pool(network, resource);
                 let promised = self.offers.get(network, resource).is_some();
                 self.promise(network, resource, promised);
+                self.take_doubt(network, resource);
                 return;
             }
             Some(lease) => Some(lease.until),
@@ -305,8 +323,18 @@ impl Engine {
             && !place.is_free()
         {
             place.free(ended);
+            if self.take_doubt(network, resource)
+                && let Some(Place::Value(pool, value)) = self.place_mut(network, resource)
+            {
+                pool.free_doubted(value);
+            }
             self.wake_verifier(network);
         }
+    }
+
+    fn take_doubt(&mut self, network: NetworkId, resource: Resource) -> bool {
+        let net = self.net_index(network).and_then(|at| self.nets.get_mut(at));
+        net.is_some_and(|net| net.farewells.take_doubt(resource))
     }
 
     /// Keeps the addresses of our own interfaces out of every pool, and gives back those that

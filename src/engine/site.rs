@@ -26,10 +26,6 @@ pub(super) struct Site<'a> {
 }
 
 impl Site<'_> {
-    fn exhausted(&self, family: &'static str) -> Denied {
-        Denied::Exhausted(family, self.network.name.to_string())
-    }
-
     fn not_its_pool(&self, field: &'static str, addr: Resource) -> Denied {
         let account = self.owner.map_or("", |(account, _)| account);
         Denied::Invalid(field, format!("{addr} is of no pool that account {account} may use"))
@@ -99,6 +95,14 @@ impl Site<'_> {
 }
 
 impl Engine {
+    /// Why a machine gets no address.
+    pub(super) fn exhausted(&self, site: &Site<'_>, family: &'static str) -> Denied {
+        let sorts = [("IPv6", Sort::V4), ("IPv4", Sort::V6)];
+        let of = sorts.iter().filter(|(other, _)| *other != family);
+        let out = of.map(|(_, sort)| self.table.counts(site.network.id, *sort).quarantined).sum();
+        Denied::Exhausted(family, site.network.name.to_string(), out)
+    }
+
     /// Its IPv4 address, out of its pool; `None` if the network has no pools for it to be from.
     pub(super) fn site4(&mut self, site: &Site<'_>) -> Result<Option<Ipv4Addr>, Denied> {
         let subnets = site.subnets()?;
@@ -134,7 +138,7 @@ impl Engine {
         }
         let next = self.next4(site, &subnets);
         let next = next.or_else(|| self.displace4(site, &subnets));
-        next.map(Some).ok_or_else(|| site.exhausted("IPv4"))
+        next.map(Some).ok_or_else(|| self.exhausted(site, "IPv4"))
     }
 
     /// The pools that an instance may have an address of, by index.
@@ -159,7 +163,10 @@ impl Engine {
 
     fn next4(&mut self, site: &Site<'_>, subnets: &[(usize, &Subnet)]) -> Option<Ipv4Addr> {
         let fresh_for = site.network.verify.fresh;
-        let usable = self.usable4(site, subnets);
+        let mut usable = self.usable4(site, subnets);
+        // What somebody may still have is taken where no pool has anything else.
+        let pools = &self.nets.get(site.at)?.pools;
+        usable.sort_by_key(|at| pools.get(*at).is_some_and(|pool| pool.free.is_doubted()));
         for at in &usable {
             let pool = self.nets.get_mut(site.at)?.pools.get_mut(*at)?;
             if let Some((value, _)) = pool.free.take_next(site.now, fresh_for) {
@@ -183,10 +190,9 @@ impl Engine {
             })
         };
         let lower = self.offers.below(id, priority).take(OFFERS_LOOKED_AT);
-        let addr = lower.filter_map(|(_, r)| r.v4()).find(|addr| {
-            let lease = self.table.get(id, (*addr).into());
-            usable(*addr) && !lease.is_some_and(|l| l.is_bound())
-        })?;
+        let addr = lower
+            .filter_map(|(_, r)| r.v4())
+            .find(|addr| usable(*addr) && self.is_only_offered(id, (*addr).into()))?;
         self.offers.remove(id, addr.into());
         Some(addr)
     }
@@ -228,7 +234,7 @@ impl Engine {
         }
         let next = self.next_site6(site, &subnets);
         let next = next.or_else(|| self.displace_site6(site, &subnets));
-        next.map(Some).ok_or_else(|| site.exhausted("IPv6"))
+        next.map(Some).ok_or_else(|| self.exhausted(site, "IPv6"))
     }
 
     /// The same for IPv6, with the policy of each.
@@ -257,7 +263,9 @@ impl Engine {
     fn next_site6(&mut self, site: &Site<'_>, subnets: &[(usize, &Subnet6)]) -> Option<Ipv6Addr> {
         let fresh_for = site.network.verify.fresh;
         let key = ClientKey::hardware(&site.wish.who.hw().unwrap_or_default());
-        let usable = self.usable6(site, subnets);
+        let mut usable = self.usable6(site, subnets);
+        let pools = &self.nets.get(site.at)?.pools6;
+        usable.sort_by_key(|(at, _)| pools.get(*at).is_some_and(|pool| pool.free.is_doubted()));
         for (at, of) in &usable {
             let from = match of.generate {
                 Generate::Iterative => None,
@@ -296,10 +304,9 @@ impl Engine {
             Resource::V6(addr) => Some(addr),
             _ => None,
         };
-        let addr = lower.filter_map(of6).find(|addr| {
-            let lease = self.table.get(id, (*addr).into());
-            usable(*addr) && !lease.is_some_and(|l| l.is_bound())
-        })?;
+        let addr = lower
+            .filter_map(of6)
+            .find(|addr| usable(*addr) && self.is_only_offered(id, (*addr).into()))?;
         self.offers.remove(id, addr.into());
         Some(addr)
     }

@@ -1,9 +1,10 @@
 //! What is free in one pool, in the order in which it is given out.
 //!
-//! A free address is in one of four places: *fresh* (never bound, or forgotten), *remembered*
-//! (free, but its last client would like it back), being *proved* free on the wire, or *proven*.
+//! A free address is in one of five places: *fresh* (never bound, or forgotten), *remembered*
+//! (free, but its last client would like it back), being *proved* free on the wire, *proven*, or
+//! *doubted* (free, but somebody answered for it when the wire was last asked).
 //! New clients get a proven address; else the lowest fresh one; else the one whose client has been
-//! away longest.
+//! away longest; and a doubted one when nothing else is left.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -21,6 +22,9 @@ pub struct Pool {
     checked: BTreeMap<u128, Check>,
     queue: VecDeque<(u128, Timestamp)>,
     proven: usize,
+    doubted: BTreeSet<u128>,
+    /// Doubted, and being proved: few, as all that is checked.
+    retried: BTreeSet<u128>,
     /// Where the next fresh value is looked for first.
     cursor: u128,
 }
@@ -64,6 +68,7 @@ impl Pool {
         self.fresh.contains(value)
             || self.ended.contains_key(&value)
             || self.checked.contains_key(&value)
+            || self.doubted.contains(&value)
     }
 
     /// Gives `value` back: it is free again, and remembered if its last binding ended at `ended`.
@@ -80,12 +85,31 @@ impl Pool {
         }
     }
 
+    /// Gives `value` back, though somebody may still have it: the last to be given, until the wire
+    /// is silent.
+    pub fn free_doubted(&mut self, value: u128) {
+        self.take(value);
+        self.doubted.insert(value);
+    }
+
+    /// Whether nothing is free but what somebody may have.
+    pub fn is_doubted(&self) -> bool {
+        let doubted = self.doubted.len() + self.retried.len();
+        doubted > 0 && self.available() == doubted as u128
+    }
+
+    /// What is free, and yet somebody may have.
+    pub fn doubted(&self) -> impl Iterator<Item = u128> {
+        self.doubted.iter().chain(&self.retried).copied()
+    }
+
     /// Takes this very address; whether it was free.
     pub fn take(&mut self, value: u128) -> bool {
         let checked = self.uncheck(value);
         let remembered =
             self.ended.remove(&value).is_some_and(|at| self.remembered.remove(&(at, value)));
-        self.fresh.remove(value) || remembered || checked
+        let doubted = self.doubted.remove(&value);
+        self.fresh.remove(value) || remembered || checked || doubted
     }
 
     /// The next address for a new client, taken out, and whether it is proven.
@@ -97,7 +121,9 @@ impl Pool {
                 return Some((value, true));
             }
         }
-        let next = self.next_unchecked().or_else(|| self.checked.keys().next().copied())?;
+        let checked = || self.checked.keys().find(|value| !self.retried.contains(value)).copied();
+        let doubted = || self.doubted.first().or(self.retried.first()).copied();
+        let next = self.next_unchecked().or_else(checked).or_else(doubted)?;
         self.take(next);
         Some((next, false))
     }
@@ -124,7 +150,14 @@ impl Pool {
 
     /// The next address to prove, in the order of allocation; from now on it is being proved.
     pub fn start_proof(&mut self, until: Timestamp) -> Option<u128> {
-        let value = self.next_unchecked()?;
+        let value = match self.next_unchecked() {
+            Some(value) => value,
+            None => {
+                let value = self.doubted.pop_first()?;
+                self.retried.insert(value);
+                value
+            }
+        };
         // A remembered address stays remembered: its client may come back while it is proved.
         self.fresh.remove(value);
         if let Some(at) = self.ended.get(&value) {
@@ -141,6 +174,7 @@ impl Pool {
                 *check = Check::Proven { at: now };
                 self.queue.push_back((value, now));
                 self.proven += 1;
+                self.retried.remove(&value);
                 true
             }
             _ => false,
@@ -150,8 +184,10 @@ impl Pool {
     /// What the wire said cannot be known: `value` is free as before, if it was being proved.
     pub fn abandon_proof(&mut self, value: u128) {
         if matches!(self.checked.get(&value), Some(Check::Proving { .. })) {
-            let ended = self.ended.get(&value).copied();
-            self.free(value, ended);
+            match self.retried.contains(&value) {
+                true => self.free_doubted(value),
+                false => self.free(value, self.ended.get(&value).copied()),
+            }
         }
     }
 
@@ -183,7 +219,10 @@ impl Pool {
     /// How many are free.
     pub fn available(&self) -> u128 {
         let remembered = self.remembered.len() as u128;
-        self.fresh.len().saturating_add(remembered).saturating_add(self.checked.len() as u128)
+        self.fresh
+            .len()
+            .saturating_add(remembered)
+            .saturating_add(self.checked.len() as u128 + self.doubted.len() as u128)
     }
 
     fn next_unchecked(&self) -> Option<u128> {
@@ -195,6 +234,7 @@ impl Pool {
         if matches!(check, Some(Check::Proven { .. })) {
             self.proven -= 1;
         }
+        self.retried.remove(&value);
         check.is_some()
     }
 }
@@ -257,6 +297,34 @@ mod tests {
         assert_eq!(pool.take_next(Timestamp(2), FOR_EVER), Some((2, false)));
         assert_eq!(pool.take_next(Timestamp(2), FOR_EVER), Some((1, false)));
         assert_eq!(pool.available(), 0);
+    }
+
+    #[test]
+    fn what_somebody_may_have_is_given_last_and_a_proof_clears_it() {
+        let mut pool = Pool::new(1, 4);
+        pool.take(1);
+        pool.take(2);
+        pool.free_doubted(1);
+        pool.free(2, Some(Timestamp(7)));
+        assert!(pool.is_free(1) && pool.available() == 4);
+        // Being proved is no answer: it stays the last.
+        let proving: Vec<_> = std::iter::from_fn(|| pool.start_proof(Timestamp(100))).collect();
+        assert_eq!(proving, [3, 4, 2, 1]);
+        assert_eq!(pool.available(), 4);
+        assert_eq!(pool.take_next(Timestamp(50), FOR_EVER), Some((2, false)));
+        pool.abandon_proof(1);
+        assert_eq!(pool.doubted().collect::<Vec<_>>(), [1]);
+        assert!(!pool.is_doubted());
+        assert_eq!(drain(&mut pool), [3, 4, 1]);
+        assert!(!pool.is_doubted(), "nothing is free at all");
+        // Silent at last: as any other.
+        pool.free_doubted(1);
+        assert_eq!(pool.start_proof(Timestamp(200)), Some(1));
+        assert!(pool.prove(1, Timestamp(200)));
+        assert_eq!((pool.doubted().count(), pool.available()), (0, 1));
+        pool.free(3, None);
+        assert_eq!(pool.take_next(Timestamp(201), FOR_EVER), Some((1, true)));
+        assert!(!pool.take(1));
     }
 
     #[test]

@@ -3,15 +3,16 @@
 //! once, and some go on answering for what they had. What it was told counts from when the disk
 //! has it, as an answer of the API does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 
-use foreshadow::base::{LinkId, Mac, NetworkId, Prefix4, Resource, Timestamp};
-use foreshadow::config::policy::Account;
+use foreshadow::base::{LinkId, Mac, NetworkId, Prefix4, Resource, Span, Timestamp};
+use foreshadow::config::policy::{Account, Terms};
 use foreshadow::engine::effects::{Arrival6, LinkUp, Neighbour, Probe, Source};
 use foreshadow::engine::hosts::HostWish;
 use foreshadow::engine::instances::{Denied, Rename, Wish};
+use foreshadow::engine::network::NetPool;
 use foreshadow::engine::{Arrival, Input};
 use foreshadow::lease::directory::Identifiers;
 use foreshadow::lease::{Lease, Seq};
@@ -31,8 +32,6 @@ const OWN6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 1);
 const SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
 /// More machines than there are addresses for.
 const MACHINES: usize = 14;
-/// What the accounts may have, each: see `policies`.
-const CAP: usize = 7;
 
 /// What happens on its network.
 #[derive(Clone, Debug)]
@@ -68,6 +67,7 @@ struct Machine {
     is_host: bool,
     stage: Stage,
     account: Option<Arc<str>>,
+    application: Option<Arc<str>>,
     /// What is kept for it, and since which turn.
     promise: Vec<Resource>,
     since: u64,
@@ -77,6 +77,8 @@ struct Machine {
     has_declined: bool,
     /// What it had when it was ended, and until when that is kept back.
     had: Vec<(Resource, Timestamp)>,
+    /// What it said that it has, since the server last asked for it.
+    said: BTreeSet<Resource>,
     client: Client4,
     client6: Client6,
 }
@@ -150,6 +152,8 @@ impl World {
         match what {
             Happens::Acts => return self.orchestrate(),
             Happens::Answers(seen) => {
+                let mut of = self.cloud.machines.values_mut().filter(|m| m.client.mac == seen.mac);
+                of.by_ref().for_each(|m| m.said.extend([Resource::from(seen.addr)]));
                 return self.server.input(self.server_now(), Input::Neighbour(LINK, seen));
             }
             _ => {}
@@ -302,6 +306,9 @@ impl World {
         };
         let macs: Vec<Mac> =
             self.cloud.machines.values().filter(asked).map(|m| m.client.mac).collect();
+        for machine in self.cloud.machines.values_mut() {
+            machine.said.remove(&probe.target.into());
+        }
         for mac in macs {
             let source = Source::Behind(mac);
             let seen = Neighbour { addr: probe.target, mac, frame_source: mac, source };
@@ -333,11 +340,13 @@ impl World {
             is_host: false,
             stage: Stage::Asked(seq),
             account: None,
+            application: None,
             promise: Vec::new(),
             since: u64::MAX,
             is_unnamed: false,
             has_declined: false,
             had: Vec::new(),
+            said: BTreeSet::new(),
             client: Client4::new(mac, None, 0),
             client6: Client6::new(mac, duid(mac), false, 0),
         }
@@ -357,9 +366,12 @@ impl World {
         }
         let account = self.cloud.random.pick(&[None, Some("acme"), Some("acme"), Some("made")]);
         machine.account = account.map(Arc::from);
+        let is_web = account == Some("acme") && self.cloud.random.chance(500);
+        machine.application = is_web.then(|| "web".into());
         let network = Some(NetworkId::of("cloud"));
         let (id, account) = (Some(machine.id.clone()), machine.account.clone());
-        let wish = Wish { id, network, who, account, ..Wish::default() };
+        let application = machine.application.clone();
+        let wish = Wish { id, network, who, account, application, ..Wish::default() };
         let now = self.server_now();
         let (made, seq) = self.server.act(now, |e, fx| e.create_instance(now, &wish, fx));
         match (made, seq) {
@@ -372,9 +384,13 @@ impl World {
                 }
                 machine.stage = Stage::Asked(seq);
                 self.check_new(&machine);
+                let ghosts = self.cloud.machines.values().filter(|m| m.stage == Stage::Ghost);
+                if ghosts.flat_map(|m| &m.had).any(|(had, _)| machine.promise.contains(had)) {
+                    self.tally.seen("addresses promised beside a ghost whose time is over");
+                }
                 self.cloud.machines.insert(self.cloud.made, machine);
             }
-            (Err(Denied::Exhausted(family, _)), _) => {
+            (Err(Denied::Exhausted(family, ..)), _) => {
                 self.tally.seen("instances refused for want of an address");
                 if machine.account.is_some() {
                     self.check_exhausted(family);
@@ -395,15 +411,34 @@ impl World {
                 let held = old.had.iter().any(|(had, until)| had == resource && now < *until);
                 let back = old.stage == Stage::Ghost && held;
                 assert!(!back, "{resource} is promised to {}, and {} answers", new.id, old.id);
+                let haunted = old.stage == Stage::Ghost && old.said.contains(resource);
+                let free = self.free_in_cloud(*resource);
+                assert!(!haunted || free == 0, "{resource} has a ghost, and others are free");
             }
             let told = self.witness.told.get(resource);
             let other = told.filter(|t| t.until > self.now && t.client != new.client.mac);
             assert!(other.is_none(), "{resource} is promised to {}, and is of {other:?}", new.id);
         }
         let Some(account) = &new.account else { return };
-        let its = |m: &&Machine| m.is_kept() && m.account.as_ref() == Some(account);
-        let held: usize = self.cloud.machines.values().filter(its).map(|m| m.promise.len()).sum();
-        assert!(held + new.promise.len() <= CAP, "{account} has more than {CAP}");
+        let accounts = self.server.engine.directory().accounts();
+        let (of_account, of_web) = accounts.terms(account, new.application.as_deref());
+        let kept = || self.cloud.machines.values().filter(|m| m.is_kept());
+        let its = kept().filter(|m| m.account.as_ref() == Some(account));
+        let web = its.clone().filter(|m| m.application.is_some());
+        let cap = |terms: Option<&Terms>| terms.and_then(|t| t.max_addresses).unwrap_or(u64::MAX);
+        let held = its.chain([new]).map(|m| m.promise.len() as u64).sum::<u64>();
+        assert!(held <= cap(of_account), "{account} has {held}");
+        let held = web.chain([new]).map(|m| m.promise.len() as u64).sum::<u64>();
+        assert!(held <= cap(of_web), "{account}/web has {held}");
+    }
+
+    /// How many addresses of the family of `resource` are free, and nobody's as far as is known.
+    fn free_in_cloud(&self, resource: Resource) -> u128 {
+        let nets = self.server.engine.networks();
+        let net = nets.iter().find(|net| net.id == NetworkId::of("cloud")).expect("it is there");
+        let pools = if resource.v4().is_some() { &net.pools } else { &net.pools6 };
+        let of = |pool: &NetPool| pool.free.available() - pool.free.doubted().count() as u128;
+        pools.iter().map(of).sum()
     }
 
     /// Who comes first gets the last one; for those after it some may be kept free.
@@ -430,9 +465,12 @@ impl World {
             let at = self.moment();
             let Some(machine) = self.cloud.machines.get_mut(&n) else { return };
             let mac = machine.client.mac;
+            let networks = &self.policies[self.current].networks;
+            let hold = networks.iter().find(|n| n.id == NetworkId::of("cloud")).map(|n| n.hold);
+            let hold_max = hold.and_then(|hold| hold.max).unwrap_or(Span::FOREVER);
             let its = |r: &Resource| {
                 let told = self.witness.told.get(r).filter(|told| told.client == mac);
-                told.map(|told| (*r, told.until_server))
+                told.map(|told| (*r, told.until_server.min(now + hold_max)))
             };
             let had = machine.promise.iter().filter_map(its);
             let had = had.filter(|(r, _)| machine.answers(self.now, *r) && !machine.is_host);
@@ -576,6 +614,8 @@ impl World {
         for machine in self.cloud.machines.values_mut().filter(|m| m.stage == Stage::Here) {
             machine.since = 0;
         }
+        // What was heard before is not known after a restart.
+        self.cloud.machines.values_mut().for_each(|m| m.said.clear());
         self.server.heard.clear();
         self.check_facts();
         self.check_cloud();

@@ -46,7 +46,7 @@ static FOUND: AtomicBool = AtomicBool::new(false);
 
 /// Plays one world; whoever reads of a fault in it learns how to see it again.
 fn play(seed: u64, steps: u64) -> (Tally, u64) {
-    let policies = policies::policies();
+    let policies = policies::policies(seed);
     let mut world = World::new(seed, &policies);
     for step in 0..steps {
         if FOUND.load(Ordering::Relaxed) {

@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use foreshadow::config::{self, Policy};
 
+use super::random::Random;
+
 /// The configurations that are put in force in turn.
-pub(crate) fn policies() -> Vec<Arc<Policy>> {
+pub(crate) fn policies(seed: u64) -> Vec<Arc<Policy>> {
+    let mut random = Random::new(seed ^ 0xcaf);
     let parse = |text: &&str| {
-        Arc::new(config::check(&format!("{text}{CLOUD}"), "sim").expect("sound").policy)
+        let text = format!("{text}{}", cloud(&mut random));
+        Arc::new(config::check(&text, "sim").expect("sound").policy)
     };
     POLICIES.iter().map(parse).collect()
 }
@@ -39,10 +43,24 @@ pub(crate) const POLICIES: [&str; 2] = [
      delegations=[{prefix='2001:db8:bb00::/56',length=60}]\n",
 ];
 
-/// Where the orchestrator's machines are; the account that it makes is as the first.
-const CLOUD: &str = "[[network]]\nname='cloud'\ninterfaces=['br1']\nquarantine='30s'\n\
-     offers_max=40\ndeclines_max=1000\nverify={ready=2,probes_per_s=50}\n\
-     lease={min='5s',default='90s'}\n\
-     [[network.subnet]]\nprefix='10.1.0.0/24'\npools=['10.1.0.10-10.1.0.21']\n\
-     [[network.subnet]]\nprefix='2001:db8:c::/64'\npools=['2001:db8:c::10-2001:db8:c::1f']\n\
-     [[account]]\nname='acme'\npriority=7\nmax_addresses=7\n";
+/// Where the orchestrator's machines are; the account that it makes is as the first. How long
+/// addresses are kept back, how fast they are proven and how many there may be is left to chance.
+fn cloud(random: &mut Random) -> String {
+    let max = random.within(10, 60);
+    let hold = match random.below(4) {
+        0 | 1 => String::new(),
+        2 => format!("hold={{max='{max}s'}}\n"),
+        _ => format!("hold={{min='{}s',max='{max}s'}}\n", random.within(1, 10)),
+    };
+    let (ready, probes) = (random.within(1, 3), random.pick(&[1, 1, 50]));
+    let (cap, of_web) = (random.within(5, 9), random.within(2, 6));
+    format!(
+        "[[network]]\nname='cloud'\ninterfaces=['br1']\nquarantine='30s'\n{hold}\
+         offers_max=40\ndeclines_max=1000\nverify={{ready={ready},probes_per_s={probes}}}\n\
+         lease={{min='5s',default='90s'}}\n\
+         [[network.subnet]]\nprefix='10.1.0.0/24'\npools=['10.1.0.10-10.1.0.21']\n\
+         [[network.subnet]]\nprefix='2001:db8:c::/64'\npools=['2001:db8:c::10-2001:db8:c::1f']\n\
+         [[account]]\nname='acme'\npriority=7\nmax_addresses={cap}\n\
+         [[account.application]]\nname='web'\nmax_addresses={of_web}\n"
+    )
+}

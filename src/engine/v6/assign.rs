@@ -243,9 +243,14 @@ impl Engine {
         key: &ClientKey,
         owner: Option<&Owner>,
     ) -> Option<(Resource, bool)> {
-        for (subnet, policy) in ctx.subnets() {
+        // What somebody may still have is taken where no pool has anything else.
+        let turns = [false, true].into_iter().flat_map(|d| ctx.subnets().map(move |s| (d, s)));
+        for (doubted, (subnet, policy)) in turns {
             for at in 0..self.nets.get(ctx.net)?.pools6.len() {
                 let Some(of) = self.open6(ctx, owner, (subnet, policy), at) else { continue };
+                if self.nets.get(ctx.net)?.pools6.get(at)?.free.is_doubted() != doubted {
+                    continue;
+                }
                 let pool = self.nets.get_mut(ctx.net)?.pools6.get_mut(at)?;
                 match of.generate {
                     Generate::Iterative => {}

@@ -106,8 +106,7 @@ impl Engine {
         };
         let lower = self.offers.below(id, self.priority(owner)).take(OFFERS_LOOKED_AT);
         let resource = lower.map(|(_, resource)| resource).find(|r| {
-            let bound = self.table.get(id, *r).is_some_and(|l| l.is_bound());
-            is_about(kind, *r) && !bound && ctx.may_have(*r) && may_use(*r)
+            is_about(kind, *r) && self.is_only_offered(id, *r) && ctx.may_have(*r) && may_use(*r)
         })?;
         self.offers.remove(id, resource);
         Some(resource)
