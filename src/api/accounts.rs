@@ -277,7 +277,8 @@ fn found(turn: &Turn<'_, '_>, name: &str) -> Option<AccountView> {
     standing.map(|standing| AccountView::of(standing, turn.policy))
 }
 
-fn visible(turn: &Turn<'_, '_>, name: &str) -> Result<AccountView, Refusal> {
+/// An account that the caller may see.
+pub(super) fn visible(turn: &Turn<'_, '_>, name: &str) -> Result<AccountView, Refusal> {
     let own = turn.scope.holds(Some(name)).then(|| found(turn, name)).flatten();
     own.ok_or_else(|| Refusal::NotFound(format!("no account is called \"{name}\"")))
 }

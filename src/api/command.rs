@@ -18,6 +18,7 @@ use super::quarantine::QuarantineDeed;
 use super::record::Done;
 use super::registry::{Ask, Registry};
 use super::reservations::ReservationDeed;
+use super::shadows::{AvailableDeed, PredictionDeed, ShadowDeed, TallyDeed};
 use super::view::{LeaseView, LeasesView, PoolView, StatusView};
 
 /// How many leases one [`Command::Leases`] may look at: a bound on how long it keeps the packets
@@ -106,6 +107,14 @@ pub enum Command {
     Instances(Box<Ask<InstanceDeed>>),
     /// An address is put out of use, or back.
     Quarantine(Box<Ask<QuarantineDeed>>),
+    /// What is foreseen.
+    Predictions(Box<Ask<PredictionDeed>>),
+    /// What is held for it.
+    Shadows(Box<Ask<ShadowDeed>>),
+    /// What an instance would find.
+    Available(Box<Ask<AvailableDeed>>),
+    /// What came of shadows.
+    Tallies(Box<Ask<TallyDeed>>),
     /// What concerns accounts.
     Accounts(Box<Ask<AccountDeed>>),
     /// What concerns applications.
@@ -326,6 +335,10 @@ impl Command {
             }
             Command::Instances(ask) => return ask.run(desk),
             Command::Quarantine(ask) => return ask.run(desk),
+            Command::Predictions(ask) => return ask.run(desk),
+            Command::Shadows(ask) => return ask.run(desk),
+            Command::Available(ask) => return ask.run(desk),
+            Command::Tallies(ask) => return ask.run(desk),
             Command::Accounts(ask) => return ask.run(desk),
             Command::Applications(ask) => return ask.run(desk),
             Command::Usage(ask) => return ask.run(desk),

@@ -9,7 +9,9 @@ use utoipa::ToSchema;
 use crate::base::addr::write_hex;
 use crate::base::{Mac, NetworkId};
 use crate::config::Policy;
+use crate::engine::Engine;
 use crate::engine::instances::{Rename, Wish};
+use crate::engine::shadows::Tally;
 use crate::lease::directory::{Entry, Instance};
 
 use super::command::Refusal;
@@ -104,6 +106,10 @@ pub struct InstanceView {
     pub created: String,
     /// When it was last changed.
     pub changed: String,
+    /// In the answer to its making: whether its address was held ready (`hit`), held and not proven
+    /// or not durable yet (`unready`), or not held (`miss`). Absent where it ran already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<String>,
 }
 
 impl InstanceView {
@@ -126,6 +132,7 @@ impl InstanceView {
             tags: instance.tags.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
             created: time_text(instance.created),
             changed: time_text(instance.changed),
+            shadow: None,
         }
     }
 }
@@ -147,8 +154,12 @@ impl Deed for InstanceDeed {
             InstanceDeed::Create(wish) => {
                 check_hardware(turn, wish.network, wish.who.mac)?;
                 let (engine, now, fx) = turn.parts();
+                let owner = wish.account.clone().map(|a| (a, wish.application.clone()));
+                let tally = |engine: &Engine| owner.as_ref().map(|o| engine.tallies().get(o));
+                let before = tally(engine).unwrap_or_default();
                 let (instance, new) = engine.create_instance(now, &wish, fx)?;
-                let view = InstanceView::of(&instance, policy);
+                let shadow = tally(engine).and_then(|after| found(&before, &after));
+                let view = InstanceView { shadow, ..InstanceView::of(&instance, policy) };
                 if new {
                     audit(turn, "create", &instance, None, Some(&view));
                 }
@@ -179,6 +190,16 @@ impl Deed for InstanceDeed {
             InstanceDeed::List(listing) => Ok(list(turn, &listing)),
         }
     }
+}
+
+/// What the instance found that was counted between the two.
+fn found(before: &Tally, after: &Tally) -> Option<String> {
+    let words = [
+        ("hit", before.hits, after.hits),
+        ("unready", before.unready, after.unready),
+        ("miss", before.misses, after.misses),
+    ];
+    words.into_iter().find(|(_, before, after)| after > before).map(|(word, ..)| word.into())
 }
 
 /// Who names a MAC has what it is bound to: a caller of some accounts may name none that has a

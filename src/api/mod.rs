@@ -39,6 +39,7 @@ pub mod reservations;
 pub mod routes;
 pub mod scrape;
 pub mod server;
+pub mod shadows;
 pub mod stopped;
 pub mod subnets;
 pub mod telemetry;

@@ -14,6 +14,7 @@ use crate::import::Source;
 
 pub use super::args_audit::{Audit, Events, Who};
 pub use super::args_directory::{Accounts, Applications, Asked, Instances, Reservations};
+pub use super::args_shadows::{Predict, Shadows};
 
 /// Where the configuration is unless the command says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/foreshadow/foreshadow.toml";
@@ -57,6 +58,11 @@ pub enum Command {
     Import(Import),
     /// Show what the running server is doing
     Status(Status),
+    /// Say how many instances will start, so that addresses are held ready for them
+    Predict(Predict),
+    /// List, reserve, extend and give back addresses that are held ahead of need
+    #[command(subcommand)]
+    Shadows(Shadows),
     /// Have the running server read its configuration again
     Reload(Reload),
     /// Copy the store, of a running server too

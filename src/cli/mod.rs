@@ -7,6 +7,7 @@
 pub mod args;
 pub mod args_audit;
 pub mod args_directory;
+pub mod args_shadows;
 pub mod exit;
 
 mod accounts;
@@ -22,6 +23,7 @@ mod manual;
 mod output;
 mod parts;
 mod reservations;
+mod shadows;
 mod source;
 mod table;
 mod telemetry;
@@ -68,6 +70,8 @@ fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
         Command::Accounts(args) => accounts::accounts(args, out),
         Command::Applications(args) => accounts::applications(args, out),
         Command::Reservations(args) => reservations::reservations(args, out),
+        Command::Predict(args) => shadows::predict(args, out),
+        Command::Shadows(args) => shadows::shadows(args, out),
         Command::Import(args) => import::import(&args, out),
         Command::Status(args) => control::status(&args, out),
         Command::Reload(args) => control::reload(&args, out),

@@ -27,6 +27,12 @@ pub(super) static SHADOW: Section = Section {
             "Most shadows at once, 0 to 1,000,000; 0 switches them off.",
         ),
         key(
+            "max_per_owner",
+            "1000",
+            "1000",
+            "Most shadows of each protocol of one account or application on one network, unless it says `max` itself.",
+        ),
+        key(
             "max_age",
             "\"1h\"",
             "\"1h\"",
@@ -79,7 +85,7 @@ pub(super) static OWNER: Section = Section {
             "0",
             "So many addresses of each protocol are always held ready on each network that it may use, whatever is predicted.",
         ),
-        key("max", "100", "any number", "Most shadows of each protocol on each network."),
+        key("max", "100", "that of `[shadow]`", "Most shadows of each protocol on each network."),
         key(
             "quantile",
             "\"90%\"",
@@ -106,6 +112,8 @@ pub(super) static OWNER: Section = Section {
 pub struct ShadowPolicy {
     /// Most at once.
     pub max: u32,
+    /// Most of one owner, of a protocol on a network.
+    pub max_per_owner: u32,
     /// How long one lives that nobody claims.
     pub max_age: Span,
     /// How long a claimed one is not replaced.
@@ -128,6 +136,7 @@ impl Default for ShadowPolicy {
     fn default() -> ShadowPolicy {
         ShadowPolicy {
             max: 100_000,
+            max_per_owner: 1000,
             max_age: Span::from_secs(3600),
             topup: Span::from_secs(30),
             keep_free_percent: 10,
@@ -175,6 +184,7 @@ pub(super) fn shadow(root: &Table<'_>) -> ShadowPolicy {
     let span = Span::from_secs;
     ShadowPolicy {
         max: number(get("max"), 0, SHADOWS_MAX.into(), default.max),
+        max_per_owner: number(get("max_per_owner"), 0, SHADOWS_MAX.into(), default.max_per_owner),
         max_age: duration(get("max_age"), span(60), Span(30 * DAY.0), default.max_age),
         topup: duration(get("topup"), Span::ZERO, span(3600), default.topup),
         keep_free_percent: percent("keep_free", default.keep_free_percent),

@@ -31,6 +31,8 @@ fn writes(leased: &str, copy: &str) -> Vec<Write> {
     let host =
         r#"{"id":"printer","network":"lan","mac":"02:00:00:00:00:21","address":"10.77.1.21"}"#;
     let changed = r#"{"mac":"02:00:00:00:00:21","address":"10.77.1.22"}"#;
+    let foresee = r#"{"network":"lan","account":"acme","count":0}"#;
+    let held = r#"{"network":"lan","account":"acme","count":1}"#;
     vec![
         one("put", account, "/v1/accounts/acme", "{}", "create", "accounts/acme"),
         one(
@@ -54,6 +56,25 @@ fn writes(leased: &str, copy: &str) -> Vec<Write> {
             "",
             "delete",
             "accounts/acme/applications/web",
+        ),
+        same("post", "/v1/predict_instances", foresee, "create", "predictions/{told}"),
+        same("post", "/predict_instances", foresee, "create", "predictions/{told}"),
+        same("post", "/v1/shadows", held, "reserve", "shadows"),
+        one(
+            "patch",
+            "/v1/shadows/{address}",
+            "/v1/shadows/{shadow}",
+            r#"{"seconds":60}"#,
+            "extend",
+            "shadows/{shadow}",
+        ),
+        one(
+            "delete",
+            "/v1/shadows/{address}",
+            "/v1/shadows/{shadow}",
+            "",
+            "release",
+            "shadows/{shadow}",
         ),
         one("delete", account, "/v1/accounts/acme", "", "delete", "accounts/acme"),
         same("post", "/v1/tokens", r#"{"name":"ci","role":"read"}"#, "create", "tokens/ci"),
@@ -120,17 +141,21 @@ fn every_write_has_its_record_with_the_name_of_the_caller() {
             assert!(is_here || is_none, "{method} {path}: say in `writes` what its record is");
         }
     }
-    let (mut event, mut secrets) = (String::new(), Vec::new());
+    let (mut event, mut shadow, mut secrets) = (String::new(), String::new(), Vec::new());
     for (method, _, path, body, verb, object) in writes {
-        let path = path.replace("{event}", &event);
+        let path = path.replace("{event}", &event).replace("{shadow}", &shadow);
         let answer = served.ask(ADMIN, &method.to_uppercase(), &path, &body);
         assert!(answer.status < 300, "{method} {path}: {answer:?}");
         let told = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
         if path == "/v1/known-events" {
             event = told["id"].to_string();
         }
+        if path == "/v1/shadows" {
+            shadow = told["shadows"][0]["address"].as_str().unwrap().into();
+        }
         secrets.extend(told["secret"].as_str().map(str::to_owned));
-        let object = object.replace("{event}", &event);
+        let object = object.replace("{event}", &event).replace("{shadow}", &shadow);
+        let object = object.replace("{told}", told["id"].as_str().unwrap_or_default());
         let record = wait_for(&format!("the record of {verb} {object}"), PATIENCE, || {
             found(&served, verb, &object)
         });
@@ -138,8 +163,9 @@ fn every_write_has_its_record_with_the_name_of_the_caller() {
         assert_eq!(act["who"], "token admin", "{record}");
         let (before, after) = (act["before"].is_object(), act["after"].is_object());
         let want = match verb {
-            "create" | "import" => (false, true),
+            "create" | "import" | "reserve" => (false, true),
             "delete" | "lift" => (true, false),
+            "release" if path.starts_with("/v1/shadows") => (true, false),
             _ => (true, true),
         };
         assert_eq!((before, after), want, "{record}");

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::common::link::Raw;
 use crate::common::server::{LAN, Server};
 use crate::common::world::World;
+use crate::common::{PATIENCE, wait_for};
 
 /// What a command that must fail with this code says.
 #[track_caller]
@@ -112,4 +113,35 @@ fn accounts_and_reservations_are_changed_in_part() {
     assert_eq!(shown(&server, &["reservations", "show", "nas"], "address"), "10.77.1.10");
     server.ask(&["reservations", "remove", "nas"]);
     fails(&server, &["reservations", "remove", "nas"], 6);
+}
+
+#[test]
+fn what_is_foreseen_is_held() {
+    let (world, host) = World::with_bridge("foresee");
+    let server = Server::start(&world, &host, &format!("[[account]]\nname = \"shop\"\n{LAN}"));
+    let whom = ["--network", "lan", "--account", "shop"];
+    let predict =
+        [&["predict", "2", "--horizon", "600", "--quantile", "0.8=2"][..], &whom].concat();
+    assert_eq!(shown(&server, &predict, "wanted"), "2");
+    let available = [&["shadows", "available"][..], &whom].concat();
+    wait_for("two that are ready", PATIENCE, || {
+        (json(&server, &available)["available"] == 2).then_some(())
+    });
+    let held =
+        json(&server, &[&["shadows", "reserve", "1", "--seconds", "60"][..], &whom].concat());
+    let address = held[0]["address"].as_str().unwrap();
+    let until = shown(&server, &["shadows", "extend", address, "--seconds", "900"], "until");
+    assert!(*until > *held[0]["until"].as_str().unwrap(), "{until}");
+    let listed = server.ask(&["shadows", "list", "--account", "shop"]);
+    assert_eq!(listed.lines().count(), 4, "{listed}");
+    assert_eq!(server.ask(&["shadows", "release", address]), format!("{address} is free\n"));
+    let said = fails(&server, &["shadows", "release", address], 6);
+    assert_eq!(said, format!("error: {address} is no shadow\n"));
+    let new = [&["instances", "create"][..], &whom].concat();
+    assert_eq!(shown(&server, &new, "shadow"), "hit");
+    let tally = server.ask(&["shadows", "tally", "shop"]);
+    assert!(tally.lines().nth(1).unwrap().starts_with("-            1        1"), "{tally}");
+    assert_eq!(server.ask(&["shadows", "predictions"]).lines().count(), 2);
+    let said = fails(&server, &[&["predict", "-1"][..], &whom].concat(), 1);
+    assert_eq!(said, "error: count: found -1, want 0 to 1000000\n");
 }

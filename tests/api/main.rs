@@ -17,6 +17,7 @@ mod limits;
 mod roles;
 mod scope;
 mod served;
+mod shadows;
 mod tls;
 mod transports;
 mod walk;

@@ -13,7 +13,7 @@ const INSTANCE: &str = "acme-vm-1";
 const ADDRESS: &str = "10.77.1.111";
 
 /// Gives `acme` something of everything that has an account.
-fn furnish(served: &Served) -> String {
+fn furnish(served: &Served) -> Theirs {
     let post = |path: &str, body: &Value| {
         let answer = served.ask(ADMIN, "POST", path, &body.to_string());
         assert!(answer.status < 300, "{path}: {answer:?}");
@@ -47,12 +47,22 @@ fn furnish(served: &Served) -> String {
         &["-H", &bearer, "-H", "content-type: application/x-ndjson", "-d", &report],
     );
     assert_eq!(sent.status, 200, "{sent:?}");
+    let foreseen = json!({ "network": "lan", "account": "acme", "count": 1 });
+    post("/v1/predict_instances", &foreseen);
+    let held = post("/v1/shadows", &foreseen);
     let id = &event["id"];
-    id.as_str().map_or_else(|| id.to_string(), str::to_owned)
+    let event = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
+    Theirs { event, shadow: held["shadows"][0]["address"].as_str().unwrap().into() }
+}
+
+/// What `acme` has that is not called by a name of the test's own.
+struct Theirs {
+    event: String,
+    shadow: String,
 }
 
 /// A path about what `acme` has, and one about what is not there; `None` where it names nothing.
-fn targets(path: &str, event: &str) -> Option<(String, String)> {
+fn targets(path: &str, Theirs { event, shadow }: &Theirs) -> Option<(String, String)> {
     let id = match path {
         _ if path.starts_with("/v1/known-events/") => event,
         _ if path.starts_with("/v1/reservations/") => "acme-printer",
@@ -63,11 +73,12 @@ fn targets(path: &str, event: &str) -> Option<(String, String)> {
         let path = path.replace("{name}", name).replace("{application}", application);
         path.replace("{id}", id).replace("{resource}", resource)
     };
-    let theirs = of(name, "acme-web", id, ADDRESS);
+    let theirs = of(name, "acme-web", id, ADDRESS).replace("{address}", shadow);
     assert!(!theirs.contains('{'), "{path}: say here what `acme` has of it");
     // An event's id is a number or a text as its own are.
     let none = if id == event { "999999999" } else { "nothing" };
-    (theirs != path).then(|| (theirs.clone(), of("nothing", "nothing", none, "10.77.1.112")))
+    let none = of("nothing", "nothing", none, "10.77.1.112").replace("{address}", "10.77.1.113");
+    (theirs != path).then_some((theirs, none))
 }
 
 /// Whether a part of a path may be a name or a number.
@@ -106,15 +117,23 @@ fn query(operation: &Value) -> String {
 /// Everything that an admin is shown of what `acme` has.
 fn seen(served: &Served) -> Vec<Value> {
     let ask = |path: &str| served.ask(ADMIN, "GET", path, "").json();
-    ["/v1/instances", "/v1/reservations", "/v1/accounts", "/v1/known-events", "/v1/leases"]
-        .map(ask)
-        .into()
+    [
+        "/v1/instances",
+        "/v1/reservations",
+        "/v1/accounts",
+        "/v1/known-events",
+        "/v1/leases",
+        "/v1/shadows",
+        "/v1/predictions",
+    ]
+    .map(ask)
+    .into()
 }
 
 #[test]
 fn what_another_account_has_is_neither_read_nor_changed() {
     let served = Served::start("scope", DECLARED);
-    let event = furnish(&served);
+    let theirs = furnish(&served);
     let before = seen(&served);
     assert!(before.iter().all(|list| list.to_string().contains(MARK)), "{before:?}");
     let document = served.ask("", "GET", "/openapi.json", "").json();
@@ -128,21 +147,21 @@ fn what_another_account_has_is_neither_read_nor_changed() {
             let ask = |path: &str| served.ask(SCOPED, &method, path, body);
             if method == "GET" {
                 for query in [String::new(), query(operation)] {
-                    let path = targets(path, &event).map_or(path.clone(), |(theirs, _)| theirs);
+                    let path = targets(path, &theirs).map_or(path.clone(), |(of_acme, _)| of_acme);
                     let answer = ask(&format!("{path}?{query}"));
                     if answer.status < 300 {
                         assert!(!answer.body.contains(MARK), "{path}?{query}: {answer:?}");
                     }
                 }
             }
-            let Some((theirs, none)) = targets(path, &event) else { continue };
+            let Some((of_acme, none)) = targets(path, &theirs) else { continue };
             if path.starts_with("/v1/networks/") {
                 continue; // A network is everybody's.
             }
-            let (of_theirs, of_none) = (ask(&theirs), ask(&none));
+            let (of_theirs, of_none) = (ask(&of_acme), ask(&none));
             assert!(of_theirs.status >= 400, "{method} {path}: {of_theirs:?}");
             assert_eq!(of_theirs.status, of_none.status, "{method} {path}: {of_theirs:?}");
-            assert_eq!(said(&of_theirs, &theirs), said(&of_none, &none), "{method} {path}");
+            assert_eq!(said(&of_theirs, &of_acme), said(&of_none, &none), "{method} {path}");
         }
     }
     assert_eq!(seen(&served), before);
@@ -151,6 +170,8 @@ fn what_another_account_has_is_neither_read_nor_changed() {
         ("/v1/instances", json!({ "network": "lan", "account": "acme" })),
         ("/v1/instances", json!({ "network": "lan" })),
         ("/v1/known-events", json!({ "kind": "deploy", "account": "acme" })),
+        ("/v1/predict_instances", json!({ "network": "lan", "account": "acme", "count": 1 })),
+        ("/v1/shadows", json!({ "network": "lan", "account": "acme", "count": 1 })),
     ] {
         let answer = served.ask(SCOPED, "POST", path, &body.to_string());
         assert_eq!(answer.status, 403, "{path} {body}: {answer:?}");

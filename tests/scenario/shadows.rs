@@ -45,6 +45,7 @@ impl World {
                     quantiles: words.quantiles,
                     instance_type: None,
                     region: None,
+                    requirements: None,
                 };
                 let predicted = self.engine.predict(self.now, network, &owner(about), said, fx);
                 told(predicted.map(|_| String::new()))

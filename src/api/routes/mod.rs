@@ -23,6 +23,7 @@ mod leases;
 mod metrics;
 mod networks;
 mod reservations;
+mod shadows;
 mod status;
 mod telemetry;
 mod tokens;
@@ -137,6 +138,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(reservations::routes())
         .merge(accounts::routes())
         .merge(applications::routes())
+        .merge(shadows::routes())
         .merge(transfer::routes())
         .merge(configuration::routes())
         .merge(backup::routes())

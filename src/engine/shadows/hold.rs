@@ -71,7 +71,9 @@ impl Engine {
         let mut held = Vec::new();
         let mut last = None;
         while (held.len() as u64) < u64::from(*count) && self.may_hold_more() {
-            let Some((resource, proven)) = self.spare(&site, line.sort, last) else { break };
+            let spare = self.spare(&site, line.sort, last);
+            let found = spare.or_else(|| self.outrank(now, &site, line.sort, priority));
+            let Some((resource, proven)) = found else { break };
             last = Some(resource);
             let lease = shadow(now, line.network, resource, *until, Arc::clone(&details));
             self.put(lease, Cause::Renewed, fx);
@@ -107,6 +109,42 @@ impl Engine {
             Sort::V6 => self.spare6(site, last),
             Sort::Prefix6 => None,
         }
+    }
+
+    /// The address of a shadow of lower priority, where no other can be spared: those of higher
+    /// priority are served first.
+    fn outrank(
+        &mut self,
+        now: Timestamp,
+        site: &Site<'_>,
+        sort: Sort,
+        priority: u8,
+    ) -> Option<(Resource, bool)> {
+        let pools: Vec<usize> = match sort {
+            Sort::V4 => self.usable4(site, &site.subnets().ok()?),
+            _ => {
+                let subnets = site.subnets6().ok()?;
+                self.usable6(site, &subnets).into_iter().map(|(at, _)| at).collect()
+            }
+        };
+        let network = site.network.id;
+        let ranges = self.shadow_ranges(site.owner, sort);
+        let shadows = self.table.shadows();
+        let mut lower = pools.iter().filter_map(|pool| {
+            let resource = shadows.lowest_below(network, sort, *pool, priority)?;
+            let number = value(resource);
+            let inside = |(first, last): &(u128, u128)| (*first..=*last).contains(&number);
+            (ranges.is_empty() || ranges.iter().any(inside)).then_some(())?;
+            Some((resource, self.table.get(network, resource)?))
+        });
+        let (resource, lease) = lower.next()?;
+        let (line, since) = (Line::of(lease)?, lease.since);
+        let proven = shadows.proven(&line, resource).is_some();
+        let tally = self.tallies.of(&line.owner);
+        tally.yielded += 1;
+        tally.unused(since, now);
+        // Whoever lost it looks again when that is due: at once would be in vain.
+        Some((resource, proven))
     }
 
     fn spare4(&mut self, site: &Site<'_>, last: Option<Resource>) -> Option<(Resource, bool)> {
@@ -199,9 +237,10 @@ impl Engine {
         self.check_store()?;
         self.check_owner(network, Some(&owner.0), owner.1.as_deref())?;
         let most = self.shadow_terms(owner).and_then(|terms| terms.max);
-        let has = self.table.shadows().stocked(&reserve.line).all() as u64;
-        let room = most.map_or(u64::MAX, |most| u64::from(most).saturating_sub(has));
-        let count = u32::try_from(room).map_or(reserve.count, |room| room.min(reserve.count));
+        let most = most.unwrap_or(self.policy.shadow.max_per_owner);
+        let has = self.table.shadows().stocked(&reserve.line).all();
+        let room = most.saturating_sub(u32::try_from(has).unwrap_or(u32::MAX));
+        let count = reserve.count.min(room);
         let held = self.hold(now, &Reserve { count, ..reserve.clone() }, fx);
         self.wake_plan(now, network, owner);
         Ok(held.iter().filter_map(|r| self.table.get(network, *r).cloned()).collect())

@@ -29,11 +29,7 @@ pub use tally::{Tallies, Tally};
 pub const SORTS: [Sort; 2] = [Sort::V4, Sort::V6];
 
 /// The lines that an owner's instances may claim from: its application's own, then its account's.
-pub(super) fn lines(
-    network: NetworkId,
-    sort: Sort,
-    owner: &Owner,
-) -> impl Iterator<Item = Line> + use<> {
+pub fn lines(network: NetworkId, sort: Sort, owner: &Owner) -> impl Iterator<Item = Line> + use<> {
     let of = |owner| Line { network, sort, owner };
     let application = owner.1.is_some().then(|| of(owner.clone()));
     application.into_iter().chain([of((Arc::clone(&owner.0), None))])

@@ -145,7 +145,7 @@ impl Engine {
         let current = rest(foresight.map(|f| &f.current), |plan| plan.at_current);
         let previous = rest(foresight.and_then(|f| f.previous.as_ref()), |plan| plan.at_previous);
         let predicted = current.max(previous);
-        let most = terms.and_then(|terms| terms.max).unwrap_or(u32::MAX);
+        let most = terms.and_then(|terms| terms.max).unwrap_or(self.policy.shadow.max_per_owner);
         let topup = self.policy.shadow.topup;
         [0, 1].map(|family| {
             let claims = plan.map(|plan| &plan.claims[family]).into_iter().flatten();

@@ -137,6 +137,8 @@ struct SaidFact {
     instance_type: Option<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     region: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requirements: Option<Box<str>>,
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -343,6 +345,7 @@ fn said_fact(said: &Prediction) -> SaidFact {
         quantiles: said.quantiles.clone(),
         instance_type: said.instance_type.clone(),
         region: said.region.clone(),
+        requirements: said.requirements.clone(),
     }
 }
 
@@ -357,6 +360,7 @@ fn said(fact: SaidFact) -> Result<Prediction, String> {
         quantiles: fact.quantiles,
         instance_type: fact.instance_type,
         region: fact.region,
+        requirements: fact.requirements,
     })
 }
 

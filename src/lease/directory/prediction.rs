@@ -27,6 +27,8 @@ pub struct Prediction {
     pub instance_type: Option<Box<str>>,
     /// Where.
     pub region: Option<Box<str>>,
+    /// What one of them needs, as JSON.
+    pub requirements: Option<Box<str>>,
 }
 
 /// What is foreseen for an owner on a network: the last word, and the one before it.
