@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use crate::base::Sort;
 use crate::config::Policy;
+use crate::engine::Engine;
 use crate::engine::network::{Net, NetPool};
+use crate::engine::shadows::Tally;
 use crate::engine::verify::VerifierTally;
-use crate::lease::{Counts, LeaseTable, OfferTable};
+use crate::lease::{Counts, LeaseTable, OfferTable, Owner};
 use crate::store::StoreStats;
 
 /// How many networks and pools one command looks at: a bound on how long it keeps the packets
@@ -32,6 +34,8 @@ pub struct Figures {
     pub other_accounts: u64,
     /// How many accounts have leases.
     pub accounts_count: u64,
+    /// What came of shadows: of so many owners as accounts are wanted, then of all others.
+    pub shadows: Vec<ShadowFigures>,
     /// The store.
     pub store: StoreStats,
     /// Whether it can write.
@@ -42,6 +46,39 @@ pub struct Figures {
     pub store_slow: bool,
     /// Whether time is known to be right.
     pub clock_trusted: bool,
+}
+
+/// The shadows of one owner.
+#[derive(Clone, Debug)]
+pub struct ShadowFigures {
+    /// Account and application; `None` for all others.
+    pub owner: Option<Owner>,
+    /// How many there are.
+    pub held: u64,
+    /// What came of them since the start.
+    pub tally: Tally,
+}
+
+impl ShadowFigures {
+    /// Of at most so many owners, and of all others.
+    pub fn of(engine: &Engine, most: usize) -> Vec<ShadowFigures> {
+        let (tallies, shadows) = (engine.tallies(), engine.leases().shadows());
+        let (mut rest, mut held) = (tallies.total(), shadows.len() as u64);
+        let first = tallies.first().iter().take(most);
+        let mut found: Vec<ShadowFigures> = first
+            .map(|owner| ShadowFigures {
+                owner: Some(owner.clone()),
+                held: shadows.of_owner(owner),
+                tally: tallies.get(owner),
+            })
+            .collect();
+        for of in &found {
+            rest = rest.minus(&of.tally);
+            held = held.saturating_sub(of.held);
+        }
+        found.push(ShadowFigures { owner: None, held, tally: rest });
+        found
+    }
 }
 
 /// One network.

@@ -141,6 +141,7 @@ mod tests {
                 accounts: Vec::new(),
                 other_accounts: 0,
                 accounts_count: 0,
+                shadows: Vec::new(),
                 store: StoreStats::default(),
                 store_writable: true,
                 store_lag: Duration::ZERO,

@@ -177,6 +177,7 @@ impl Desk for Stopped {
             accounts: Vec::new(),
             other_accounts: 0,
             accounts_count: 0,
+            shadows: Vec::new(),
             store: StoreStats::default(),
             store_writable: self.store.is_some(),
             store_lag: Duration::ZERO,

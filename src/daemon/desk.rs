@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::api::command::{Command, Desk, Post, Refusal, Reply};
-use crate::api::gauges::{Figures, NetworkFigures, POOLS_PER_PAGE};
+use crate::api::gauges::{Figures, NetworkFigures, POOLS_PER_PAGE, ShadowFigures};
 use crate::api::leases::time_text;
 use crate::api::registry::Registry;
 use crate::api::view::{Ipv6View, NetworkView, PoolView, StatusView, StoreView};
@@ -117,7 +117,8 @@ impl Desk for AtBench<'_, '_> {
         }
         let next = from.saturating_add(networks.len());
         let accounts = engine.leases().census().accounts();
-        let (largest, other) = accounts.largest(engine.policy().metrics.accounts);
+        let most = engine.policy().metrics.accounts;
+        let (largest, other) = accounts.largest(most);
         Figures {
             next: (next < engine.networks().len()).then_some(next),
             networks,
@@ -126,6 +127,7 @@ impl Desk for AtBench<'_, '_> {
             accounts: largest,
             other_accounts: other,
             accounts_count: accounts.len() as u64,
+            shadows: ShadowFigures::of(engine, most),
             store: self.bench.store,
             store_writable: self.bench.store_trouble.is_none(),
             store_lag: self.bench.store_lag,

@@ -33,6 +33,8 @@ pub struct Shadows {
     priorities: HashMap<Owner, u8>,
     /// Those of each pool that are not promised.
     in_pool: HashMap<(NetworkId, Sort, usize), u64>,
+    /// How many each owner has, promised or not.
+    of_owner: HashMap<Owner, u64>,
     count: usize,
 }
 
@@ -197,6 +199,11 @@ impl Shadows {
         self.in_pool.get(&(network, sort, pool)).copied().unwrap_or_default()
     }
 
+    /// How many an owner has, of all networks.
+    pub fn of_owner(&self, owner: &Owner) -> u64 {
+        self.of_owner.get(owner).copied().unwrap_or_default()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.count
@@ -269,6 +276,7 @@ impl Shadows {
             *self.in_pool.entry((line.network, line.sort, stand.pool)).or_default() += 1;
         }
         self.count += 1;
+        *self.of_owner.entry(line.owner.clone()).or_default() += 1;
         stock.kept += usize::from(stand.kept);
         stock.shadows.insert(resource, stand);
     }
@@ -278,6 +286,12 @@ impl Shadows {
         let stand = stock.shadows.remove(&resource)?;
         let priority = self.priorities.get(&line.owner).copied().unwrap_or_default();
         self.count -= 1;
+        if let Some(count) = self.of_owner.get_mut(&line.owner) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_owner.remove(&line.owner);
+            }
+        }
         if let Some(at) = stand.at {
             self.by_rank.remove(&rank(line, priority, resource, &stand));
             if let Some(count) = self.in_pool.get_mut(&(line.network, line.sort, stand.pool)) {

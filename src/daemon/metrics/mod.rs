@@ -6,6 +6,7 @@
 mod hooks;
 mod pools;
 mod process;
+mod shadows;
 mod traffic;
 
 use std::sync::Arc;

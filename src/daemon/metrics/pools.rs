@@ -8,7 +8,7 @@ use crate::config::policy::Network;
 use crate::lease::Counts;
 
 /// Networks, pools and accounts that have no series of their own. No network may be called so.
-const OTHER: &str = "(other)";
+pub(super) const OTHER: &str = "(other)";
 /// The one tier of a pool that is not divided.
 const TIER: &str = "all";
 
@@ -25,6 +25,7 @@ pub(super) fn write(pages: &[Figures], out: &mut Exposition) {
     pools(&pool_rows(&all, most), out);
     networks(&network_rows(&all, most), out);
     accounts(pages.first(), out);
+    super::shadows::write(pages.first(), out);
     store(pages.first(), out);
     alarms(pages.first(), &all, out);
 }
@@ -84,6 +85,7 @@ fn add_pool(to: &mut PoolFigures, more: &PoolFigures) {
 fn add_counts(to: &mut Counts, more: &Counts) {
     to.leased += more.leased;
     to.remembered += more.remembered;
+    to.shadows += more.shadows;
     to.quarantined += more.quarantined;
     to.in_use += more.in_use;
 }
@@ -144,15 +146,17 @@ fn pools(rows: &[PoolRow], out: &mut Exposition) {
     );
     gauge(
         "foreshadow_pool_addresses",
-        "Addresses of a pool by state: free; leased; quarantined; held, which is offered, on its way \
+        "Addresses of a pool by state: free; leased; shadow; quarantined; held, which is offered, on its way \
          to or from the disk, or the server's own. Of prefixes, held is 0 while some are shorter \
          than the longest length.",
         &[
             ("free", |pool| pool.free as f64),
             ("leased", |pool| pool.bindings.leased as f64),
+            ("shadow", |pool| pool.bindings.shadows as f64),
             ("quarantined", |pool| pool.bindings.quarantined as f64),
             ("held", |pool| {
-                let bound = pool.bindings.leased.saturating_add(pool.bindings.quarantined);
+                let Counts { leased, shadows, quarantined, .. } = pool.bindings;
+                let bound = leased.saturating_add(shadows).saturating_add(quarantined);
                 pool.size.saturating_sub(pool.free).saturating_sub(u128::from(bound)) as f64
             }),
         ],
@@ -333,6 +337,7 @@ mod tests {
             accounts: accounts.iter().map(|(name, n)| ((*name).into(), *n)).collect(),
             other_accounts: 5,
             accounts_count: 9,
+            shadows: Vec::new(),
             store: StoreStats::default(),
             store_writable: true,
             store_lag: Duration::ZERO,

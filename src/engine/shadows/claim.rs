@@ -200,14 +200,13 @@ impl Engine {
         let own = owner.is_some_and(|owner| is_for(&line.owner, owner));
         let proven = self.table.shadows().proven(&line, resource).is_some();
         let ready = proven && !self.table.is_pending(network, resource);
-        let tally = self.tallies.of(&line.owner);
-        match own {
+        self.tallies.count(&line.owner, |tally| match own {
             true => tally.waited_ms = tally.waited_ms.saturating_add(now.since(since).0),
             false => {
                 tally.yielded += 1;
                 tally.unused(since, now);
             }
-        }
+        });
         self.shadow_went(now, &line, own);
         match (own, ready) {
             (true, true) => Claimed::Ready,
@@ -259,13 +258,14 @@ impl Engine {
         owner: &Owner,
         claimed: Claimed,
     ) {
-        let tally = self.tallies.of(owner);
-        tally.creates += 1;
-        match claimed {
-            Claimed::Ready => tally.hits += 1,
-            Claimed::Unready => tally.unready += 1,
-            Claimed::Nothing => tally.misses += 1,
-        }
+        self.tallies.count(owner, |tally| {
+            tally.creates += 1;
+            match claimed {
+                Claimed::Ready => tally.hits += 1,
+                Claimed::Unready => tally.unready += 1,
+                Claimed::Nothing => tally.misses += 1,
+            }
+        });
         self.count_for_plans(now, network, owner);
     }
 
@@ -278,9 +278,10 @@ impl Engine {
     ) {
         let shadow = self.table.get(network, resource).and_then(|l| Some((Line::of(l)?, l.since)));
         if let Some((line, since)) = shadow {
-            let tally = self.tallies.of(&line.owner);
-            tally.conflicts += 1;
-            tally.unused(since, now);
+            self.tallies.count(&line.owner, |tally| {
+                tally.conflicts += 1;
+                tally.unused(since, now);
+            });
             self.shadow_went(now, &line, false);
         }
     }
@@ -298,9 +299,10 @@ impl Engine {
             return self.put(Lease { until, ..lease }, Cause::Renewed, fx);
         }
         if let Some(line) = Line::of(&lease) {
-            let tally = self.tallies.of(&line.owner);
-            tally.aged += 1;
-            tally.unused(lease.since, now);
+            self.tallies.count(&line.owner, |tally| {
+                tally.aged += 1;
+                tally.unused(lease.since, now);
+            });
             self.shadow_went(now, &line, false);
         }
         self.give_back_shadow(lease.network, lease.resource, fx);

@@ -140,9 +140,10 @@ impl Engine {
         let (resource, lease) = lower.next()?;
         let (line, since) = (Line::of(lease)?, lease.since);
         let proven = shadows.proven(&line, resource).is_some();
-        let tally = self.tallies.of(&line.owner);
-        tally.yielded += 1;
-        tally.unused(since, now);
+        self.tallies.count(&line.owner, |tally| {
+            tally.yielded += 1;
+            tally.unused(since, now);
+        });
         // Whoever lost it looks again when that is due: at once would be in vain.
         Some((resource, proven))
     }
@@ -257,9 +258,10 @@ impl Engine {
         let lease = self.own_shadow(network, resource)?.clone();
         self.check_store()?;
         if let Some(line) = Line::of(&lease) {
-            let tally = self.tallies.of(&line.owner);
-            tally.given_back += 1;
-            tally.unused(lease.since, now);
+            self.tallies.count(&line.owner, |tally| {
+                tally.given_back += 1;
+                tally.unused(lease.since, now);
+            });
             self.shadow_went(now, &line, false);
         }
         self.give_back_shadow(network, resource, fx);

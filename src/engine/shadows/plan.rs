@@ -241,7 +241,7 @@ impl Engine {
                 let count = missing.min(*budget);
                 let held = self.hold(now, &self.foreseen(now, &line, count, wanted), fx);
                 let held = u32::try_from(held.len()).unwrap_or(u32::MAX);
-                self.tallies.of(owner).held += u64::from(held);
+                self.tallies.count(owner, |tally| tally.held += u64::from(held));
                 *budget -= held.min(*budget);
                 short |= held < missing;
                 // What the budget left is due at once.
@@ -284,9 +284,10 @@ impl Engine {
             let Some(resource) = self.table.shadows().least(line) else { break };
             if let Some(lease) = self.table.get(line.network, resource) {
                 let since = lease.since;
-                let tally = self.tallies.of(&line.owner);
-                tally.given_back += 1;
-                tally.unused(since, now);
+                self.tallies.count(&line.owner, |tally| {
+                    tally.given_back += 1;
+                    tally.unused(since, now);
+                });
             }
             self.give_back_shadow(line.network, resource, fx);
         }

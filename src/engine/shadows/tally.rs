@@ -5,6 +5,9 @@ use hashbrown::HashMap;
 use crate::base::Timestamp;
 use crate::lease::Owner;
 
+/// How many owners can have series of their own.
+const FIRST_MAX: usize = 10_000;
+
 /// What happened to the instances and shadows of one owner since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -36,6 +39,10 @@ pub struct Tally {
 #[derive(Debug, Default)]
 pub struct Tallies {
     of: HashMap<Owner, Tally>,
+    /// Of all owners, those that are gone included.
+    total: Tally,
+    /// Those that were there first, for metrics: a series that is there stays.
+    first: Vec<Owner>,
 }
 
 impl Tallies {
@@ -49,17 +56,51 @@ impl Tallies {
         self.of.iter()
     }
 
-    pub(in crate::engine) fn of(&mut self, owner: &Owner) -> &mut Tally {
-        self.of.entry(owner.clone()).or_default()
+    /// Of all owners together.
+    pub fn total(&self) -> Tally {
+        self.total
+    }
+
+    /// The owners that were there first.
+    pub fn first(&self) -> &[Owner] {
+        &self.first
+    }
+
+    /// Counts something for an owner.
+    pub(in crate::engine) fn count(&mut self, owner: &Owner, add: impl Fn(&mut Tally)) {
+        let new = !self.of.contains_key(owner);
+        if new && self.first.len() < FIRST_MAX {
+            self.first.push(owner.clone());
+        }
+        add(self.of.entry(owner.clone()).or_default());
+        add(&mut self.total);
     }
 
     /// Forgets those whose account is gone.
     pub(in crate::engine) fn forget_others(&mut self, known: impl Fn(&str) -> bool) {
         self.of.retain(|(account, _), _| known(account));
+        self.first.retain(|(account, _)| known(account));
     }
 }
 
 impl Tally {
+    /// Without what is in `other`, for the rest of a sum.
+    pub fn minus(&self, other: &Tally) -> Tally {
+        Tally {
+            creates: self.creates.saturating_sub(other.creates),
+            hits: self.hits.saturating_sub(other.hits),
+            unready: self.unready.saturating_sub(other.unready),
+            misses: self.misses.saturating_sub(other.misses),
+            held: self.held.saturating_sub(other.held),
+            aged: self.aged.saturating_sub(other.aged),
+            given_back: self.given_back.saturating_sub(other.given_back),
+            yielded: self.yielded.saturating_sub(other.yielded),
+            conflicts: self.conflicts.saturating_sub(other.conflicts),
+            unused_ms: self.unused_ms.saturating_sub(other.unused_ms),
+            waited_ms: self.waited_ms.saturating_sub(other.waited_ms),
+        }
+    }
+
     /// A shadow that was held since then was not used.
     pub(in crate::engine) fn unused(&mut self, since: Timestamp, now: Timestamp) {
         self.unused_ms = self.unused_ms.saturating_add(now.since(since).0);
