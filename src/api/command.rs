@@ -1,5 +1,6 @@
 //! The closed set of things that the control plane may ask of the engine's thread.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,13 +8,14 @@ use tokio::sync::oneshot;
 
 use crate::base::{HwAddr, NetworkId, Resource, Timestamp, Within};
 use crate::config::Policy;
+use crate::engine::holder::Holder;
 use crate::lease::{Act, Lease};
 
 use super::accounts::{AccountDeed, ApplicationDeed, UsageDeed};
 use super::caller::Scope;
 use super::etag::Conditions;
 use super::gauges::Figures;
-use super::instances::InstanceDeed;
+use super::instances::{self, InstanceDeed};
 use super::quarantine::QuarantineDeed;
 use super::record::Done;
 use super::registry::{Ask, Registry};
@@ -26,6 +28,8 @@ use super::view::{LeaseView, LeasesView, PoolView, StatusView};
 pub const LEASES_PER_PAGE: usize = 1000;
 /// How many leases one [`Command::Import`] may carry.
 pub const LEASES_PER_IMPORT: usize = 1000;
+/// About how many machines one [`Command::OfOthers`] may ask.
+pub const NAMES_AT_ONCE: usize = 1000;
 
 /// Where an answer goes. Whoever asked may have gone away; then the answer is dropped.
 pub type Reply<T> = oneshot::Sender<T>;
@@ -105,6 +109,16 @@ pub enum Command {
     Audit(Vec<Act>, Reply<Result<(), Refusal>>),
     /// What concerns instances.
     Instances(Box<Ask<InstanceDeed>>),
+    /// Which of these machines are registered for others than the caller's accounts:
+    /// [`NAMES_AT_ONCE`] at most.
+    OfOthers {
+        /// By their ids.
+        instances: HashSet<Arc<str>>,
+        /// What the caller may see.
+        scope: Scope,
+        /// The answer.
+        reply: Reply<HashSet<Arc<str>>>,
+    },
     /// An address is put out of use, or back.
     Quarantine(Box<Ask<QuarantineDeed>>),
     /// What is foreseen.
@@ -195,6 +209,9 @@ pub enum Refusal {
     /// It does not go together with what is there.
     #[error("{0}")]
     Conflict(String),
+    /// Somebody has what is asked for: what, and who. Who that is does not show.
+    #[error("{0} is somebody else's")]
+    Taken(String, Holder),
     /// It is not any more what the caller thought it is.
     #[error("{0}")]
     Changed(String),
@@ -216,6 +233,22 @@ pub enum Refusal {
     /// The server is busy, or on its way out.
     #[error("{0}")]
     Unavailable(String),
+}
+
+impl Refusal {
+    /// As a caller of this scope may read it: who has what they asked for, if that is their own or
+    /// nobody's.
+    pub fn told_to(self, scope: &Scope) -> Refusal {
+        match self {
+            Refusal::Taken(what, Holder::Somebody { account, .. })
+                if !scope.holds(account.as_deref()) =>
+            {
+                Refusal::Conflict(format!("{what} is somebody else's"))
+            }
+            Refusal::Taken(what, holder) => Refusal::Conflict(format!("{what} is {holder}")),
+            other => other,
+        }
+    }
 }
 
 /// A way to the engine's thread.
@@ -334,6 +367,9 @@ impl Command {
                 return Pending::new(move |done| drop(reply.send(done)));
             }
             Command::Instances(ask) => return ask.run(desk),
+            Command::OfOthers { instances, scope, reply } => {
+                drop(reply.send(instances::of_others(desk, instances, &scope)));
+            }
             Command::Quarantine(ask) => return ask.run(desk),
             Command::Predictions(ask) => return ask.run(desk),
             Command::Shadows(ask) => return ask.run(desk),

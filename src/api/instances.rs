@@ -1,6 +1,6 @@
 //! Instances: what is asked of the engine's thread about them, and how they are shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,8 @@ use crate::engine::instances::{Rename, Wish};
 use crate::engine::shadows::Tally;
 use crate::lease::directory::{Entry, Instance};
 
-use super::command::Refusal;
+use super::caller::Scope;
+use super::command::{Desk, Refusal};
 use super::leases::{network_text, time_text};
 use super::registry::{Deed, Told, Turn};
 
@@ -215,6 +216,21 @@ fn check_hardware(
         true => Ok(()),
         false => Err(Refusal::Conflict(format!("MAC {mac} is of a machine of others"))),
     }
+}
+
+/// Those of `instances` that are registered, and not for the accounts of `scope`.
+pub(super) fn of_others(
+    desk: &mut dyn Desk,
+    mut instances: HashSet<Arc<str>>,
+    scope: &Scope,
+) -> HashSet<Arc<str>> {
+    let Some(registry) = desk.registry() else { return HashSet::new() };
+    let directory = registry.engine.directory();
+    instances.retain(|id| {
+        let found = directory.instance(id);
+        found.is_some_and(|found| !scope.holds(found.kept.settings.account.as_deref()))
+    });
+    instances
 }
 
 /// Looks at so many instances at most; the page may be short, and yet not the last.

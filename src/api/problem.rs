@@ -64,7 +64,9 @@ impl From<Refusal> for Problem {
             Refusal::NotFound(_) => StatusCode::NOT_FOUND,
             Refusal::Unknown(_) => StatusCode::UNAUTHORIZED,
             Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
-            Refusal::Conflict(_) | Refusal::Configured(_) => StatusCode::CONFLICT,
+            Refusal::Conflict(_) | Refusal::Taken(..) | Refusal::Configured(_) => {
+                StatusCode::CONFLICT
+            }
             Refusal::Changed(_) => StatusCode::PRECONDITION_FAILED,
             Refusal::Faults(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::Field(field, detail) => return Problem::unfit(field, detail.as_str()),

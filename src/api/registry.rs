@@ -131,7 +131,7 @@ impl<D: Deed> Ask<D> {
         match what.run(&mut turn) {
             Ok(told) => Pending::of(move |done| drop(reply.send(done.map(|()| told)))),
             Err(refusal) => {
-                drop(reply.send(Err(refusal)));
+                drop(reply.send(Err(refusal.told_to(&scope))));
                 None
             }
         }
@@ -146,8 +146,8 @@ impl From<Denied> for Refusal {
             Denied::Invalid(field, detail) => Refusal::Field(field.into(), detail),
             Denied::Limit(met) if met.limit == Limit::Requests => Refusal::TooMany(text),
             Denied::ReadOnly(what) => Refusal::Configured(what),
-            Denied::Taken { .. }
-            | Denied::InUse(_)
+            Denied::Taken { what, holder } => Refusal::Taken(what, holder),
+            Denied::InUse(_)
             | Denied::Exhausted(..)
             | Denied::Limit(_)
             | Denied::NoMac(_)

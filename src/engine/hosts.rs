@@ -11,7 +11,8 @@ use crate::lease::directory::{Entry, Host, Identifiers, Kept, KeptParts};
 
 use super::Engine;
 use super::effects::Effects;
-use super::instances::{Denied, holder};
+use super::holder::Holder;
+use super::instances::Denied;
 
 /// A reservation to be made, or what it is to be from now on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,7 +50,8 @@ impl Engine {
             && let Some(found) = self.directory.host(id)
         {
             let what = format!("reservation \"{id}\"");
-            let other = || Denied::Taken { what, holder: "there with other content".into() };
+            let other =
+                || Denied::Taken { what, holder: Holder::Nobody("there with other content") };
             let same = self.host_parts(wish)? == found.kept.parts();
             return if same { Ok((Arc::clone(found), false)) } else { Err(other()) };
         }
@@ -184,15 +186,15 @@ impl Engine {
             let why = format!("{resource} is of no subnet of network {}", network.name);
             return Err(Denied::Invalid(field, why));
         }
-        let taken = |holder: String| Err(Denied::Taken { what: resource.to_string(), holder });
+        let taken = |holder: Holder| Err(Denied::Taken { what: resource.to_string(), holder });
         if self.is_own(resource) {
-            return taken("this server's own".into());
+            return taken(Holder::Nobody("this server's own"));
         }
         if let Some(host) = self.reserved_resource(network.id, resource) {
-            return taken(format!("reserved in the configuration file for {host}"));
+            return taken(Holder::configured(&host));
         }
         if let Some(kept) = self.directory.keeper(network.id, resource).filter(|_| !own) {
-            return taken(holder(kept));
+            return taken(Holder::of_kept(kept));
         }
         let Resource::Prefix6(addr, len) = resource else { return Ok(()) };
         let held = self.table.get(network.id, resource).is_some_and(|l| l.state == State::Leased);
@@ -202,9 +204,9 @@ impl Engine {
         let gives = pooled.next().is_none_or(|d| whole.is_some_and(|whole| d.gives(whole)));
         match own || held || (gives && self.is_free_prefix(network, resource)) {
             true => Ok(()),
-            false => {
-                taken("delegated in part, or of a length that its pool does not delegate".into())
-            }
+            false => taken(Holder::Nobody(
+                "delegated in part, or of a length that its pool does not delegate",
+            )),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::lease::{Cause, Details, Held, Lease, Owner, QuarantineReason, State};
 use super::Engine;
 use super::drawn::DRAWS;
 use super::effects::{Effects, EventKind};
+use super::holder::Holder;
 
 use super::quota::Met;
 
@@ -76,7 +77,7 @@ pub enum Denied {
         /// An identifier or an address.
         what: String,
         /// Who has it.
-        holder: String,
+        holder: Holder,
     },
     /// It is declared by the configuration file, and changed there.
     #[error("{0} stands in the configuration file, and is changed there")]
@@ -252,7 +253,10 @@ impl Engine {
         let what = || format!("instance \"{id}\"");
         match same {
             true => Ok(Some(Arc::clone(found))),
-            false => Err(Denied::Taken { what: what(), holder: "there with other content".into() }),
+            false => Err(Denied::Taken {
+                what: what(),
+                holder: Holder::Nobody("there with other content"),
+            }),
         }
     }
 
@@ -298,19 +302,22 @@ impl Engine {
         who: &Identifiers,
         own: Option<&str>,
     ) -> Result<(), Denied> {
-        if who.mac.is_some_and(|mac| mac.is_group() || mac == Mac::ZERO) {
-            return Err(Denied::Invalid("mac", "a MAC that is no single machine's".into()));
+        if let Some(mac) = who.mac.filter(|mac| mac.is_group() || *mac == Mac::ZERO) {
+            return Err(Denied::Invalid(
+                "mac",
+                format!("{mac} is no machine's own, want a unicast MAC as in 52:54:00:12:34:56"),
+            ));
         }
         for identifier in who.each() {
-            let taken = |holder: String| Denied::Taken { what: shown(identifier), holder };
+            let taken = |holder: Holder| Denied::Taken { what: shown(identifier), holder };
             if let Some(kept) = self.directory.find(network, identifier)
                 && kept.instance.as_deref().is_none_or(|id| Some(id) != own)
                 && self.seen_only(network, identifier).is_none()
             {
-                return Err(taken(holder(kept)));
+                return Err(taken(Holder::of_kept(kept)));
             }
             if let Some(name) = self.reserved_for(network, identifier) {
-                return Err(taken(format!("reserved in the configuration file for {name}")));
+                return Err(taken(Holder::configured(&name)));
             }
         }
         Ok(())
@@ -440,14 +447,6 @@ fn is_of(lease: &Lease, owner: Option<&Owner>) -> bool {
 fn wished(wish: &Wish) -> Vec<Resource> {
     let v6 = wish.v6.map(Resource::V6);
     wish.v4.map(Resource::V4).into_iter().chain(v6).collect()
-}
-
-/// Who has what is kept, as people read it.
-pub(super) fn holder(kept: &Kept) -> String {
-    match kept.instance.as_deref() {
-        Some(id) => format!("of instance \"{id}\""),
-        None => "reserved at run time".into(),
-    }
 }
 
 fn shown(identifier: Identifier<'_>) -> String {

@@ -17,6 +17,7 @@ mod drawn;
 pub mod effects;
 pub mod giveback;
 pub mod grant;
+pub mod holder;
 pub mod hosts;
 pub mod identity;
 pub mod instances;

@@ -8,7 +8,8 @@ use crate::lease::{Cause, Lease, QuarantineReason, State};
 
 use super::Engine;
 use super::effects::{Effects, EventKind};
-use super::instances::{Denied, holder};
+use super::holder::Holder;
+use super::instances::Denied;
 
 impl Engine {
     /// The networks that have an address or prefix: in a subnet or a delegation, or bound.
@@ -60,22 +61,22 @@ impl Engine {
     }
 
     fn check_quarantine(&self, network: NetworkId, resource: Resource) -> Result<(), Denied> {
-        let taken = |holder: String| Err(Denied::Taken { what: resource.to_string(), holder });
+        let taken = |holder: Holder| Err(Denied::Taken { what: resource.to_string(), holder });
         if self.is_own(resource) {
-            return taken("this server's own".into());
+            return taken(Holder::Nobody("this server's own"));
         }
         if let Some(name) = self.reserved_resource(network, resource) {
-            return taken(format!("reserved in the configuration file for {name}"));
+            return taken(Holder::configured(&name));
         }
         if let Some(kept) = self.directory.keeper(network, resource) {
-            return taken(holder(kept));
+            return taken(Holder::of_kept(kept));
         }
         let stands = self.table.get(network, resource).is_some_and(|l| l.state.is_held());
         let overlaps = matches!(resource, Resource::Prefix6(..))
             && !stands
             && !self.prefix_is_free(network, resource);
         if overlaps {
-            return taken("no free prefix of a delegation, or in part somebody's".into());
+            return taken(Holder::Nobody("no free prefix of a delegation, or in part somebody's"));
         }
         Ok(())
     }

@@ -10,7 +10,8 @@ use crate::lease::{Lease, Owner, QuarantineReason, State};
 
 use super::Engine;
 use super::choose::OFFERS_LOOKED_AT;
-use super::instances::{Denied, Wish, holder, may_return};
+use super::holder::Holder;
+use super::instances::{Denied, Wish, may_return};
 use super::network::{NetPool, address};
 use super::v6::assign::stable_start;
 
@@ -357,35 +358,40 @@ impl Engine {
     /// Whether nobody else has, is to have, or may still use an address.
     fn check_resource(&self, site: &Site<'_>, resource: Resource) -> Result<(), Denied> {
         let id = site.network.id;
-        let taken = |holder: String| Err(Denied::Taken { what: resource.to_string(), holder });
+        let taken = |holder: Holder| Err(Denied::Taken { what: resource.to_string(), holder });
         if self.is_own(resource) {
-            return taken("this server's own".into());
+            return taken(Holder::Nobody("this server's own"));
         }
         if let Some(name) = self.reserved_resource(id, resource) {
-            return taken(format!("reserved in the configuration file for {name}"));
+            return taken(Holder::configured(&name));
         }
         if let Some(kept) = self.directory.keeper(id, resource) {
-            return taken(holder(kept));
+            return taken(Holder::of_kept(kept));
         }
         let own = |hw: &HwAddr| site.wish.who.hw().is_some_and(|own| own == *hw);
         match self.table.get(id, resource).filter(|l| l.state.is_held()) {
             Some(lease) if lease.state == State::Shadow => {
                 let may = self.may_claim(lease, site.owner, None);
-                may.then_some(()).map_or_else(|| taken("held for who is foreseen".into()), Ok)?;
+                if !may {
+                    return taken(Holder::Nobody("held for who is foreseen"));
+                }
             }
             Some(lease) if !own(&lease.hw) || !may_return(lease.state) => {
                 return taken(match lease.state {
-                    State::Leased => format!("leased to {}", lease.hw),
+                    State::Leased => Holder::of_lease(lease),
                     State::Quarantined(QuarantineReason::Leaving) => {
-                        "kept back: who had it may still speak".into()
+                        Holder::Nobody("kept back: who had it may still speak")
                     }
-                    _ => "out of use".into(),
+                    _ => Holder::Nobody("out of use"),
                 });
             }
             _ => {}
         }
         match self.offers.get(id, resource).filter(|offer| !own(&offer.hw)) {
-            Some(offer) => taken(format!("offered to {}", offer.hw)),
+            Some(offer) => {
+                let who = format!("offered to {}", offer.hw);
+                taken(Holder::Somebody { who, account: None })
+            }
             None => Ok(()),
         }
     }

@@ -196,6 +196,64 @@ fn what_another_account_has_is_neither_read_nor_changed() {
     assert_eq!(seen(&served), before);
 }
 
+/// Who has something is for their own account, and for those that are bound to none.
+#[test]
+fn a_conflict_names_no_machine_of_another_account() {
+    let served = Served::start("conflict", DECLARED);
+    furnish(&served);
+    let own = json!({ "id": "own", "network": "lan", "account": "elsewhere",
+        "address": "10.77.1.112" });
+    assert_eq!(served.ask(SCOPED, "POST", "/v1/instances", &own.to_string()).status, 201);
+    let instance = |address: &str| json!({ "id": "new", "network": "lan", "account": "elsewhere", "address": address });
+    let known = json!({ "id": "new", "network": "lan", "account": "elsewhere",
+        "mac": "02:00:00:00:00:21" });
+    for (wish, names) in [
+        (instance(ADDRESS), "acme-vm-1"),
+        (instance("10.77.1.21"), "reserved at run time"),
+        (known, "reserved at run time"),
+    ] {
+        let ask = |token| served.ask(token, "POST", "/v1/instances", &wish.to_string());
+        let (told, hidden) = (ask(ADMIN), ask(SCOPED));
+        assert_eq!((told.status, hidden.status), (409, 409), "{told:?} {hidden:?}");
+        assert!(told.body.contains(names), "{told:?}");
+        assert!(hidden.body.contains("is somebody else's"), "{hidden:?}");
+        assert!(!hidden.body.contains(MARK) && !hidden.body.contains(names), "{hidden:?}");
+    }
+    let wish = instance("10.77.1.112").to_string();
+    let told = served.ask(SCOPED, "POST", "/v1/instances", &wish);
+    assert!(told.status == 409 && told.body.contains("of instance"), "its own: {told:?}");
+}
+
+#[test]
+fn nobody_reports_for_a_machine_of_another_account() {
+    let served = Served::start("others", DECLARED);
+    let body = json!({ "id": INSTANCE, "network": "lan", "account": "acme" }).to_string();
+    assert_eq!(served.ask(ADMIN, "POST", "/v1/instances", &body).status, 201);
+    let body = json!({ "id": "nobodys", "network": "lan" }).to_string();
+    assert_eq!(served.ask(ADMIN, "POST", "/v1/instances", &body).status, 201);
+    let line =
+        |instance: &str| format!("{{\"instance\":\"{instance}\",\"metrics\":{{\"cpu\":1}}}}");
+    let event = format!(
+        "{{\"event\":{{\"kind\":\"deploy\",\"account\":\"elsewhere\",\"instance\":\"{INSTANCE}\"}}}}"
+    );
+    let lines = [line(INSTANCE), line("nobodys"), line("unregistered"), event].join("\n");
+    let bearer = format!("authorization: Bearer {SCOPED}");
+    let sent = served.curl(
+        "/v1/telemetry",
+        &["-H", &bearer, "-H", "content-type: application/x-ndjson", "-d", &lines],
+    );
+    assert_eq!(sent.status, 200, "{sent:?}");
+    let taken = sent.json();
+    assert_eq!((&taken["lines"], &taken["refused"]), (&json!(1), &json!(3)), "{taken}");
+    let faults: Vec<_> = taken["faults"].as_array().unwrap().iter().map(|f| &f["line"]).collect();
+    assert_eq!(faults, [1, 2, 4], "{taken}");
+    let known = served.ask(ADMIN, "GET", "/v1/telemetry/instances", "").body;
+    assert!(known.contains("unregistered") && !known.contains(INSTANCE), "{known}");
+    let event = json!({ "kind": "deploy", "account": "elsewhere", "instance": INSTANCE });
+    let said = served.ask(SCOPED, "POST", "/v1/known-events", &event.to_string());
+    assert_eq!(said.status, 403, "{said:?}");
+}
+
 fn stolen_mac() -> String {
     json!({ "mac": "02:aa:00:00:00:06" }).to_string()
 }

@@ -119,6 +119,11 @@ async fn add(
     };
     let checked = event.check("", telemetry.window());
     let draft = checked.map_err(|(field, why)| Problem::unfit(&field, why))?;
+    let named = draft.instance.iter().cloned().collect();
+    if let Some(other) = api.of_others(&caller.scope, named).await?.into_iter().next() {
+        let why = format!("{} has no right to instance `{other}`", caller.name);
+        return Err(Refusal::Forbidden(why).into());
+    }
     let entries = vec![(1, Entry::Event(draft))];
     let push = Push { entries, scope: scope_of(&caller), who: caller.name.clone() };
     let answer = telemetry.push(push)?;

@@ -1,5 +1,6 @@
 //! What instances report: pushed here, and read again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::caller::{Caller, Scope};
-use crate::api::command::Refusal;
+use crate::api::command::{Command, NAMES_AT_ONCE, Refusal};
 use crate::api::extract::Query;
 use crate::api::leases::time_text;
 use crate::api::problem::{FIELDS_MAX, Problem};
@@ -24,7 +25,7 @@ use crate::api::telemetry::{
 };
 use crate::api::view::FieldView;
 use crate::base::Timestamp;
-use crate::telemetry::line::{self, Entry, Lines, Moment, Window};
+use crate::telemetry::line::{self, Entry, LineFault, Lines, Moment, Window};
 use crate::telemetry::{self, Busy, Push, Resolution, SeriesKey, Telemetry};
 
 use super::{Answer, Api};
@@ -52,11 +53,34 @@ impl Api {
         let none = || Refusal::Unavailable("an observer keeps no telemetry".into());
         self.telemetry.as_ref().ok_or_else(|| none().into())
     }
+
+    /// Those of `names` that are registered for others than the accounts of `scope`.
+    pub(super) async fn of_others(
+        &self,
+        scope: &Scope,
+        names: HashSet<Arc<str>>,
+    ) -> Result<HashSet<Arc<str>>, Problem> {
+        let mut others = HashSet::new();
+        if *scope == Scope::All {
+            return Ok(others);
+        }
+        let mut names = names.into_iter().peekable();
+        while names.peek().is_some() {
+            let instances = names.by_ref().take(NAMES_AT_ONCE).collect();
+            let ask = |reply| Command::OfOthers { instances, scope: scope.clone(), reply };
+            others.extend(self.ask(ask).await?);
+        }
+        Ok(others)
+    }
 }
 
 /// Whose instances a caller may speak of.
 pub(super) fn scope_of(caller: &Caller) -> telemetry::Scope {
-    match &caller.scope {
+    of_scope(&caller.scope)
+}
+
+fn of_scope(scope: &Scope) -> telemetry::Scope {
+    match scope {
         Scope::All => telemetry::Scope::All,
         Scope::Accounts(accounts) => telemetry::Scope::Accounts(accounts.clone()),
     }
@@ -108,10 +132,11 @@ async fn push(
     let telemetry = api.reports()?;
     check_kind(&headers)?;
     let mut pushing = Pushing {
+        api: &api,
         telemetry,
         window: telemetry.window(),
-        scope: scope_of(&caller),
-        who: caller.name.clone(),
+        scope: caller.scope,
+        who: caller.name,
         entries: Vec::new(),
         values: 0,
         taken: TakenView::default(),
@@ -145,9 +170,10 @@ fn check_kind(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// One push while it arrives.
 struct Pushing<'a> {
+    api: &'a Api,
     telemetry: &'a Telemetry,
     window: Window,
-    scope: telemetry::Scope,
+    scope: Scope,
     who: Arc<str>,
     /// Lines that wait to be handed over.
     entries: Vec<(u64, Entry)>,
@@ -206,12 +232,30 @@ impl Pushing<'_> {
             return Ok(());
         }
         self.values = 0;
+        self.refuse_of_others().await?;
         let entries = std::mem::take(&mut self.entries);
-        let push = Push { entries, scope: self.scope.clone(), who: self.who.clone() };
+        let push = Push { entries, scope: of_scope(&self.scope), who: self.who.clone() };
         let answer = self.telemetry.push(push)?;
         let stopping = |_| Busy::Later("telemetry is stopping".into());
         let taken = answer.await.map_err(stopping)??;
         self.taken.add(&taken);
+        Ok(())
+    }
+
+    /// Who is bound to accounts speaks of no machine that is registered for others, even if that
+    /// never reported.
+    async fn refuse_of_others(&mut self) -> Result<(), Problem> {
+        let names = self.entries.iter().filter_map(|(_, entry)| about(entry)).collect();
+        let others = self.api.of_others(&self.scope, names).await?;
+        let taken = &mut self.taken;
+        self.entries.retain(|(line, entry)| {
+            let own = about(entry).is_none_or(|name| !others.contains(&name));
+            if !own {
+                let why = "it belongs to an account that is not yours".into();
+                taken.refuse(&LineFault { line: *line, field: "instance".into(), why });
+            }
+            own
+        });
         Ok(())
     }
 
@@ -233,6 +277,14 @@ impl Pushing<'_> {
             }
             _ => Ok(Json(self.taken)),
         }
+    }
+}
+
+/// The machine that a line is about.
+fn about(entry: &Entry) -> Option<Arc<str>> {
+    match entry {
+        Entry::Report(report) => Some(report.instance.clone()),
+        Entry::Event(event) => event.instance.clone(),
     }
 }
 
