@@ -9,6 +9,7 @@
 #[allow(dead_code)]
 mod common;
 
+mod api_flood;
 mod cases;
 mod figures;
 mod flood;
@@ -72,6 +73,9 @@ fn bench(sizes: Sizes, parts: &[&str]) {
     }
     if wanted("flood") {
         flood::flood(&bench.sizes, &mut bench.figures);
+    }
+    if wanted("api") {
+        api_flood::api_flood(&mut bench);
     }
     let page = report::page(&bench);
     println!("{page}");
