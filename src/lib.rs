@@ -14,6 +14,7 @@
 //! | 4 | [`store`] | makes bindings durable: a journal, and a checkpoint behind it |
 //! | 4 | [`telemetry`] | what instances report: taken, kept, downsampled, scraped |
 //! | 4 | [`net`] | packet sockets, UDP sockets, interfaces |
+//! | 5 | [`backtest`] | event logs played through the engine on a virtual clock |
 //! | 5 | [`api`] | the control socket: requests to commands |
 //! | 6 | [`daemon`] | the running server: threads, clock, signals, logs |
 //! | 6 | [`lab`] | the demonstration in namespaces of its own |
@@ -34,6 +35,7 @@ pub mod store;
 pub mod telemetry;
 
 pub mod api;
+pub mod backtest;
 
 pub mod daemon;
 pub mod lab;

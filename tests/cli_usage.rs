@@ -160,3 +160,34 @@ fn a_good_configuration_is_told_from_a_bad_one() {
     assert!(found.iter().all(|fault| fault["line"].is_u64() && fault["message"].is_string()));
     std::fs::remove_dir_all(dir).unwrap();
 }
+
+#[test]
+fn an_event_log_is_played_and_a_bad_one_is_told_with_its_line() {
+    let dir = directory("backtest");
+    let (events, picture) = (dir.join("events.csv"), dir.join("day.svg"));
+    let mut text_of = String::from("time,event,account,application,instance,network\n");
+    text_of.push_str("2026-03-02T00:00:00Z,scheduled,shop,web,");
+    text_of.push_str("at=2026-03-02T02:00:00Z;count=20;duration_s=600,lan\n");
+    for minute in 0..20 {
+        let (hour, of) = (2, minute / 2);
+        text_of.push_str(&format!(
+            "2026-03-02T{hour:02}:{of:02}:{:02}Z,create,shop,web,i-{minute},lan\n",
+            minute % 2 * 30
+        ));
+    }
+    text_of.push_str("2026-03-02T09:00:00Z,delete,shop,web,i-7,lan\n");
+    std::fs::write(&events, &text_of).unwrap();
+    let (file, svg) = (events.to_str().unwrap(), picture.to_str().unwrap());
+    let done = run(&["backtest", "--events", file, "--json", "--svg", svg]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!((&report["creates"], &report["hit_rate"]), (&20.into(), &1.0.into()), "{report}");
+    let drawn = std::fs::read_to_string(&picture).unwrap();
+    assert!(drawn.starts_with("<svg ") && drawn.ends_with("</svg>\n"), "{drawn}");
+    let without = run(&["backtest", "--events", file, "--no-plans", "--ready", "0"]);
+    assert!(text(&without.stdout).contains("hit rate          0.0 %"), "{}", text(&without.stdout));
+    std::fs::write(&events, text_of.replace("delete", "died")).unwrap();
+    let said = fails(&["backtest", "--events", file], 1);
+    assert!(said.contains("line 23: event is `died`, want create, delete or scheduled"), "{said}");
+    std::fs::remove_dir_all(dir).unwrap();
+}

@@ -14,7 +14,7 @@ use crate::import::Source;
 
 pub use super::args_audit::{Audit, Events, Who};
 pub use super::args_directory::{Accounts, Applications, Asked, Instances, Reservations};
-pub use super::args_shadows::{Predict, Shadows};
+pub use super::args_shadows::{Backtest, Predict, Shadows};
 
 /// Where the configuration is unless the command says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/foreshadow/foreshadow.toml";
@@ -60,6 +60,8 @@ pub enum Command {
     Status(Status),
     /// Say how many instances will start, so that addresses are held ready for them
     Predict(Predict),
+    /// Play an event log, and say what demand shadows would have done
+    Backtest(Backtest),
     /// List, reserve, extend and give back addresses that are held ahead of need
     #[command(subcommand)]
     Shadows(Shadows),

@@ -1,5 +1,7 @@
 //! What may be typed about predictions and shadows.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 
 use super::args::{Asked, parse_address};
@@ -49,6 +51,33 @@ fn quantile(text: &str) -> Result<(String, i64), String> {
     let want = || "want a quantile and a count, as in 0.95=9".to_owned();
     let (quantile, count) = text.split_once('=').ok_or_else(want)?;
     Ok((quantile.into(), count.parse().map_err(|_| want())?))
+}
+
+/// `backtest`.
+#[derive(Debug, clap::Args)]
+pub struct Backtest {
+    /// The event log: CSV with the columns time, event (create, delete or scheduled), account,
+    /// application, instance and network
+    #[arg(long, value_name = "FILE")]
+    pub events: PathBuf,
+    /// Addresses that are always ready, for each application on each network
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub ready: u32,
+    /// Take no plan of the log (`scheduled`) for a prediction
+    #[arg(long)]
+    pub no_plans: bool,
+    /// Predict what comes within so many seconds, and always rightly: the best there could be
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=604_800))]
+    pub perfect: Option<u32>,
+    /// How long a claimed address is not replaced, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(..=3600))]
+    pub topup: u32,
+    /// Draw the last day to this file
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `shadows`.

@@ -12,6 +12,7 @@ pub mod exit;
 
 mod accounts;
 mod audit;
+mod backtest;
 mod check;
 mod control;
 mod entries;
@@ -70,6 +71,7 @@ fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
         Command::Accounts(args) => accounts::accounts(args, out),
         Command::Applications(args) => accounts::applications(args, out),
         Command::Reservations(args) => reservations::reservations(args, out),
+        Command::Backtest(args) => backtest::backtest(&args, out),
         Command::Predict(args) => shadows::predict(args, out),
         Command::Shadows(args) => shadows::shadows(args, out),
         Command::Import(args) => import::import(&args, out),

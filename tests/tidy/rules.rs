@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["lease"],
     &["engine"],
     &["store", "net", "telemetry"],
-    &["api"],
+    &["api", "backtest"],
     &["daemon", "lab"],
     &["cli"],
 ];
