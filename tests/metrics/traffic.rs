@@ -10,7 +10,8 @@ use crate::common::world::{Host, World};
 /// Where scrapers find it, on the loopback of the server's host.
 pub(crate) const LISTEN: &str = "127.0.0.1:9567";
 
-/// Both families, a second network without an interface, a verifier, and a hook.
+/// Both families, a second network without an interface, a verifier, a hook, and an account
+/// with shadows.
 pub(crate) fn config() -> String {
     let lan = calm_lan().replace(
         "verify = false",
@@ -19,8 +20,9 @@ pub(crate) fn config() -> String {
     let far = "\n[[network]]\nname = \"far\"\nrelays = [\"10.78.0.1\"]\n[[network.subnet]]\n\
                prefix = \"10.78.0.0/24\"\npools = [\"10.78.0.10-10.78.0.19\", \
                \"10.78.0.30-10.78.0.39\"]\n";
+    let account = "\n[[account]]\nname = \"acme\"\nnetworks = [\"lan\"]\nshadow = { ready = 2 }\n";
     let hook = "\n[[hook]]\nname = \"tell\"\nevents = [\"granted\"]\ncommand = [\"/bin/true\"]\n";
-    format!("\n[metrics]\nlisten = \"{LISTEN}\"\n{lan}{LAN6}{far}{hook}")
+    format!("\n[metrics]\nlisten = \"{LISTEN}\"\n{lan}{LAN6}{far}{hook}{account}")
 }
 
 /// A server with clients of both families: leases, releases, a decline, and packets that make no
