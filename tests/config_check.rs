@@ -110,9 +110,15 @@ fn bad_files_are_drawn_as_expected() {
 fn every_example_checks_clean() {
     let files = toml_files("config");
     let names: Vec<_> = files.iter().map(|f| f.file_name().unwrap().to_str().unwrap()).collect();
-    for name in
-        ["minimal.toml", "libvirt.toml", "proxmox.toml", "relay.toml", "pxe.toml", "hooks.toml"]
-    {
+    for name in [
+        "minimal.toml",
+        "libvirt.toml",
+        "proxmox.toml",
+        "relay.toml",
+        "pxe.toml",
+        "hooks.toml",
+        "cloud.toml",
+    ] {
         assert!(names.contains(&name), "config/{name} is missing");
     }
     for path in files {
