@@ -344,7 +344,7 @@ async fn connect(address: &Address) -> Result<Sender, ClientError> {
             let host = host.trim_matches(['[', ']']).to_owned();
             let name = ServerName::try_from(host).map_err(|error| unreachable(&error))?;
             let stream = TlsConnector::from(config).connect(name, stream).await;
-            begin(stream.map_err(|error| unreachable(&error))?).await
+            begin(stream.map_err(|error| unreachable(&tls::explain(&error)))?).await
         }
     }
 }

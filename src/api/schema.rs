@@ -289,8 +289,10 @@ impl fmt::Display for Kind {
             }
             Kind::Text(Text { min, max, pattern, .. }) => {
                 f.write_str("a text")?;
-                if *max < usize::MAX {
-                    write!(f, " of {min} to {max} characters")?;
+                match (*min, *max) {
+                    (_, usize::MAX) => {}
+                    (0, max) => write!(f, " of at most {max} characters")?,
+                    (min, max) => write!(f, " of {min} to {max} characters")?,
                 }
                 pattern.as_ref().map_or(Ok(()), |it| write!(f, " that matches {}", it.as_str()))
             }

@@ -57,6 +57,19 @@ pub(super) fn client(authority: &Path) -> Result<Arc<ClientConfig>, String> {
     Ok(Arc::new(builder.with_root_certificates(roots(authority)?).with_no_client_auth()))
 }
 
+/// Why a client did not believe a server, in words that say what to do about it.
+pub(super) fn explain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    // What is inside of the error has no type of its own here.
+    match text.contains("CaUsedAsEndEntity") {
+        true => "the server's certificate is an authority's (basicConstraints \
+                 CA:TRUE), which may sign certificates and be none of a server: make it with \
+                 basicConstraints=CA:FALSE, as docs/operations.md shows"
+            .into(),
+        false => text,
+    }
+}
+
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let named = |why: &dyn std::fmt::Display| format!("certificate {}: {why}", path.display());
     let found = CertificateDer::pem_file_iter(path).map_err(|error| named(&error))?;

@@ -1,5 +1,6 @@
 //! Where the command line meets the parts that do the work.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,10 +32,13 @@ pub(super) fn load(path: &Path, colour: bool) -> Result<Loaded, Failure> {
     Ok(Loaded { policy: Arc::new(loaded.policy), drawn })
 }
 
-/// What is odd about a file, and which of its interfaces are not there now.
+/// What is odd about a file, which of its interfaces are not there now, and which of its secrets
+/// others can read.
 pub(super) fn all_warnings(loaded: &config::Loaded) -> Vec<Fault> {
     let mut warnings = loaded.warnings.clone();
     warnings.extend(loaded.check_links(&interfaces()));
+    let mode = |path: &Path| Some(std::fs::metadata(path).ok()?.permissions().mode());
+    warnings.extend(config::check_private(&loaded.policy, mode));
     warnings
 }
 
@@ -58,7 +62,7 @@ pub(super) fn open_copy(policy: &Policy) -> Result<Contents, Failure> {
 /// The store of a stopped server, locked against its start.
 pub(super) fn open_store(policy: &Policy) -> Result<(Box<dyn Store>, Contents), Failure> {
     let dir = &policy.server.state_dir;
-    std::fs::create_dir_all(dir).with_context(|| format!("state_dir {}", dir.display()))?;
+    serve::create_state_dir(dir).with_context(|| format!("state_dir {}", dir.display()))?;
     let options = serve::store_options(policy);
     let (disk, audit) = (Disk::default(), serve::archive_options(policy));
     let (store, contents, _) =

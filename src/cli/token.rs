@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use crate::api::client::escape;
+use crate::api::accounts::AccountView;
+use crate::api::client::{Client, ClientError, escape};
+use crate::api::command::Refusal;
 use crate::api::view::{NewTokenView, RoleView, RotateRequest, TokenRequest, TokensView};
 
 use super::args::Token;
@@ -21,8 +23,11 @@ pub(super) fn token(command: &Token, out: &mut Output) -> Result<(), Failure> {
                 accounts: accounts.clone(),
                 lifetime_s: days.map(|days| days.saturating_mul(24 * 3600)),
             };
-            let made: NewTokenView = source::running(target)?.post("/v1/tokens", &request)?;
-            Ok(writeln!(out, "{}", made.secret)?)
+            let mut client = source::running(target)?;
+            let made: NewTokenView = client.post("/v1/tokens", &request)?;
+            writeln!(out, "{}", made.secret)?;
+            warn_of_unknown(&mut client, accounts, out);
+            Ok(())
         }
         Token::List { json, target } => list(&mut source::running(target)?, *json, out),
         Token::Rotate { name, overlap, target } => {
@@ -38,15 +43,24 @@ pub(super) fn token(command: &Token, out: &mut Output) -> Result<(), Failure> {
     }
 }
 
+/// A token may be made before its account; or that is misspelt. It is made, whatever comes of this.
+fn warn_of_unknown(client: &mut Client, accounts: &[String], out: &mut Output) {
+    for name in accounts {
+        let path = format!("/v1/accounts/{}", escape(name));
+        if let Err(ClientError::Refused(Refusal::NotFound(_))) = client.get::<AccountView>(&path) {
+            out.note(format!(
+                "warning: no account is called \"{name}\": the token sees nothing of it until \
+                 there is one"
+            ));
+        }
+    }
+}
+
 fn role_named(name: &str) -> Result<RoleView, Failure> {
     serde_json::from_value(name.into()).map_err(|error| Failure::says(Exit::Usage, error))
 }
 
-fn list(
-    client: &mut crate::api::client::Client,
-    json: bool,
-    out: &mut Output,
-) -> Result<(), Failure> {
+fn list(client: &mut Client, json: bool, out: &mut Output) -> Result<(), Failure> {
     let (mut tokens, mut next) = (Vec::new(), Some(String::new()));
     while let Some(cursor) = next {
         let from = if cursor.is_empty() { cursor } else { format!("&cursor={cursor}") };

@@ -31,6 +31,7 @@ mod pattern;
 pub mod policy;
 mod policy6;
 mod policy_server;
+mod private;
 mod raw;
 mod raw6;
 mod read;
@@ -56,6 +57,7 @@ use node::Table;
 pub use fault::{FAULTS_MAX, Fault, FaultKind, Faults, Related, Severity};
 pub use links::check_links;
 pub use policy::Policy;
+pub use private::check_private;
 
 /// Largest configuration file, in bytes: some 400,000 reservations.
 pub const FILE_BYTES_MAX: usize = 64 << 20;

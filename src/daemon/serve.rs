@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -120,6 +121,15 @@ pub fn store_dir(policy: &Policy) -> PathBuf {
     policy.server.state_dir.join("store")
 }
 
+/// Makes the state directory if it is not there: not for others to read.
+pub fn create_state_dir(dir: &Path) -> io::Result<()> {
+    dir.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+    match std::fs::DirBuilder::new().mode(0o750).create(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        made => made,
+    }
+}
+
 /// The control socket comes before all else: a server that runs already must not be disturbed.
 fn bind(socket: &Path) -> anyhow::Result<Bound> {
     let refused = |error: io::Error| {
@@ -158,7 +168,7 @@ fn open_store(serve: &Serve, policy: &Policy) -> anyhow::Result<Opened> {
     }
     let dir = &policy.server.state_dir;
     let refused = |error: &io::Error| privilege::explain_path("state_dir", dir, error);
-    std::fs::create_dir_all(dir).map_err(|error| anyhow::anyhow!(refused(&error)))?;
+    create_state_dir(dir).map_err(|error| anyhow::anyhow!(refused(&error)))?;
     let options = store_options(policy);
     let (disk, audit) = (Disk::default(), archive_options(policy));
     let opened = DiskStore::open_archived(disk, &store_dir(policy), &options, audit, serve.recover);

@@ -105,6 +105,69 @@ fn the_command_line_reaches_a_server_by_tls() {
     assert!(err.contains("want a bearer token"), "{err}");
 }
 
+/// The recipe of docs/operations.md, which a newcomer follows to the letter.
+#[test]
+fn the_certificate_of_the_documentation_is_believed() {
+    let served = Served::start("recipe", "");
+    let text = include_str!("../../docs/operations.md");
+    let from = text.find("openssl req -x509 -newkey").unwrap();
+    let recipe = &text[from..from + text[from..].find("\nchgrp").unwrap()];
+    let (url, token) = (format!("https://{ADDRESS}"), served.file("token"));
+    fs::write(&token, ADMIN).unwrap();
+    let run = |recipe: &str| {
+        let recipe = recipe.replace("/etc/foreshadow/api", &served.file("server"));
+        served.host.sh(&format!("{} 2>&1", recipe.replace("10.0.0.1", "127.0.0.1")));
+        served.server.ask(&["reload"]);
+        let ca = served.file("server.pem");
+        let to = ["--api", &*url, "--token-file", &*token, "--ca", &*ca];
+        let argv = [&[crate::common::server::BINARY, "status"][..], &to].concat();
+        let done = served.host.command(&argv).output().unwrap();
+        (done.status.code(), String::from_utf8(done.stderr).unwrap())
+    };
+    assert_eq!(run(recipe), (Some(0), String::new()));
+    let without = recipe.replace("-addext basicConstraints=critical,CA:FALSE", "");
+    assert_ne!(without, recipe);
+    let (code, said) = run(&without);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("is an authority's") && said.contains("CA:FALSE"), "{said}");
+}
+
+#[test]
+fn what_others_can_read_is_a_warning() {
+    let served = Served::start("open", "");
+    let config = served.file("foreshadow.toml");
+    let check = || {
+        let argv = [crate::common::server::BINARY, "check", &*config];
+        let done = served.host.command(&argv).output().unwrap();
+        assert_eq!(done.status.code(), Some(0), "{done:?}");
+        String::from_utf8(done.stderr).unwrap()
+    };
+    let said = check();
+    assert!(!said.contains("others on this machine"), "{said}");
+    let (key, state) = (served.file("server.key"), served.file("state"));
+    for (path, mode, remedy) in [(&key, "644", "chmod 640"), (&state, "755", "chmod 750")] {
+        served.host.sh(&format!("chmod {mode} {path}"));
+        let said = check();
+        let wants = [&*format!("others on this machine can read {path}"), remedy];
+        assert!(wants.iter().all(|want| said.contains(want)), "{said}");
+        served.host.sh(&format!("chmod o= {path}"));
+    }
+}
+
+#[test]
+fn a_token_for_an_account_that_is_not_there_is_a_warning() {
+    let served = Served::start("nosuch", "[[account]]\nname = \"acme\"\n");
+    let add = |name: &str, account: &str| {
+        let done =
+            served.server.run(&["token", "add", name, "--role", "read", "--account", account]);
+        assert_eq!(done.status.code(), Some(0), "{done:?}");
+        String::from_utf8(done.stderr).unwrap()
+    };
+    assert_eq!(add("a", "acme"), "");
+    let said = add("b", "nosuch");
+    assert!(said.contains("no account is called \"nosuch\""), "{said}");
+}
+
 #[test]
 fn plain_tcp_is_for_loopback_that_says_so() {
     let served = Served::start("plain", "");
