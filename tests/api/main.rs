@@ -14,6 +14,7 @@ mod contract;
 mod directory;
 mod hostile;
 mod limits;
+mod quarantine;
 mod roles;
 mod scope;
 mod served;
