@@ -7,6 +7,7 @@ mod decode;
 mod encode;
 mod engine;
 mod messages;
+mod shadows;
 mod store;
 
 fn main() {
