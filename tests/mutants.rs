@@ -22,6 +22,17 @@ use plant::mutations;
 const SEEDS: u64 = 6;
 const STEPS: u64 = 60_000;
 
+/// A line that a mutation breaks may move or change: said in a second, not after a build.
+#[test]
+fn every_mutation_stands_where_it_says() {
+    for list in ["tests/sim/mutations.txt", "tests/hostile/list.txt"] {
+        for mutation in mutations(&fs::read_to_string(root().join(list)).unwrap()) {
+            let text = fs::read_to_string(root().join(&mutation.file)).unwrap();
+            plant::place(&mutation.file, &text, &mutation);
+        }
+    }
+}
+
 #[test]
 fn the_simulation_finds_every_mutation() {
     let mutations = mutations(&fs::read_to_string(root().join("tests/sim/mutations.txt")).unwrap());
