@@ -196,6 +196,7 @@ fn imported(prefix: &str, len: u8, client: u8, hw: HwAddr) -> Lease {
         updated: Timestamp(1_700_000_000_000),
         until: Timestamp(1_700_000_600_000),
         port: None,
+        uses: Default::default(),
         details: Arc::new(Details::default()),
     }
 }

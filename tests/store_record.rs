@@ -125,6 +125,7 @@ fn lease() -> impl Strategy<Value = Lease> {
             updated: Timestamp(updated),
             until: Timestamp(until),
             port: None,
+            uses: Default::default(),
             details: Arc::new(details),
         },
     )
@@ -245,6 +246,7 @@ fn the_first_version_stays_readable() {
         updated: Timestamp(1128),
         until: Timestamp(1129),
         port: None,
+        uses: Default::default(),
         details: Arc::new(Details { hostname: Some("vm".into()), ..Details::default() }),
     };
     let change = Change::Put(lease, Cause::Renewed);
@@ -273,6 +275,7 @@ fn a_next_hop_stays_readable() {
         updated: Timestamp(1),
         until: Timestamp(2),
         port: None,
+        uses: Default::default(),
         details: Arc::new(Details { next_hop, ..Details::default() }),
     };
     let change = Change::Put(lease, Cause::Renewed);
@@ -315,6 +318,7 @@ fn reasons_and_acts_stay_readable() {
         updated: Timestamp(1),
         until: Timestamp(2),
         port: None,
+        uses: Default::default(),
         details: Arc::default(),
     };
     let body = [

@@ -161,6 +161,7 @@ fn lease(n: u32) -> Lease {
         updated: NOW,
         until: Timestamp(NOW.0 + 86_400_000 + u64::from(n)),
         port: None,
+        uses: Default::default(),
         details: Arc::new(Details::default()),
     }
 }

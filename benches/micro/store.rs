@@ -30,6 +30,7 @@ fn change(i: u64) -> Change {
         updated: Timestamp(NOW + i),
         until: Timestamp(NOW + i + 3_600_000),
         port: None,
+        uses: Default::default(),
         details: Arc::new(Details {
             hostname: Some(format!("vm-{host}").into()),
             ..Details::default()

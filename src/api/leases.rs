@@ -152,6 +152,7 @@ impl LeaseView {
             updated: time("updated", &self.updated, Some(now))?,
             until,
             port: None,
+            uses: Default::default(),
             details: Arc::new(self.details(resource)?),
         })
     }

@@ -55,6 +55,7 @@ fn network(name: &str, prefix: &str) -> Network {
         },
         offer_hold: crate::base::Span::from_secs(30),
         hold: Default::default(),
+        lifecycle: crate::config::policy::Lifecycle::DEFAULT,
         short_percent: 5,
         quarantine: crate::base::Span::from_secs(600),
         declines_max: 4,
@@ -127,6 +128,7 @@ fn lease(n: u32) -> Lease {
         updated: Timestamp(NOW.0 - 1000),
         until: Timestamp(NOW.0 + 3_600_000),
         port: None,
+        uses: Default::default(),
         details: Arc::new(Details {
             hostname: Some(format!("vm-{n}").into()),
             account: (n == 3).then(|| "acme".into()),

@@ -7,6 +7,7 @@ use super::keys_accounts::*;
 use super::keys_api::*;
 use super::keys_network::*;
 use super::keys_telemetry::*;
+use super::lifecycle::LIFECYCLE;
 use super::metrics::METRICS;
 use super::schema::{Key, REQUIRED, Section};
 use super::shadow::{OWNER, SHADOW};
@@ -41,6 +42,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &NETWORK,
     &LIMITS,
     &VERIFY,
+    &LIFECYCLE,
     &ADVERTISEMENTS,
     &ADVERTISED_PREFIX,
     &SUBNET,

@@ -107,6 +107,12 @@ pub(super) static NETWORK: Section = Section {
             "A pool with no more than this share of it free is short, \"0%\" to \"100%\": its last addresses are for accounts of higher priority. With all priorities alike nothing is held back.",
         ),
         key(
+            "lifecycle",
+            "a table",
+            "{}",
+            "What makes an address worth keeping for those who had it.",
+        ),
+        key(
             "declines_max",
             "4",
             "4",

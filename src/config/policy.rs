@@ -17,6 +17,7 @@ pub use super::accounts::{
 pub use super::api::{ApiLimits, ApiPolicy, ClientPolicy, Role, TlsPolicy, TokenPolicy};
 pub use super::audit::AuditPolicy;
 pub use super::hook::{HOOK_EVENTS, HookPolicy, HookWay};
+pub use super::lifecycle::Lifecycle;
 pub use super::limits::{Limits, Rate};
 pub use super::metrics::MetricsPolicy;
 pub use super::pattern::Pattern;
@@ -99,6 +100,8 @@ pub struct Network {
     pub hold: Hold,
     /// A pool with no more than this share of it free is short (`short`, default 5), in percent.
     pub short_percent: u8,
+    /// What makes an address worth keeping for those who had it.
+    pub lifecycle: Lifecycle,
     /// At most this many DECLINEs of one client are believed per quarantine time (default 4).
     pub declines_max: u32,
     /// At most this many offers are held at once (default 65,536).

@@ -10,8 +10,8 @@ use super::accounts::{Hold, RawAccount};
 use super::fault::Place;
 use super::node::At;
 use super::policy::{
-    ApiPolicy, AuditPolicy, Bootp, ClassId, HookPolicy, HostId, Identity, Limits, LogPolicy,
-    Matcher, MetricsPolicy, Pattern, ScrapePolicy, ServerPolicy, Settings, ShadowPolicy,
+    ApiPolicy, AuditPolicy, Bootp, ClassId, HookPolicy, HostId, Identity, Lifecycle, Limits,
+    LogPolicy, Matcher, MetricsPolicy, Pattern, ScrapePolicy, ServerPolicy, Settings, ShadowPolicy,
     StorePolicy, TelemetryPolicy, Verify,
 };
 use super::raw6::RawNetwork6;
@@ -82,6 +82,7 @@ pub(super) struct RawNetwork {
     pub(super) quarantine: Span,
     pub(super) hold: Hold,
     pub(super) short_percent: u8,
+    pub(super) lifecycle: Lifecycle,
     pub(super) declines_max: u32,
     pub(super) offers_max: usize,
     pub(super) limits: Limits,

@@ -6,6 +6,7 @@ use crate::base::{Prefix4, Prefix6, Span};
 
 use super::accounts::hold;
 use super::fault::{Fault, FaultKind};
+use super::lifecycle::lifecycle;
 use super::limits::limits;
 use super::node::{At, Node, Table};
 use super::options::Definitions;
@@ -76,6 +77,7 @@ fn network(table: &Table<'_>, defs: &Definitions, classes: &ClassNames) -> RawNe
         offer_hold: duration(get("offer_hold"), second, Span::from_secs(3600), Span::from_secs(30)),
         quarantine: duration(get("quarantine"), second, Span(30 * day.0), Span::from_secs(600)),
         hold: get("hold").map(|n| hold(&n)).unwrap_or_default(),
+        lifecycle: lifecycle(get("lifecycle")),
         short_percent: get("short").and_then(|n| n.percent()).unwrap_or(5),
         declines_max: number(get("declines_max"), 0, 1_000_000, 4),
         offers_max: number(get("offers_max"), 1, 16_777_216, 65_536),

@@ -347,6 +347,7 @@ mod tests {
             updated: Timestamp(updated),
             until,
             port: None,
+            uses: Default::default(),
             details: Default::default(),
         };
         let past = Past::of(&[

@@ -294,6 +294,7 @@ mod tests {
             updated: Timestamp(since),
             until: Timestamp::NEVER,
             port: None,
+            uses: Default::default(),
             details: Arc::new(Details { hostname: Some(name.into()), ..Details::default() }),
         }
     }

@@ -454,6 +454,7 @@ mod tests {
             updated: Timestamp(0),
             until: Timestamp::NEVER,
             port: None,
+            uses: Default::default(),
             details: Arc::new(Details {
                 hostname: Some(hostname.into()),
                 account: Some("acme".into()),

@@ -400,6 +400,7 @@ mod tests {
             updated: Timestamp(1),
             until: Timestamp::NEVER,
             port: None,
+            uses: Default::default(),
             details: Arc::new(Details { next_hop: hop.parse().ok(), ..Details::default() }),
         }
     }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::base::{Span, Timestamp};
-use crate::lease::{Cause, Details, Lease, Offer, State};
+use crate::lease::{Cause, Details, Lease, Offer, State, Uses};
 
 use super::Engine;
 use super::choose::Chosen;
@@ -189,6 +189,7 @@ fn binding(
             Some(before) if !ctx.is_own_frame() => before.port,
             _ => ctx.arrival.port,
         },
+        uses: Uses::default(),
         details,
     }
 }

@@ -23,6 +23,7 @@ pub mod identity;
 pub mod instances;
 pub mod known;
 pub mod leaving;
+mod lifecycle;
 pub mod lots;
 pub mod network;
 pub mod overhear;
@@ -451,7 +452,8 @@ impl Engine {
     /// Writes a binding as part of the open batch, and why.
     fn put(&mut self, lease: Lease, cause: Cause, fx: &mut Effects) {
         self.dirty = true;
-        self.table.put(self.seq, lease, cause, &mut fx.changes);
+        let half_life = self.lifecycle(lease.network).half_life;
+        self.table.put(self.seq, lease, cause, half_life, &mut fx.changes);
     }
 
     /// Forgets a binding as part of the open batch; `lifted` says when, if a quarantine ends.

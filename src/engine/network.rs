@@ -199,10 +199,10 @@ impl Engine {
         let held: Vec<_> = self
             .table
             .iter()
-            .map(|l| (l.network, l.resource, l.state, l.until))
+            .map(|l| (l.network, l.resource, l.state, self.rank_of(l)))
             .chain(self.offers.iter().map(|o| (o.network, o.resource, State::Leased, o.until)))
             .collect();
-        for (network, resource, state, until) in held {
+        for (network, resource, state, rank) in held {
             let pending = self.table.is_pending(network, resource);
             let offered = self.offers.get(network, resource).is_some();
             let remembered = state.is_remembered() && !pending && !offered;
@@ -216,7 +216,7 @@ impl Engine {
             if let Some(mut place) = self.place_mut(network, resource) {
                 place.take();
                 if remembered {
-                    place.free(Some(until));
+                    place.free(Some(rank));
                 }
             }
         }
@@ -293,7 +293,7 @@ impl Engine {
     /// Puts `resource` where it belongs now: into its pool, if nothing holds it, neither in
     /// memory nor, for all we know, on disk.
     pub(super) fn settle(&mut self, network: NetworkId, resource: Resource) {
-        let ended = match self.table.get(network, resource) {
+        let rank = match self.table.get(network, resource) {
             Some(lease) if lease.state.is_held() => {
                 self.take_from_pool(network, resource);
                 let promised = self.offers.get(network, resource).is_some();
@@ -301,7 +301,7 @@ impl Engine {
                 self.take_doubt(network, resource);
                 return;
             }
-            Some(lease) => Some(lease.until),
+            Some(lease) => Some(self.rank_of(lease)),
             None => None,
         };
         if self.directory.keeper(network, resource).is_some() {
@@ -322,7 +322,7 @@ impl Engine {
             && !busy
             && !place.is_free()
         {
-            place.free(ended);
+            place.free(rank);
             if self.take_doubt(network, resource)
                 && let Some(Place::Value(pool, value)) = self.place_mut(network, resource)
             {
@@ -416,9 +416,9 @@ impl Place<'_> {
         }
     }
 
-    fn free(&mut self, ended: Option<Timestamp>) {
+    fn free(&mut self, rank: Option<Timestamp>) {
         match self {
-            Place::Value(pool, value) => pool.free(*value, ended),
+            Place::Value(pool, value) => pool.free(*value, rank),
             Place::Prefix(pool, prefix, len) => pool.free(*prefix, *len),
         }
     }

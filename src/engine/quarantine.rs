@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::{ClientKey, HwAddr, NetworkId, Prefix6, Resource, Span, Timestamp};
 use crate::config::policy::Network;
-use crate::lease::{Cause, Lease, QuarantineReason, State};
+use crate::lease::{Cause, Lease, QuarantineReason, State, Uses};
 
 use super::Engine;
 use super::effects::{Effects, EventKind};
@@ -50,6 +50,7 @@ impl Engine {
             updated: now,
             until,
             port: None,
+            uses: before.as_ref().map_or(Uses::NONE, |l| l.uses),
             details: before.as_ref().map(|l| Arc::clone(&l.details)).unwrap_or_default(),
         };
         self.put(put.clone(), Cause::Operator, fx);

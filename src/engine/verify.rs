@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use crate::base::{ClientKey, HwAddr, LinkId, Mac, NetworkId, Resource, Span, Timestamp};
 use crate::config::policy::{Generate, Network, Verify};
-use crate::lease::{Cause, Lease, Pool, QuarantineReason, State};
+use crate::lease::{Cause, Lease, Pool, QuarantineReason, State, Uses};
 
 use super::Engine;
 use super::effects::{Effects, EventKind, LinkUp, Probe, Source};
@@ -328,6 +328,7 @@ impl Engine {
                 updated: now,
                 until: now + quarantine,
                 port: None,
+                uses: before.as_ref().map_or(Uses::NONE, |l| l.uses),
                 details: before.map(|l| l.details).unwrap_or_default(),
             },
             Cause::InUse,

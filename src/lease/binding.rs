@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use crate::base::{ClientKey, HwAddr, LinkId, Mac, NetworkId, Resource, Timestamp};
 
+use super::Uses;
+
 /// A resource of a network, the client that it is bound to, and the state of that bond.
 ///
 /// Free is absence, or [`State::Expired`] and [`State::Released`], which remember their client.
@@ -31,6 +33,8 @@ pub struct Lease {
     pub until: Timestamp,
     /// The bridge port it was last heard on, where known. Not stored: a restart forgets it.
     pub port: Option<LinkId>,
+    /// How much the resource is used.
+    pub uses: Uses,
     /// What most packets do not need.
     pub details: Arc<Details>,
 }

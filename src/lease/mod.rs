@@ -12,6 +12,7 @@ pub mod directory;
 pub mod offers;
 pub mod pool;
 pub mod ranges;
+pub mod score;
 pub mod shadows;
 pub mod table;
 
@@ -23,5 +24,6 @@ pub use directory::{Directory, Held, Owner};
 pub use offers::{Offer, OfferTable};
 pub use pool::Pool;
 pub use ranges::RangeSet;
+pub use score::{Score, Uses};
 pub use shadows::{Line, Shadows, Stocked};
 pub use table::{Counts, LeaseTable};

@@ -3,8 +3,8 @@
 //! A free address is in one of five places: *fresh* (never bound, or forgotten), *remembered*
 //! (free, but its last client would like it back), being *proved* free on the wire, *proven*, or
 //! *doubted* (free, but somebody answered for it when the wire was last asked).
-//! New clients get a proven address; else the lowest fresh one; else the one whose client has been
-//! away longest; and a doubted one when nothing else is left.
+//! New clients get a proven address; else the lowest fresh one; else the remembered one of the lowest
+//! rank; and a doubted one when nothing else is left.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -18,7 +18,7 @@ use super::RangeSet;
 pub struct Pool {
     fresh: RangeSet,
     remembered: BTreeSet<(Timestamp, u128)>,
-    ended: BTreeMap<u128, Timestamp>,
+    ranks: BTreeMap<u128, Timestamp>,
     checked: BTreeMap<u128, Check>,
     queue: VecDeque<(u128, Timestamp)>,
     proven: usize,
@@ -66,18 +66,19 @@ impl Pool {
     /// Whether `value` is free.
     pub fn is_free(&self, value: u128) -> bool {
         self.fresh.contains(value)
-            || self.ended.contains_key(&value)
+            || self.ranks.contains_key(&value)
             || self.checked.contains_key(&value)
             || self.doubted.contains(&value)
     }
 
-    /// Gives `value` back: it is free again, and remembered if its last binding ended at `ended`.
-    pub fn free(&mut self, value: u128, ended: Option<Timestamp>) {
+    /// Gives `value` back: it is free again, and if it has a rank it is remembered. Ranks are
+    /// moments: without further policy, when its last binding ended.
+    pub fn free(&mut self, value: u128, rank: Option<Timestamp>) {
         self.take(value);
-        match ended {
-            Some(at) => {
-                self.ended.insert(value, at);
-                self.remembered.insert((at, value));
+        match rank {
+            Some(rank) => {
+                self.ranks.insert(value, rank);
+                self.remembered.insert((rank, value));
             }
             None => {
                 self.fresh.insert(value);
@@ -107,7 +108,7 @@ impl Pool {
     pub fn take(&mut self, value: u128) -> bool {
         let checked = self.uncheck(value);
         let remembered =
-            self.ended.remove(&value).is_some_and(|at| self.remembered.remove(&(at, value)));
+            self.ranks.remove(&value).is_some_and(|at| self.remembered.remove(&(at, value)));
         let doubted = self.doubted.remove(&value);
         self.fresh.remove(value) || remembered || checked || doubted
     }
@@ -131,9 +132,9 @@ impl Pool {
     /// The lowest free address of `first..=last`, taken out, and whether it is proven.
     pub fn take_within(&mut self, first: u128, last: u128) -> Option<(u128, bool)> {
         let fresh = self.fresh.next_from(first);
-        let ended = self.ended.range(first..).next().map(|(value, _)| *value);
+        let ranked = self.ranks.range(first..).next().map(|(value, _)| *value);
         let checked = self.checked.range(first..).next().map(|(value, _)| *value);
-        let value = [fresh, ended, checked].into_iter().flatten().min()?;
+        let value = [fresh, ranked, checked].into_iter().flatten().min()?;
         let proven = matches!(self.checked.get(&value), Some(Check::Proven { .. }));
         (value <= last && self.take(value)).then_some((value, proven))
     }
@@ -160,7 +161,7 @@ impl Pool {
         };
         // A remembered address stays remembered: its client may come back while it is proved.
         self.fresh.remove(value);
-        if let Some(at) = self.ended.get(&value) {
+        if let Some(at) = self.ranks.get(&value) {
             self.remembered.remove(&(*at, value));
         }
         self.checked.insert(value, Check::Proving { until });
@@ -186,7 +187,7 @@ impl Pool {
         if matches!(self.checked.get(&value), Some(Check::Proving { .. })) {
             match self.retried.contains(&value) {
                 true => self.free_doubted(value),
-                false => self.free(value, self.ended.get(&value).copied()),
+                false => self.free(value, self.ranks.get(&value).copied()),
             }
         }
     }
@@ -205,8 +206,8 @@ impl Pool {
             }
             self.queue.pop_front();
             if current {
-                let ended = self.ended.get(&value).copied();
-                self.free(value, ended);
+                let rank = self.ranks.get(&value).copied();
+                self.free(value, rank);
             }
         }
     }

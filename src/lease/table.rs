@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
-use crate::base::{ClientKey, HwAddr, LinkId, NetworkId, Resource, Sort, Timestamp};
+use crate::base::{ClientKey, HwAddr, LinkId, NetworkId, Resource, Sort, Span, Timestamp};
 
 use super::{
-    Cause, Census, Change, Details, Held, Lease, Owner, QuarantineReason, Seq, Shadows, State,
+    Cause, Census, Change, Details, Held, Lease, Owner, QuarantineReason, Seq, Shadows, State, Uses,
 };
 
 /// The one table of bindings. One thread owns it.
@@ -93,10 +93,23 @@ impl LeaseTable {
         Arc::clone(&self.details)
     }
 
-    /// Writes a binding as part of batch `seq`, and why.
-    pub fn put(&mut self, seq: Seq, lease: Lease, cause: Cause, changes: &mut Vec<Change>) {
+    /// Writes a binding as part of batch `seq`, and why. Its uses follow from what was there before,
+    /// which fades by `half_life` while nobody has it.
+    pub fn put(
+        &mut self,
+        seq: Seq,
+        mut lease: Lease,
+        cause: Cause,
+        half_life: Span,
+        changes: &mut Vec<Change>,
+    ) {
+        let (network, resource) = (lease.network, lease.resource);
+        let before = self.unlink(network, resource);
+        lease.uses = Uses::next(before.as_ref(), &lease, half_life);
         changes.push(Change::Put(lease.clone(), cause));
-        self.write(seq, lease.network, lease.resource, Some(lease));
+        self.recount_all(before.as_ref(), Some(&lease), (network, resource));
+        self.link(lease);
+        self.may_take_back(Undo { seq, network, resource, before });
     }
 
     /// Forgets a binding as part of batch `seq`; `lifted` says when, if a quarantine ends with it.
@@ -109,7 +122,8 @@ impl LeaseTable {
         changes: &mut Vec<Change>,
     ) {
         changes.push(Change::Remove(network, resource, lifted));
-        self.write(seq, network, resource, None);
+        let before = self.replace(network, resource, None);
+        self.may_take_back(Undo { seq, network, resource, before });
     }
 
     /// The binding of `resource`.
@@ -270,10 +284,9 @@ impl LeaseTable {
         }
     }
 
-    fn write(&mut self, seq: Seq, network: NetworkId, resource: Resource, new: Option<Lease>) {
-        let before = self.replace(network, resource, new);
-        self.undo.push_back(Undo { seq, network, resource, before });
-        *self.pending.entry((network, resource)).or_default() += 1;
+    fn may_take_back(&mut self, undo: Undo) {
+        *self.pending.entry((undo.network, undo.resource)).or_default() += 1;
+        self.undo.push_back(undo);
     }
 
     /// Swaps the binding of `resource` for `new` in every index.
@@ -284,15 +297,21 @@ impl LeaseTable {
         new: Option<Lease>,
     ) -> Option<Lease> {
         let old = self.unlink(network, resource);
-        self.census.change(old.as_ref(), new.as_ref());
-        let pool = self.census.pool_of(network, resource);
-        self.shadows.change(old.as_ref(), new.as_ref(), pool);
-        self.recount(old.as_ref().and_then(counted), new.as_ref().and_then(counted), resource);
+        self.recount_all(old.as_ref(), new.as_ref(), (network, resource));
         if let Some(lease) = new {
             debug_assert!((lease.network, lease.resource) == (network, resource));
             self.link(lease);
         }
         old
+    }
+
+    /// Counts one binding in place of another.
+    fn recount_all(&mut self, old: Option<&Lease>, new: Option<&Lease>, of: Settled) {
+        let (network, resource) = of;
+        self.census.change(old, new);
+        let pool = self.census.pool_of(network, resource);
+        self.shadows.change(old, new, pool);
+        self.recount(old.and_then(counted), new.and_then(counted), resource);
     }
 
     /// Counts a binding for the owners it has now, and no more for those it had.

@@ -25,6 +25,7 @@
 //!            per flag, in this order: 0x01 application:text  0x02 instance:text
 //!            0x04 foreseen: by:u8 (0 policy 1 prediction 2 forecast 3 operator)
 //!            prediction:text type:text (empty: none)
+//!            0x08 uses: binds:u16 traffic:u8 (else: bound once)
 //! bytes   := length:varint, so many bytes;  text := bytes in UTF-8, any character allowed
 //! ```
 //!
@@ -40,7 +41,7 @@ pub(super) use super::reader::Reader;
 pub use super::record_error::RecordError;
 use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
 use crate::lease::{
-    Act, Cause, Change, Details, Foreseen, Foreseer, Lease, NextHop, QuarantineReason, State,
+    Act, Cause, Change, Details, Foreseen, Foreseer, Lease, NextHop, QuarantineReason, State, Uses,
 };
 
 /// The longest record, in bytes: the largest lease fits four times over.
@@ -75,6 +76,7 @@ const MORE: u8 = 0x80;
 const APPLICATION: u8 = 0x01;
 const INSTANCE: u8 = 0x02;
 const FORESEEN: u8 = 0x04;
+const USES: u8 = 0x08;
 
 /// Shared by all bindings that have none: a million small pieces of memory that are given back one
 /// by one leave a million holes.
@@ -208,7 +210,7 @@ fn put_lease(lease: &Lease, out: &mut Vec<u8>) -> Result<(), RecordError> {
         out.push(lease.hw.htype());
         put_bytes(lease.hw.bytes(), out);
     }
-    let more = more_flags(&lease.details);
+    let more = more_flags(lease);
     put_state(lease.state, if more == 0 { 0 } else { MORE }, out)?;
     put_varint(lease.since.0, out);
     put_varint(lease.updated.0.wrapping_sub(lease.since.0), out);
@@ -220,6 +222,10 @@ fn put_lease(lease: &Lease, out: &mut Vec<u8>) -> Result<(), RecordError> {
         texts.into_iter().flatten().for_each(|text| put_bytes(text.as_bytes(), out));
         if let Some(foreseen) = &lease.details.foreseen {
             put_foreseen(foreseen, out);
+        }
+        if more & USES != 0 {
+            out.extend_from_slice(&lease.uses.binds.to_le_bytes());
+            out.push(lease.uses.traffic);
         }
     }
     Ok(())
@@ -236,11 +242,13 @@ fn flags(details: &Details) -> u8 {
         | flag(details.boot_stage, BOOT_STAGE)
 }
 
-fn more_flags(details: &Details) -> u8 {
+fn more_flags(lease: &Lease) -> u8 {
     let flag = |there: bool, bit: u8| if there { bit } else { 0 };
+    let details = &lease.details;
     flag(details.application.is_some(), APPLICATION)
         | flag(details.instance.is_some(), INSTANCE)
         | flag(details.foreseen.is_some(), FORESEEN)
+        | flag(lease.uses != Uses::default(), USES)
 }
 
 fn put_foreseen(foreseen: &Foreseen, out: &mut Vec<u8>) {
@@ -365,17 +373,19 @@ fn lease(r: &mut Reader<'_>) -> Result<Lease, RecordError> {
     let since = Timestamp(r.varint("since")?);
     let updated = Timestamp(since.0.wrapping_add(r.varint("updated")?));
     let until = Timestamp(updated.0.wrapping_add(r.varint("until")?));
+    let mut uses = Uses::default();
     let details = match flags & !HW_IS_CLIENT {
         0 if !has_more => Arc::clone(&NO_DETAILS),
         flags => {
             let mut details = details(flags, r)?;
             if has_more {
-                more_details(&mut details, r)?;
+                uses = more_details(&mut details, r)?;
             }
-            Arc::new(details)
+            if details == **NO_DETAILS { Arc::clone(&NO_DETAILS) } else { Arc::new(details) }
         }
     };
-    Ok(Lease { network, resource, client, hw, state, since, updated, until, port: None, details })
+    let port = None;
+    Ok(Lease { network, resource, client, hw, state, since, updated, until, port, uses, details })
 }
 
 /// The hardware address inside a client key: kind, type, address.
@@ -406,9 +416,9 @@ fn state(r: &mut Reader<'_>) -> Result<(State, bool), RecordError> {
     Ok((state, tag & MORE != 0))
 }
 
-fn more_details(details: &mut Details, r: &mut Reader<'_>) -> Result<(), RecordError> {
+fn more_details(details: &mut Details, r: &mut Reader<'_>) -> Result<Uses, RecordError> {
     let flags = r.u8("more flags")?;
-    if flags == 0 || flags & !(APPLICATION | INSTANCE | FORESEEN) != 0 {
+    if flags == 0 || flags & !(APPLICATION | INSTANCE | FORESEEN | USES) != 0 {
         return Err(RecordError::Field("more flags"));
     }
     if flags & APPLICATION != 0 {
@@ -420,7 +430,11 @@ fn more_details(details: &mut Details, r: &mut Reader<'_>) -> Result<(), RecordE
     if flags & FORESEEN != 0 {
         details.foreseen = Some(Box::new(foreseen(r)?));
     }
-    Ok(())
+    let mut uses = Uses::default();
+    if flags & USES != 0 {
+        uses = Uses { binds: u16::from_le_bytes(r.array("binds")?), traffic: r.u8("traffic")? };
+    }
+    Ok(uses)
 }
 
 fn foreseen(r: &mut Reader<'_>) -> Result<Foreseen, RecordError> {

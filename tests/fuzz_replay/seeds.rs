@@ -117,6 +117,7 @@ fn lease(resource: &str, client: ClientKey, state: State, details: Details) -> C
         updated: Timestamp(1_700_000_001_000),
         until: Timestamp(1_700_003_600_000),
         port: None,
+        uses: Default::default(),
         details: Arc::new(details),
     })
 }

@@ -118,6 +118,7 @@ fn change(n: u64, random: &mut impl FnMut(u64) -> u64) -> Change {
         since: Timestamp(n),
         updated: Timestamp(n + random(1000)),
         port: None,
+        uses: Default::default(),
         until: Timestamp(n + 86_400_000),
         details: Arc::new(details),
     };

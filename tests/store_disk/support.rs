@@ -79,6 +79,7 @@ pub(crate) fn lease(host: u32, version: u64) -> Lease {
         updated: Timestamp(1_700_000_000_000 + version),
         until: Timestamp(1_700_000_060_000 + version),
         port: None,
+        uses: Default::default(),
         details: Arc::new(Details {
             hostname: Some(format!("vm-{host}").into()),
             ..Details::default()

@@ -27,11 +27,7 @@ pub(super) fn build(
     times: &Times,
     sink: &Sink,
 ) -> Option<Network> {
-    check_subnets(&raw.subnets, sink);
-    pool::check_overlaps(&raw.subnets, sink);
-    reservation::check(&raw, sink);
-    network6::check(&raw, sink);
-    check_use(&raw, sink);
+    check(&raw, sink);
     let taken = taken(&raw);
     let mut network = raw.settings.settings;
     let times = times.inner(&raw.settings.lease, &mut network.lease, sink);
@@ -80,6 +76,7 @@ pub(super) fn build(
         quarantine: raw.quarantine,
         hold: raw.hold,
         short_percent: raw.short_percent,
+        lifecycle: raw.lifecycle,
         declines_max: raw.declines_max,
         offers_max: raw.offers_max,
         limits: raw.limits,
@@ -90,6 +87,14 @@ pub(super) fn build(
         subnets6,
         reservations6,
     })
+}
+
+fn check(raw: &RawNetwork, sink: &Sink) {
+    check_subnets(&raw.subnets, sink);
+    pool::check_overlaps(&raw.subnets, sink);
+    reservation::check(raw, sink);
+    network6::check(raw, sink);
+    check_use(raw, sink);
 }
 
 /// Reserved addresses and the server's own, ascending.

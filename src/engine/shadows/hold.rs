@@ -10,7 +10,7 @@ use crate::engine::effects::Effects;
 use crate::engine::instances::{Denied, Wish};
 use crate::engine::network::{NetPool, address};
 use crate::engine::site::Site;
-use crate::lease::{Cause, Details, Foreseen, Foreseer, Lease, Line, Owner, State};
+use crate::lease::{Cause, Details, Foreseen, Foreseer, Lease, Line, Owner, State, Uses};
 
 /// What somebody asks to be held.
 #[derive(Clone, Debug)]
@@ -341,6 +341,7 @@ fn shadow(
         updated: now,
         until,
         port: None,
+        uses: Uses::NONE,
         details,
     }
 }

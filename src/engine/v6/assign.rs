@@ -15,7 +15,7 @@ use crate::engine::identity::Identified;
 use crate::engine::lots::Lots;
 use crate::engine::network::NetDelegation;
 use crate::lease::directory::Kept;
-use crate::lease::{Details, Lease, NextHop, Offer, Owner, QuarantineReason, State};
+use crate::lease::{Details, Lease, NextHop, Offer, Owner, QuarantineReason, State, Uses};
 use crate::wire::{Ia, IaKind};
 
 use super::context::{Ctx6, is_about};
@@ -462,6 +462,7 @@ fn binding6(
             Some(before) if !ctx.is_own_frame() => before.port,
             _ => ctx.arrival.port,
         },
+        uses: Uses::default(),
         details,
     }
 }

@@ -186,6 +186,7 @@ fn a_lease_from_elsewhere_is_of_the_instance_that_it_is_kept_for_here() {
             updated: Timestamp(1),
             until: Timestamp(9),
             port: None,
+            uses: Default::default(),
             details: Arc::new(Details { instance: instance.map(Into::into), ..Details::default() }),
         };
         directory.attributed(lease).details.instance.as_deref().map(String::from)

@@ -18,9 +18,12 @@ fn lease(last: u8, client: u8, state: State, until: u64) -> Lease {
         updated: Timestamp(0),
         until: Timestamp(until),
         port: None,
+        uses: Default::default(),
         details: Default::default(),
     }
 }
+
+const HALF_LIFE: Span = Span::from_secs(1);
 
 fn resource(last: u8) -> Resource {
     Ipv4Addr::new(10, 0, 0, last).into()
@@ -30,7 +33,7 @@ fn resource(last: u8) -> Resource {
 fn every_index_finds_a_binding_and_forgets_it() {
     let mut table = LeaseTable::default();
     let one = lease(1, 9, State::Leased, 50);
-    table.put(Seq(1), one.clone(), Cause::Granted, &mut Vec::new());
+    table.put(Seq(1), one.clone(), Cause::Granted, HALF_LIFE, &mut Vec::new());
     assert_eq!(table.get(NET, resource(1)), Some(&one));
     assert_eq!(table.of_client(NET, &one.client).collect::<Vec<_>>(), [&one]);
     assert_eq!(table.of_hw(NET, &one.hw).collect::<Vec<_>>(), [&one]);
@@ -56,8 +59,14 @@ fn the_other_network_is_another_world() {
 #[test]
 fn a_resource_settles_with_its_last_pending_write() {
     let mut table = LeaseTable::default();
-    table.put(Seq(1), lease(1, 1, State::Leased, 50), Cause::Granted, &mut Vec::new());
-    table.put(Seq(2), lease(1, 1, State::Released, 10), Cause::Released, &mut Vec::new());
+    table.put(Seq(1), lease(1, 1, State::Leased, 50), Cause::Granted, HALF_LIFE, &mut Vec::new());
+    table.put(
+        Seq(2),
+        lease(1, 1, State::Released, 10),
+        Cause::Released,
+        HALF_LIFE,
+        &mut Vec::new(),
+    );
     let mut settled = Vec::new();
     table.committed(Seq(1), |_, key| settled.push(key));
     assert!(settled.is_empty() && table.is_pending(NET, resource(1)));
@@ -100,8 +109,9 @@ proptest! {
                         State::Quarantined(QuarantineReason::Declined),
                     ][usize::from(state)];
                     let new = lease(addr, client, state, u64::from(addr) + 5);
-                    current.insert(addr, new.clone());
-                    table.put(seq, new, Cause::Granted, &mut Vec::new());
+                    table.put(seq, new.clone(), Cause::Granted, HALF_LIFE, &mut Vec::new());
+                    let uses = table.get(NET, resource(addr)).unwrap().uses;
+                    current.insert(addr, Lease { uses, ..new });
                 }
                 Op::Remove(addr) => {
                     current.remove(&addr);
