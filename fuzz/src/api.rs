@@ -281,6 +281,7 @@ fn lease(resource: &str, host: u8, state: State) -> Lease {
         updated: Timestamp(NOW.0 - 1000),
         until: Timestamp(NOW.0 + 3_600_000),
         port: None,
+        uses: Default::default(),
         details: Arc::new(Details {
             hostname: Some(format!("vm-{host}").into()),
             account: Some("acme".into()),

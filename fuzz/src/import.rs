@@ -73,6 +73,7 @@ fn check(text: &str, import: &Import) {
             updated: lease.since.unwrap_or(Timestamp(0)),
             until: lease.until,
             port: None,
+            uses: Default::default(),
             details: Arc::new(Details { hostname: lease.hostname.clone(), ..Details::default() }),
         });
     }

@@ -155,6 +155,7 @@ fn lease(host: u8, seq: u64) -> Lease {
         updated: Timestamp(1_700_000_000_000 + seq),
         until: Timestamp(1_700_000_060_000 + seq),
         port: None,
+        uses: Default::default(),
         details: Arc::new(Details::default()),
     }
 }

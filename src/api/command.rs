@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::base::{HwAddr, NetworkId, Resource, Timestamp, Within};
+use crate::base::{NetworkId, Resource, Timestamp};
 use crate::config::Policy;
 use crate::engine::holder::Holder;
 use crate::lease::{Act, Lease};
@@ -14,12 +14,14 @@ use crate::lease::{Act, Lease};
 use super::accounts::{AccountDeed, ApplicationDeed, UsageDeed};
 use super::caller::Scope;
 use super::etag::Conditions;
+use super::filter::Filter;
 use super::gauges::Figures;
 use super::instances::{self, InstanceDeed};
 use super::quarantine::QuarantineDeed;
 use super::record::Done;
 use super::registry::{Ask, Registry};
 use super::reservations::ReservationDeed;
+use super::score::ScoreDeed;
 use super::shadows::{AvailableDeed, PredictionDeed, ShadowDeed, TallyDeed};
 use super::view::{LeaseView, LeasesView, PoolView, StatusView};
 
@@ -121,6 +123,8 @@ pub enum Command {
     },
     /// An address is put out of use, or back.
     Quarantine(Box<Ask<QuarantineDeed>>),
+    /// What an address is worth.
+    Scores(Box<Ask<ScoreDeed>>),
     /// What is foreseen.
     Predictions(Box<Ask<PredictionDeed>>),
     /// What is held for it.
@@ -143,41 +147,6 @@ pub enum Command {
     SetPolicy(Arc<Policy>, Reply<()>),
     /// Copy the store into a new directory.
     Backup(PathBuf, Reply<Result<(), Refusal>>),
-}
-
-/// Which bindings; what is `None` does not matter.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// On this network.
-    pub network: Option<NetworkId>,
-    /// In this state, as [`crate::lease::State`] displays it.
-    pub state: Option<String>,
-    /// Of this account.
-    pub account: Option<String>,
-    /// With this host name, in lower case.
-    pub hostname: Option<String>,
-    /// With this hardware address.
-    pub hardware: Option<HwAddr>,
-    /// Of these addresses or prefixes.
-    pub within: Option<Within>,
-    /// That the caller may see.
-    pub scope: Scope,
-}
-
-impl Filter {
-    /// Whether `lease` passes.
-    pub fn passes(&self, lease: &Lease) -> bool {
-        self.network.is_none_or(|network| network == lease.network)
-            && self.state.as_ref().is_none_or(|state| lease.state.to_string() == *state)
-            && self.account.as_deref().is_none_or(|it| lease.details.account.as_deref() == Some(it))
-            && self
-                .hostname
-                .as_deref()
-                .is_none_or(|it| lease.details.hostname.as_deref() == Some(it))
-            && self.hardware.is_none_or(|it| lease.hw == it)
-            && self.within.is_none_or(|within| within.holds(lease.resource))
-            && self.scope.holds(lease.details.account.as_deref())
-    }
 }
 
 /// Some bindings, and the policy that knows their networks' names.
@@ -373,6 +342,7 @@ impl Command {
             Command::Quarantine(ask) => return ask.run(desk),
             Command::Predictions(ask) => return ask.run(desk),
             Command::Shadows(ask) => return ask.run(desk),
+            Command::Scores(ask) => return ask.run(desk),
             Command::Available(ask) => return ask.run(desk),
             Command::Tallies(ask) => return ask.run(desk),
             Command::Accounts(ask) => return ask.run(desk),

@@ -58,6 +58,8 @@ pub enum Command {
     Import(Import),
     /// Show what the running server is doing
     Status(Status),
+    /// Say what an address is worth, and why: new clients are given the one of the lowest score
+    Score(Score),
     /// Say how many instances will start, so that addresses are held ready for them
     Predict(Predict),
     /// Play an event log, and say what demand shadows would have done
@@ -93,6 +95,20 @@ pub enum Command {
         /// An existing directory
         dir: PathBuf,
     },
+}
+
+/// `score`.
+#[derive(Debug, clap::Args)]
+pub struct Score {
+    /// The address
+    #[arg(value_parser = parse_address)]
+    pub address: Resource,
+    /// On this network; on all that have such an address if not given
+    #[arg(long, value_name = "NAME")]
+    pub network: Option<String>,
+    /// How
+    #[command(flatten)]
+    pub asked: Asked,
 }
 
 /// `serve`.

@@ -24,6 +24,7 @@ mod manual;
 mod output;
 mod parts;
 mod reservations;
+mod score;
 mod shadows;
 mod source;
 mod table;
@@ -73,6 +74,7 @@ fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
         Command::Reservations(args) => reservations::reservations(args, out),
         Command::Backtest(args) => backtest::backtest(&args, out),
         Command::Predict(args) => shadows::predict(args, out),
+        Command::Score(args) => score::score(&args, out),
         Command::Shadows(args) => shadows::shadows(args, out),
         Command::Import(args) => import::import(&args, out),
         Command::Status(args) => control::status(&args, out),

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use crate::api::caller::Scope;
 use crate::api::client::{Address, Client, ClientError, Tcp, escape};
-use crate::api::command::{Command, Filter, LEASES_PER_IMPORT, LEASES_PER_PAGE, Page, Refusal};
+use crate::api::command::{Command, LEASES_PER_IMPORT, LEASES_PER_PAGE, Page, Refusal};
 use crate::api::etag::Conditions;
+use crate::api::filter::Filter;
 use crate::api::leases::{ImportPlan, check_state, parse_network};
 use crate::api::page::LIMIT_MAX;
 use crate::api::peer::{Peer, user_name};

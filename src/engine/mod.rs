@@ -23,7 +23,7 @@ pub mod identity;
 pub mod instances;
 pub mod known;
 pub mod leaving;
-mod lifecycle;
+pub mod lifecycle;
 pub mod lots;
 pub mod network;
 pub mod overhear;

@@ -132,6 +132,10 @@ fn what_is_foreseen_is_held() {
     let address = held[0]["address"].as_str().unwrap();
     let until = shown(&server, &["shadows", "extend", address, "--seconds", "900"], "until");
     assert!(*until > *held[0]["until"].as_str().unwrap(), "{until}");
+    let score = server.ask(&["score", address]);
+    assert!(score.starts_with(&format!("{address} on lan, shadow: score 0.1852\n")), "{score}");
+    assert!(score.contains("priority 5 of 9, of shop"), "{score}");
+    fails(&server, &["score", "192.0.2.1"], 6);
     let listed = server.ask(&["shadows", "list", "--account", "shop"]);
     assert_eq!(listed.lines().count(), 4, "{listed}");
     assert_eq!(server.ask(&["shadows", "release", address]), format!("{address} is free\n"));

@@ -57,6 +57,7 @@ const NEEDED: &[(&str, &str, Needs)] = &[
     ("get", "/v1/predictions", Needs::Role(0)),
     ("post", "/v1/predict_instances", Needs::Role(1)),
     ("post", "/predict_instances", Needs::Role(1)),
+    ("get", "/v1/scores/{address}", Needs::Role(0)),
     ("get", "/v1/available_shadow_address", Needs::Role(0)),
     ("get", "/available_shadow_address", Needs::Role(0)),
     ("get", "/v1/reservations", Needs::Role(0)),

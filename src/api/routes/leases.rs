@@ -12,9 +12,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::caller::Caller;
-use crate::api::command::{Command, Filter, Page, Refusal};
+use crate::api::command::{Command, Page, Refusal};
 use crate::api::etag::Conditions;
 use crate::api::extract::{Body, Named, Query};
+use crate::api::filter::Filter;
 use crate::api::leases::parse_hardware;
 use crate::api::page::{PageQuery, cursor};
 use crate::api::problem::Problem;
@@ -161,14 +162,14 @@ async fn list(
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct NetworkQuery {
+pub(super) struct NetworkQuery {
     /// On this network; needed where several have such an address.
     #[param(max_length = 64, required = false)]
-    network: Option<String>,
+    pub(super) network: Option<String>,
 }
 
 /// What is no address has no binding either.
-fn resource(Named(text): Named) -> Result<Resource, Problem> {
+pub(super) fn resource(Named(text): Named) -> Result<Resource, Problem> {
     text.parse().map_err(|()| {
         let why = format!("resource is {text:?}, want an address or a prefix");
         Refusal::NotFound(why).into()

@@ -23,6 +23,7 @@ mod leases;
 mod metrics;
 mod networks;
 mod reservations;
+mod scores;
 mod shadows;
 mod status;
 mod telemetry;
@@ -139,6 +140,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(accounts::routes())
         .merge(applications::routes())
         .merge(shadows::routes())
+        .merge(scores::routes())
         .merge(transfer::routes())
         .merge(configuration::routes())
         .merge(backup::routes())

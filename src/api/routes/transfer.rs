@@ -18,8 +18,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::caller::Caller;
-use crate::api::command::{Command, Filter, LEASES_PER_PAGE};
+use crate::api::command::{Command, LEASES_PER_PAGE};
 use crate::api::extract::{Body, Query};
+use crate::api::filter::Filter;
 use crate::api::leases::ImportPlan;
 use crate::api::problem::Problem;
 use crate::api::transfer::{Format, Writer};
