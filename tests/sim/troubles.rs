@@ -47,12 +47,16 @@ impl World {
                 let ops = [Write, Write, Sync, Sync, Create, SyncDir, Rename, Remove, Checkpoint];
                 self.disk.cause(Trouble::Eio(self.random.pick(&ops)));
             }
+            // What was promised by a slow clock is to meet the next.
+            6..11 if self.time.is_slow() => {
+                self.tally.fault("power cut");
+                self.crash();
+            }
             6 => self.disk.cause(Trouble::Torn),
             7 => self.disk.cause(Trouble::Full),
             8 => self.disk.cause(Trouble::ReadOnly),
-            // Not too often: the clock is doubted for a while after some. But what was promised by
-            // a slow one is to meet the next.
-            9..12 if !self.time.is_slow() && self.random.chance(600) => {}
+            // Not too often: the clock is doubted for a while after some.
+            9..12 if self.random.chance(600) => {}
             9 | 10 => {
                 let n = self.random.within(1, 60);
                 self.disk.cause(Trouble::PowerIn(n));
