@@ -4,6 +4,7 @@
 //! socket). Only a policy without a fault goes to the engine's thread, which swaps it between two
 //! packets. While that happens packets wait in the sockets; none is lost.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +14,11 @@ use tokio_rustls::rustls::ServerConfig;
 
 use crate::api::command::{Command, Post, Refusal, Reload};
 use crate::api::view::{CheckView, ConfigurationView, FaultView, ReloadView};
+use crate::config::policy::Account;
 use crate::config::{self, Policy, Severity};
+
+/// So many accounts and applications that are gone are told by name.
+const LOST_TOLD: usize = 10;
 
 /// What a file says, once all that it names could be used.
 pub struct Loaded {
@@ -98,6 +103,7 @@ impl Reload for Reloader {
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
         warnings.extend(fixed_changes(&current, &policy));
         warnings.extend(lost_networks(&current, &policy));
+        warnings.extend(lost_accounts(&current, &policy));
         for warning in &warnings {
             tracing::warn!("{}: {warning}", self.path.display());
         }
@@ -162,6 +168,25 @@ fn lost_networks(old: &Policy, new: &Policy) -> Vec<String> {
         )
     };
     gone.map(warn).collect()
+}
+
+/// Accounts and applications that are gone: what is theirs stays so, and nothing limits it.
+fn lost_accounts(old: &Policy, new: &Policy) -> Vec<String> {
+    let left: HashMap<&str, &Account> = new.accounts.iter().map(|a| (&*a.name, &**a)).collect();
+    let mut gone = Vec::new();
+    for before in &old.accounts {
+        let Some(now) = left.get(&*before.name) else {
+            gone.push(format!("account is called \"{}\"", before.name));
+            continue;
+        };
+        let lost = before.applications.iter().filter(|a| now.application(&a.name).is_none());
+        gone.extend(lost.map(|a| format!("application is called \"{}/{}\"", before.name, a.name)));
+    }
+    let more = gone.len().saturating_sub(LOST_TOLD);
+    let told = gone.iter().take(LOST_TOLD).map(|what| {
+        format!("no {what} any more: its instances and leases stay, and no limit of it holds")
+    });
+    told.chain((more > 0).then(|| format!("the same of {more} others"))).collect()
 }
 
 fn connections(policy: &Policy) -> (usize, usize) {
@@ -242,6 +267,20 @@ mod tests {
         let warnings = reloader(&swaps, Box::new(load)).reload().unwrap().warnings;
         let name = &policy().networks[1].name;
         assert!(warnings.len() == 1 && warnings[0].contains(&**name), "{warnings:?}");
+    }
+
+    #[test]
+    fn an_account_that_is_gone_is_named() {
+        let owned = |n: usize| {
+            let of = |n| Account { name: format!("shop{n}").into(), ..Account::default() };
+            let accounts = (0..n).map(of).map(Arc::new).collect();
+            Policy { accounts, ..Policy::clone(&policy()) }
+        };
+        assert_eq!(lost_accounts(&owned(1), &owned(2)), Vec::<String>::new());
+        let warnings = lost_accounts(&owned(1), &owned(0));
+        assert!(warnings.len() == 1 && warnings[0].contains("\"shop0\""), "{warnings:?}");
+        let warnings = lost_accounts(&owned(100), &owned(0));
+        assert!(warnings.len() == 11 && warnings[10].contains("90 others"), "{warnings:?}");
     }
 
     #[test]
