@@ -281,6 +281,43 @@ fn an_archive_that_fails_for_a_while_goes_on() {
     }
 }
 
+/// A journal that the archive is done with is written over while it fails: it reads that no more.
+#[test]
+fn an_archive_that_fails_reads_nothing_that_was_written_over() {
+    let place = Place::new("archive-written-over");
+    let failing = Failing::new();
+    let mut store = start(&failing.disk(), &place, &eager()).unwrap();
+    let archive = store.archive().unwrap();
+    failing.set(Rule::Always(Op::Write, "segment-"));
+    let mut kept = Kept::new();
+    let turned = |store: &mut DiskStore, kept: &mut Kept, seq: u64, change: Change| {
+        let before = store.stats().checkpoints;
+        store.commit(Seq(seq), std::slice::from_ref(&change)).unwrap();
+        if is_kept(&change) {
+            kept.push((seq, change));
+        } else {
+            archive.prune(Timestamp(0));
+            wait_until("it was looked at", || archive.status().behind == 0);
+        }
+        wait_until("a checkpoint", || {
+            store.maintain().unwrap();
+            store.stats().checkpoints > before
+        });
+    };
+    // Nothing of the first is for the archive; the second is in the other journal.
+    turned(&mut store, &mut kept, 1, Change::Meta("n".into(), [1].as_slice().into()));
+    turned(&mut store, &mut kept, 2, put(2, 2));
+    wait_until("the trouble is known", || archive.status().trouble.is_some());
+    for seq in 3..=20 {
+        commit(&mut store, &mut kept, seq..=seq);
+        store.maintain().unwrap();
+    }
+    failing.set(Rule::Never);
+    wait_until("the trouble is over", || archive.status().trouble.is_none());
+    drop((store, archive));
+    check(&place, &kept);
+}
+
 /// A batch that was not acknowledged is in no archive, though its bytes may be in a journal.
 #[test]
 fn a_commit_that_failed_is_not_archived() {

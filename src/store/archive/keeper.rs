@@ -434,7 +434,7 @@ impl Hand {
                 self.writer = Some(Writer::open(self.disk.clone(), options)?);
             }
             Some(writer) if self.failed => {
-                self.shared.lock().turns.iter_mut().for_each(|turn| turn.read = turn.begin);
+                self.shared.lock().go_back();
                 writer.go_back()?;
             }
             Some(_) => {}
@@ -460,6 +460,13 @@ impl Feed {
         if let Some(turn) = self.turns.iter_mut().find(is_it) {
             turn.read = done.end;
         }
+    }
+
+    /// What is not durable is to be read again. What is may have been written over by now.
+    fn go_back(&mut self) {
+        let synced_to = self.synced_to;
+        let lost = self.turns.iter_mut().filter(|turn| turn.last > synced_to);
+        lost.for_each(|turn| turn.read = turn.begin);
     }
 
     /// Whether there is something to do now.
