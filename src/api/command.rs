@@ -26,8 +26,8 @@ use super::shadows::{AvailableDeed, PredictionDeed, ShadowDeed, TallyDeed};
 use super::view::{LeaseView, LeasesView, PoolView, StatusView};
 
 /// How many leases one [`Command::Leases`] may look at: a bound on how long it keeps the packets
-/// waiting.
-pub const LEASES_PER_PAGE: usize = 1000;
+/// waiting, some tens of microseconds. Longer pages are made of several.
+pub const LEASES_PER_LOOK: usize = 100;
 /// How many leases one [`Command::Import`] may carry.
 pub const LEASES_PER_IMPORT: usize = 1000;
 /// About how many machines one [`Command::OfOthers`] may ask.
@@ -49,7 +49,7 @@ pub enum Command {
         filter: Box<Filter>,
         /// Where to go on: 0, then [`Page::next`].
         from: u64,
-        /// How many at most; never over [`LEASES_PER_PAGE`].
+        /// How many at most; never over [`LEASES_PER_LOOK`].
         most: usize,
         /// The answer.
         reply: Reply<Page>,
@@ -360,10 +360,10 @@ impl Command {
     }
 }
 
-/// Looks at [`LEASES_PER_PAGE`] positions at most, and finds `most` leases.
+/// Looks at [`LEASES_PER_LOOK`] positions at most, and finds `most` leases.
 fn page(desk: &dyn Desk, filter: &Filter, from: u64, most: usize) -> Page {
     let mut leases = Vec::new();
-    let (mut next, mut left) = (Some(from), LEASES_PER_PAGE);
+    let (mut next, mut left) = (Some(from), LEASES_PER_LOOK);
     while let (Some(from), true) = (next, left > 0 && leases.len() < most) {
         // No more than are wanted yet: what was looked at is on this page or on none.
         let look = left.min(most - leases.len());

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::api::caller::Scope;
 use crate::api::client::{Address, Client, ClientError, Tcp, escape};
-use crate::api::command::{Command, LEASES_PER_IMPORT, LEASES_PER_PAGE, Page, Refusal};
+use crate::api::command::{Command, LEASES_PER_IMPORT, LEASES_PER_LOOK, Page, Refusal};
 use crate::api::etag::Conditions;
 use crate::api::filter::Filter;
 use crate::api::leases::{ImportPlan, check_state, parse_network};
@@ -311,7 +311,7 @@ impl StoppedServer {
             account: wanted.account.map(Into::into),
             ..Filter::default()
         });
-        let most = LEASES_PER_PAGE;
+        let most = LEASES_PER_LOOK;
         Ok(self.desk.ask(|reply| Command::Leases { filter, from, most, reply })?)
     }
 

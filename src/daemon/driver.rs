@@ -38,8 +38,9 @@ use super::work::{Bench, Job, Jobs};
 
 /// Jobs of the control plane that may wait.
 const JOBS_MAX: usize = 256;
-/// Jobs per turn, so that packets do not wait for long.
+/// Jobs per turn, and for how long another one is begun: packets do not wait for more.
 const JOBS_PER_TURN: usize = 16;
+const JOBS_BEGIN: Duration = Duration::from_micros(50);
 /// How often figures are gathered and failed sockets tried again.
 const HOUSEKEEPING: Span = Span::from_secs(1);
 /// How often the time is stored.
@@ -185,11 +186,11 @@ impl<M: Machine> Driver<M> {
         while let Some(report) = self.committer.as_ref().and_then(|c| c.reports().next()) {
             self.hear(report);
         }
-        self.run_jobs();
         if self.ready.contains(&served::token(LinkId(0), Kind::Netlink)) || self.links.is_behind() {
             self.update_links();
         }
         self.read_packets();
+        self.run_jobs();
         let now = self.clock.now();
         self.began = Clock::mark();
         if due <= now {
@@ -330,6 +331,7 @@ impl<M: Machine> Driver<M> {
     }
 
     fn run_jobs(&mut self) {
+        let begun = Clock::mark();
         for _ in 0..JOBS_PER_TURN {
             let Ok(job) = self.jobs.try_recv() else { return };
             self.began = Clock::mark();
@@ -368,6 +370,9 @@ impl<M: Machine> Driver<M> {
                     Some(committer) => committer.backup(to, done),
                     None => done(Err(crate::store::StoreError::Broken)),
                 }
+            }
+            if begun.elapsed() > JOBS_BEGIN {
+                break;
             }
         }
         // There may be more: look again without waiting.

@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::api::command::LEASES_PER_PAGE;
+use crate::api::command::LEASES_PER_LOOK;
 use crate::base::{LinkId, NetworkId, Prefix6, Resource, Timestamp};
 use crate::config::Policy;
 use crate::engine::Engine;
@@ -77,7 +77,7 @@ impl Ask for Jobs<Engine> {
         let page = self.call(move |bench| {
             let table = bench.machine.leases();
             let (mut held, mut pending) = (Vec::new(), Vec::new());
-            let next = table.scan(from, LEASES_PER_PAGE, |lease| match key(lease) {
+            let next = table.scan(from, LEASES_PER_LOOK, |lease| match key(lease) {
                 Some(key) if table.is_pending(lease.network, lease.resource) => pending.push(key),
                 Some(key) => held.extend(next_hop(lease).map(|hop| (key, hop))),
                 None => {}

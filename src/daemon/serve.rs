@@ -13,7 +13,7 @@ use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::api::command::{LEASES_PER_PAGE, Post, Reload};
+use crate::api::command::{LEASES_PER_LOOK, Post, Reload};
 use crate::api::live::{self, Live};
 use crate::api::metrics::Metrics;
 use crate::api::peer::Peer;
@@ -428,7 +428,7 @@ fn read_page(jobs: Jobs<Engine>) -> Box<hosts::ReadPage> {
     Box::new(move |from| {
         let page = jobs.call(move |bench| {
             let mut named = Vec::new();
-            let next = bench.machine.leases().scan(from, LEASES_PER_PAGE, |lease| {
+            let next = bench.machine.leases().scan(from, LEASES_PER_LOOK, |lease| {
                 named.extend(hosts::named(lease));
             });
             hosts::Page { at: bench.now, named, next }

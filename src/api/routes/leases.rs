@@ -27,7 +27,7 @@ use super::{Answer, Api, one};
 
 /// How often the engine is asked for one page of leases that are hard to find: a page may be
 /// short, and yet not the last.
-const LOOKS_MAX: usize = 16;
+const LOOKS_MAX: usize = 160;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     let router = OpenApiRouter::new().routes(routes!(list)).routes(routes!(show));

@@ -18,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::caller::Caller;
-use crate::api::command::{Command, LEASES_PER_PAGE};
+use crate::api::command::{Command, LEASES_PER_LOOK};
 use crate::api::extract::{Body, Query};
 use crate::api::filter::Filter;
 use crate::api::leases::ImportPlan;
@@ -114,7 +114,7 @@ async fn write_pages(api: Arc<Api>, filter: Filter, format: Format, pieces: mpsc
     let mut writer = Writer::new(format);
     let mut next = Some(0);
     while let Some(from) = next {
-        let (filter, most) = (Box::new(filter.clone()), LEASES_PER_PAGE);
+        let (filter, most) = (Box::new(filter.clone()), LEASES_PER_LOOK);
         let asked = api.ask(|reply| Command::Leases { filter, from, most, reply }).await;
         let Ok(page) = asked else {
             let _ = pieces.send(Err(Interrupted)).await;

@@ -5,7 +5,6 @@
 //! the journals wait for it to change places. While it fails it tries again, with growing pauses,
 //! and the journals grow.
 
-use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,6 +19,7 @@ use crate::store::disk::Disk;
 use crate::store::journal::{self, Found, Source, TURN_BEGINS};
 use crate::store::{StoreError, record};
 
+use super::feed::{Feed, Turn};
 use super::writer::{Place, Writer, drop_oldest};
 use super::{ArchiveOptions, read};
 
@@ -57,51 +57,6 @@ struct Shared {
     done: Condvar,
     /// The number of the next record: those before it can be read.
     next: watch::Sender<u64>,
-}
-
-#[derive(Default)]
-struct Feed {
-    turns: VecDeque<Turn>,
-    /// Batches up to this one are in the archive, durably.
-    synced_to: u64,
-    trouble: Option<String>,
-    prune: Option<Timestamp>,
-    /// Something was committed that somebody may want to hear of.
-    has_news: bool,
-    /// The thread waits for something: to wake it when it does not is a system call for nothing.
-    is_waiting: bool,
-    /// Somebody waits for a sync.
-    hurry: bool,
-    stop: bool,
-}
-
-/// Batches that stand one behind the other in a journal.
-#[derive(Clone)]
-struct Turn {
-    source: Source,
-    /// Where the first one begins.
-    begin: u64,
-    /// How far it was read.
-    read: u64,
-    /// Where the last one ends; grows in the newest turn.
-    end: u64,
-    /// The last one.
-    last: u64,
-    /// Nothing is appended to it any more.
-    is_over: bool,
-    /// Its file is kept for the archive alone.
-    is_backlog: bool,
-}
-
-impl Turn {
-    fn unread(&self) -> u64 {
-        self.end - self.read
-    }
-
-    /// Whether `found` follows in the same file.
-    fn goes_on_with(&self, source: &Source, found: &Found) -> bool {
-        self.is_over && self.end == found.offset && self.source.is(source)
-    }
 }
 
 impl Archive {
@@ -451,38 +406,6 @@ fn take(writer: &mut Writer, seq: u64, batch: &[u8]) -> Result<(), StoreError> {
         writer.append(Place { seq, index: index as u32 }, record)?;
     }
     Ok(())
-}
-
-impl Feed {
-    /// Notes that a turn was read up to where it ended.
-    fn note_read(&mut self, done: &Turn) {
-        let is_it = |turn: &&mut Turn| turn.source.is(&done.source) && turn.read == done.read;
-        if let Some(turn) = self.turns.iter_mut().find(is_it) {
-            turn.read = done.end;
-        }
-    }
-
-    /// What is not durable is to be read again. What is may have been written over by now.
-    fn go_back(&mut self) {
-        let synced_to = self.synced_to;
-        let lost = self.turns.iter_mut().filter(|turn| turn.last > synced_to);
-        lost.for_each(|turn| turn.read = turn.begin);
-    }
-
-    /// Whether there is something to do now.
-    fn is_busy(&self) -> bool {
-        let has_backlog = || self.turns.iter().any(|turn| turn.is_backlog && turn.unread() > 0);
-        self.stop || self.hurry || self.has_news || self.prune.is_some() || has_backlog()
-    }
-
-    /// All up to batch `to` is durable: turns that are over are done with.
-    fn synced(&mut self, to: u64) {
-        self.synced_to = self.synced_to.max(to);
-        let is_done = |turn: &Turn| turn.is_over && turn.last <= to && turn.unread() == 0;
-        while self.turns.front().is_some_and(is_done) {
-            self.turns.pop_front();
-        }
-    }
 }
 
 impl Writer {

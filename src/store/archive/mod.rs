@@ -19,6 +19,7 @@ use crate::base::{Span, Timestamp};
 use crate::lease::Change;
 
 pub(super) mod backlog;
+mod feed;
 pub mod filter;
 pub mod holder;
 pub(super) mod keeper;
