@@ -16,16 +16,22 @@ use super::live::Remote;
 use super::problem::Problem;
 use super::replay::{self, Answer, Found, Print};
 use super::routes::Api;
+use super::unread::Unread;
 
 /// Where a browser says that a request comes from (Fetch Metadata).
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Stands before every route.
 pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    match admit(&api, request, next).await {
+    let (request, unread) = Unread::of(request);
+    let response = match admit(&api, request, next).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
+    };
+    if let Some(unread) = unread {
+        unread.take(&api.live).await;
     }
+    response
 }
 
 async fn admit(api: &Arc<Api>, mut request: Request, next: Next) -> Result<Response, Problem> {

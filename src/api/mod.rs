@@ -59,6 +59,7 @@ mod manual;
 mod replay;
 mod schema;
 mod tls;
+mod unread;
 
 pub use command::{Command, Desk, Post, Refusal, Reload};
 

@@ -226,6 +226,30 @@ fn bodies_without_end_are_refused() {
     });
 }
 
+/// Who is refused by the head of their request hears of it whatever they go on to send, and their
+/// connection is as good as before.
+#[test]
+fn a_body_that_nobody_reads_is_taken() {
+    let served = Served::start("hostile-unread", "");
+    for way in [Way::Socket, Way::Tls] {
+        let mut wire = connect(&served, way, 1).remove(0);
+        for _ in 0..3 {
+            let refused = "PUT /v1/instances HTTP/1.1\r\nhost: x\r\ncontent-length: 60000\r\n\r\n";
+            wire.write_all(refused.as_bytes()).unwrap();
+            wire.flush().unwrap();
+            for _ in 0..6 {
+                // The server is at work on the head by now.
+                served.ask(ADMIN, "GET", "/v1/status", "");
+                wire.write_all(&[b'x'; 10_000]).unwrap();
+                wire.flush().unwrap();
+            }
+            let answer = answers(wire.as_mut(), 1);
+            let refusal = if matches!(way, Way::Socket) { "405" } else { "401" };
+            assert!(answer.starts_with(&format!("HTTP/1.1 {refusal} ")), "{way:?}: {answer}");
+        }
+    }
+}
+
 #[test]
 fn json_of_any_depth_is_refused() {
     endures("hostile-deep", "", |served, way, _| {
