@@ -104,7 +104,7 @@ pub(super) static NETWORK: Section = Section {
             "short",
             "\"5%\"",
             "\"5%\"",
-            "A pool with no more than this share of it free is short, \"0%\" to \"100%\": its last addresses are for accounts of higher priority. With all priorities alike nothing is held back.",
+            "A pool with no more than this share of it free is short, \"0%\" to \"100%\": its last addresses, or prefixes, are for accounts of higher priority. With all priorities alike nothing is held back.",
         ),
         key(
             "lifecycle",

@@ -67,6 +67,8 @@ pub struct NetDelegation {
     pub size: u128,
     /// Its free prefixes.
     pub free: PrefixPool,
+    /// A bit for each priority of the accounts that may use it, and of clients without one.
+    pub priorities: u16,
 }
 
 /// A pool and where it stands in the policy.
@@ -260,7 +262,10 @@ impl Engine {
         let policy = self.policy.clone();
         let mut recut = Vec::new();
         for (net, network) in self.nets.iter_mut().zip(&policy.networks).filter(|(n, _)| n.recut) {
-            (net.delegations, net.recut) = (delegations(network), false);
+            let ranked = net.delegations.iter().map(|pool| pool.priorities);
+            let cut = delegations(network).into_iter().zip(ranked);
+            let cut = cut.map(|(pool, priorities)| NetDelegation { priorities, ..pool });
+            (net.delegations, net.recut) = (cut.collect(), false);
             net.strays.clear();
             recut.push(net.id);
         }
@@ -484,7 +489,8 @@ fn delegations(network: &Network) -> Vec<NetDelegation> {
             for taken in &d.excluded {
                 free.exclude(taken.network(), taken.len());
             }
-            delegations.push(NetDelegation { subnet, index, size: free.available(), free });
+            let size = free.available();
+            delegations.push(NetDelegation { subnet, index, size, free, priorities: 0 });
         }
     }
     delegations

@@ -12,7 +12,7 @@ use crate::lease::{Held, Owner};
 
 use super::Engine;
 use super::effects::{Effects, EventKind};
-use super::network::NetPool;
+use super::network::{NetDelegation, NetPool};
 
 /// The priority of clients without an account.
 pub const PRIORITY: u8 = 5;
@@ -234,6 +234,15 @@ impl Engine {
                 };
                 pool.priorities = of.iter().filter(uses).fold(1 << PRIORITY, with_priorities);
             }
+            for pool in &mut net.delegations {
+                let subnet = network.subnets6.get(pool.subnet);
+                let Some(d) = subnet.and_then(|s| s.delegations.get(pool.index)) else { continue };
+                let (first, last) = (d.prefix.network(), d.prefix.last());
+                let uses = |a: &&&Account| {
+                    a.pools.is_empty() || a.pools.iter().any(|b| b.holds6(first, last))
+                };
+                pool.priorities = of.iter().filter(uses).fold(1 << PRIORITY, with_priorities);
+            }
         }
         let accounts = self.directory.accounts();
         self.meters.forget_others(|name| accounts.get(name).is_some());
@@ -271,16 +280,29 @@ impl NetPool {
         !self.free.is_free(value) || self.has_room_for(network, priority, lent)
     }
 
-    /// How many of the last addresses are for higher priorities.
     fn kept_back(&self, network: &Network, priority: u8) -> u128 {
-        let ranks = u128::from(self.priorities.count_ones()).saturating_sub(1);
-        if ranks == 0 {
-            return 0;
-        }
-        let above = self.priorities.checked_shr(u32::from(priority) + 1).unwrap_or(0);
-        let short = self.size.saturating_mul(network.short_percent.into()).div_ceil(100);
-        short.saturating_mul(above.count_ones().into()).div_ceil(ranks)
+        kept_back(self.size, self.priorities, network.short_percent, priority)
     }
+}
+
+impl NetDelegation {
+    /// Whether a client of this priority may have a free prefix of that length: the last ones of a
+    /// short pool are for those above it.
+    pub fn has_room_for(&self, network: &Network, priority: u8, len: u8) -> bool {
+        let kept = kept_back(self.size, self.priorities, network.short_percent, priority);
+        self.free.available() >= kept.saturating_add(self.free.units_of(len))
+    }
+}
+
+/// How many of the last addresses, or units of prefixes, are for higher priorities.
+fn kept_back(size: u128, priorities: u16, short_percent: u8, priority: u8) -> u128 {
+    let ranks = u128::from(priorities.count_ones()).saturating_sub(1);
+    if ranks == 0 {
+        return 0;
+    }
+    let above = priorities.checked_shr(u32::from(priority) + 1).unwrap_or(0);
+    let short = size.saturating_mul(short_percent.into()).div_ceil(100);
+    short.saturating_mul(above.count_ones().into()).div_ceil(ranks)
 }
 
 #[cfg(test)]

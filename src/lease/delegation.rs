@@ -76,6 +76,12 @@ impl PrefixPool {
         self.free.len()
     }
 
+    /// How many units a prefix of that length has; none fits if it is longer than one.
+    pub fn units_of(&self, len: u8) -> u128 {
+        let units = self.unit.checked_sub(len).and_then(|n| 1u128.checked_shl(u32::from(n)));
+        units.unwrap_or(u128::MAX)
+    }
+
     /// How many prefixes of that length could still be given.
     pub fn room_for(&self, len: u8) -> u128 {
         let units = self.unit.checked_sub(len).and_then(|n| 1u128.checked_shl(u32::from(n)));

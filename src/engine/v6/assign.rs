@@ -285,11 +285,15 @@ impl Engine {
                 {
                     continue;
                 }
+                let priority = self.priority(owner);
                 let pools = &mut self.nets.get_mut(ctx.net)?.delegations;
                 let is_it = |p: &&mut NetDelegation| (p.subnet, p.index) == (subnet, index);
                 let Some(pool) = pools.iter_mut().find(is_it) else { continue };
                 // s18.3.9: as near to the hint as the policy allows.
                 let len = wanted.map_or(of.length, |w| w.clamp(of.min_length, of.max_length));
+                if !pool.has_room_for(ctx.network, priority, len) {
+                    continue;
+                }
                 if let Some(prefix) = pool.free.take_next(len) {
                     return Some(Resource::Prefix6(prefix, len));
                 }

@@ -1,5 +1,7 @@
 //! Whether a DHCPv6 client may have more: by its port, by its account, and by its rank.
 
+use std::net::Ipv6Addr;
+
 use crate::base::{Prefix6, Resource, Sort};
 use crate::config::policy::{Pool6, Subnet6};
 use crate::engine::Engine;
@@ -39,7 +41,8 @@ impl Engine {
     ) -> bool {
         if let Resource::Prefix6(addr, len) = resource {
             let pool = Prefix6::new(addr, len).and_then(|prefix| ctx.delegation_of(prefix));
-            return pool.is_none_or(|of| self.may_use_delegation(owner, ctx.id(), of));
+            return pool.is_none_or(|of| self.may_use_delegation(owner, ctx.id(), of))
+                && self.has_rank_for_prefix(ctx, (addr, len), owner);
         }
         let (Resource::V6(addr), Some(net)) = (resource, self.nets.get(ctx.net)) else {
             return true;
@@ -54,6 +57,18 @@ impl Engine {
                     && self.may_use_range6(owner, ctx.id(), of.first, of.last)
             })
         })
+    }
+
+    /// The same of a prefix, where it is free: what is held is a matter of who holds it.
+    fn has_rank_for_prefix(
+        &self,
+        ctx: &Ctx6<'_>,
+        (addr, len): (Ipv6Addr, u8),
+        owner: Option<&Owner>,
+    ) -> bool {
+        let pools = self.nets.get(ctx.net).map(|net| &net.delegations[..]).unwrap_or_default();
+        let free = pools.iter().find(|pool| pool.free.is_free(addr, len));
+        free.is_none_or(|pool| pool.has_room_for(ctx.network, self.priority(owner), len))
     }
 
     /// A pool whose next address a client may have.
