@@ -216,10 +216,13 @@ impl Engine {
             return Err(DropReason::Denied);
         }
         let owner = ctx.owner(None);
-        self.take_next(ctx, owner.as_ref())
+        self.take_next(ctx, owner.as_ref(), false)
             .or_else(|| self.take_shadow(ctx, owner.as_ref()))
+            // What somebody may still have is the worst that can be given.
+            .or_else(|| self.take_next(ctx, owner.as_ref(), true))
             .or_else(|| {
-                self.evict_offer(ctx).then(|| self.take_next(ctx, owner.as_ref())).flatten()
+                let evicted = self.evict_offer(ctx);
+                evicted.then(|| self.take_next(ctx, owner.as_ref(), false)).flatten()
             })
             .or_else(|| self.displace(ctx, owner.as_ref()))
             .ok_or(DropReason::Exhausted)
@@ -294,11 +297,11 @@ impl Engine {
         Some(Chosen { addr, proven, taken: true })
     }
 
-    fn take_next(&mut self, ctx: &Ctx<'_>, owner: Option<&Owner>) -> Option<Chosen> {
+    /// The next free address of a pool, of those where all that is free is doubted, or of the
+    /// others.
+    fn take_next(&mut self, ctx: &Ctx<'_>, owner: Option<&Owner>, doubted: bool) -> Option<Chosen> {
         let fresh_for = ctx.network.verify.fresh;
-        // What somebody may still have is taken where no pool has anything else.
-        let turns = [false, true].into_iter().flat_map(|d| ctx.subnets().map(move |s| (d, s)));
-        for (doubted, (subnet, _)) in turns {
+        for (subnet, _) in ctx.subnets() {
             for at in 0..self.nets.get(ctx.net)?.pools.len() {
                 let pool = self.nets.get(ctx.net)?.pools.get(at)?;
                 if pool.free.is_doubted() != doubted || !self.is_open(ctx, owner, subnet, at) {

@@ -49,3 +49,44 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use crate::base::{ClientKey, Timestamp};
+    use crate::lease::{Lease, Seq, State};
+
+    use super::*;
+
+    #[test]
+    fn a_mac_that_somebody_has_is_not_drawn() {
+        let text = "[[network]]\nname = \"lan\"\ninterfaces = \"br0\"\n\
+                    [[network.subnet]]\nprefix = \"10.0.0.0/24\"\npools = [\"10.0.0.0/24\"]\n";
+        let policy = Arc::new(crate::config::check(text, "test.toml").unwrap().policy);
+        let network = policy.networks[0].id;
+        let engine = |leases| Engine::new(Arc::clone(&policy), leases, Seq(0));
+        let mut first = engine(Vec::new());
+        let drawn: Vec<Mac> = (0..DRAWS).map(|_| first.draw_mac(network).unwrap()).collect();
+        let lease = |(last, mac): (u8, &Mac)| {
+            let hw = HwAddr::ethernet(*mac);
+            Lease {
+                network,
+                resource: Ipv4Addr::new(10, 0, 0, last).into(),
+                client: ClientKey::hardware(&hw),
+                hw,
+                state: State::Leased,
+                since: Timestamp(0),
+                updated: Timestamp(0),
+                until: Timestamp::NEVER,
+                port: None,
+                uses: Default::default(),
+                details: Default::default(),
+            }
+        };
+        // The same secret draws the same, and all of it is taken; what comes next is not.
+        let mut second = engine((1..).zip(&drawn).map(lease).collect());
+        assert_eq!(second.draw_mac(network), Err(Denied::NoMac("lan".into())));
+        assert!(!drawn.contains(&second.draw_mac(network).unwrap()));
+    }
+}

@@ -163,20 +163,24 @@ impl Engine {
     }
 
     fn next4(&mut self, site: &Site<'_>, subnets: &[(usize, &Subnet)]) -> Option<Ipv4Addr> {
-        let fresh_for = site.network.verify.fresh;
-        let mut usable = self.usable4(site, subnets);
-        // What somebody may still have is taken where no pool has anything else.
+        let usable = self.usable4(site, subnets);
         let pools = &self.nets.get(site.at)?.pools;
-        usable.sort_by_key(|at| pools.get(*at).is_some_and(|pool| pool.free.is_doubted()));
-        for at in &usable {
-            let pool = self.nets.get_mut(site.at)?.pools.get_mut(*at)?;
-            if let Some((value, _)) = pool.free.take_next(site.now, fresh_for) {
-                return Some(address(value));
-            }
-        }
-        // A real instance comes before what is foreseen.
-        let of = |at| usable.contains(&at);
-        self.yielding4(site.network.id, site.at, of).map(|(addr, _)| addr)
+        let is_doubted = |at: &usize| pools.get(*at).is_some_and(|pool| pool.free.is_doubted());
+        let (doubted, sound): (Vec<_>, Vec<_>) = usable.iter().copied().partition(is_doubted);
+        let free = |engine: &mut Engine, of: &[usize]| {
+            let pools = engine.nets.get_mut(site.at).map(|net| &mut net.pools)?;
+            of.iter().find_map(|at| {
+                let next = pools.get_mut(*at)?.free.take_next(site.now, site.network.verify.fresh);
+                next.map(|(value, _)| address(value))
+            })
+        };
+        // A real instance comes before what is foreseen; what somebody may still have is the worst
+        // that can be given.
+        let yielded = |engine: &Engine| {
+            let of = |at| usable.contains(&at);
+            engine.yielding4(site.network.id, site.at, of).map(|(addr, _)| addr)
+        };
+        free(self, &sound).or_else(|| yielded(self)).or_else(|| free(self, &doubted))
     }
 
     /// The address of an unanswered offer of lower priority.
@@ -262,12 +266,24 @@ impl Engine {
     }
 
     fn next_site6(&mut self, site: &Site<'_>, subnets: &[(usize, &Subnet6)]) -> Option<Ipv6Addr> {
+        let usable = self.usable6(site, subnets);
+        let pools = &self.nets.get(site.at)?.pools6;
+        let is_doubted =
+            |(at, _): &(usize, _)| pools.get(*at).is_some_and(|pool| pool.free.is_doubted());
+        let (doubted, sound): (Vec<_>, Vec<_>) = usable.iter().copied().partition(is_doubted);
+        let yielded = |engine: &Engine| {
+            let of = |at| usable.iter().any(|(usable, _)| *usable == at);
+            engine.yielding6(site.network.id, site.at, of).map(|(addr, _)| addr)
+        };
+        let next = self.first_free6(site, &sound).or_else(|| yielded(self));
+        next.or_else(|| self.first_free6(site, &doubted))
+    }
+
+    /// The next free address of the first of these pools that has one.
+    fn first_free6(&mut self, site: &Site<'_>, of: &[(usize, &Pool6)]) -> Option<Ipv6Addr> {
         let fresh_for = site.network.verify.fresh;
         let key = ClientKey::hardware(&site.wish.who.hw().unwrap_or_default());
-        let mut usable = self.usable6(site, subnets);
-        let pools = &self.nets.get(site.at)?.pools6;
-        usable.sort_by_key(|(at, _)| pools.get(*at).is_some_and(|pool| pool.free.is_doubted()));
-        for (at, of) in &usable {
+        for (at, of) in of {
             let from = match of.generate {
                 Generate::Iterative => None,
                 Generate::Stable if site.wish.who.mac.is_some() => {
@@ -281,8 +297,7 @@ impl Engine {
                 return Some(Ipv6Addr::from_bits(value));
             }
         }
-        let of = |at| usable.iter().any(|(usable, _)| *usable == at);
-        self.yielding6(site.network.id, site.at, of).map(|(addr, _)| addr)
+        None
     }
 
     /// The IPv6 address of an unanswered offer of lower priority.

@@ -227,8 +227,10 @@ impl Engine {
         let next = |engine: &mut Engine| match ia.kind {
             IaKind::Pd => engine.next_prefix(ctx, ia, owner).map(|prefix| (prefix, true)),
             _ => {
-                let next = engine.next_addr(ctx, key, owner);
-                next.or_else(|| engine.take_shadow6(ctx, owner))
+                let next = engine.next_addr(ctx, key, owner, false);
+                let next = next.or_else(|| engine.take_shadow6(ctx, owner));
+                // What somebody may still have is the worst that can be given.
+                next.or_else(|| engine.next_addr(ctx, key, owner, true))
             }
         };
         next(self)
@@ -236,16 +238,16 @@ impl Engine {
             .or_else(|| self.displace6(ctx, ia.kind, owner).map(|resource| (resource, true)))
     }
 
-    /// The next free address, and whether it is proven.
+    /// The next free address of a pool, of those where all that is free is doubted, or of the
+    /// others; and whether it is proven.
     fn next_addr(
         &mut self,
         ctx: &Ctx6<'_>,
         key: &ClientKey,
         owner: Option<&Owner>,
+        doubted: bool,
     ) -> Option<(Resource, bool)> {
-        // What somebody may still have is taken where no pool has anything else.
-        let turns = [false, true].into_iter().flat_map(|d| ctx.subnets().map(move |s| (d, s)));
-        for (doubted, (subnet, policy)) in turns {
+        for (subnet, policy) in ctx.subnets() {
             for at in 0..self.nets.get(ctx.net)?.pools6.len() {
                 let Some(of) = self.open6(ctx, owner, (subnet, policy), at) else { continue };
                 if self.nets.get(ctx.net)?.pools6.get(at)?.free.is_doubted() != doubted {
