@@ -28,7 +28,7 @@ pub struct RecordView {
     pub number: u64,
     /// When it happened.
     pub time: String,
-    /// `granted`, `released`, `expired` and so on; `lifted` for the end of a quarantine, `act` for
+    /// `granted`, `released`, `expired` and so on; `lifted` for the end of a quarantine or a shadow, `act` for
     /// what somebody did by the API.
     pub kind: String,
     /// The account that it concerns.

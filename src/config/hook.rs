@@ -24,6 +24,7 @@ pub const HOOK_EVENTS: &[(&str, &[&str])] = &[
     ("expired", &["expired"]),
     ("declined", &["declined"]),
     ("conflict", &["in-use"]),
+    ("shadow", &["foreseen"]),
 ];
 
 pub(super) static HOOK: Section = Section {
@@ -42,7 +43,7 @@ pub(super) static HOOK: Section = Section {
             "events",
             "[\"granted\", \"released\"]",
             REQUIRED,
-            "Which events: `granted`, `released`, `expired`, `declined`, `conflict`.",
+            "Which events: `granted`, `released`, `expired`, `declined`, `conflict`, and `shadow` for an address that is held ahead of need.",
         ),
         key(
             "url",

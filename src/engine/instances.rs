@@ -346,7 +346,7 @@ impl Engine {
         for resource in kept.resources() {
             self.take_from_pool(kept.network, resource);
             self.wake_verifier(kept.network);
-            self.give_back_shadow(kept.network, resource, fx);
+            self.give_back_shadow(now, kept.network, resource, fx);
             let Some(lease) = self.table.get(kept.network, resource) else { continue };
             let own = Some(lease.hw) == kept.who.hw();
             if lease.state != State::Leased || !own || kept.instance.is_none() {

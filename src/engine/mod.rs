@@ -288,8 +288,9 @@ impl Engine {
                 Cause::Operator,
                 fx,
             ),
-            State::Quarantined(_) => self.forget(network, resource, Some(now), fx),
-            State::Shadow => self.forget(network, resource, None, fx),
+            State::Quarantined(_) | State::Shadow => {
+                self.forget(network, resource, Some(now), fx);
+            }
             State::Expired | State::Released => {}
         }
         self.say(now, Some(network), EventKind::Released(Box::new(lease.clone())), fx);

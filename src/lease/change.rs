@@ -20,7 +20,7 @@ impl Seq {
 pub enum Change {
     /// The whole new state of a binding, and why it is written; never an offer.
     Put(Lease, Cause),
-    /// The binding of this resource is forgotten. If that ends a quarantine: when.
+    /// The binding of this resource is forgotten. If that ends a quarantine or a shadow: when.
     Remove(NetworkId, Resource, Option<Timestamp>),
     /// A small fact of the server's own, by name (its DUID, the clock, an instance).
     Meta(Box<str>, Box<[u8]>),
@@ -68,7 +68,8 @@ macro_rules! causes {
 const IMPORTED: u8 = 1;
 
 causes! {
-    /// Its client asked again, or it is a shadow: nobody holds anything that they did not before.
+    /// Its client asked again, or a shadow is held for longer: nobody holds anything that they did
+    /// not before.
     /// Not kept.
     Renewed = 0 "renewed",
     /// It was acknowledged to a client that did not have it.
@@ -93,6 +94,8 @@ causes! {
     Registered = 11 "registered",
     /// The instance that had it was ended.
     InstanceEnded = 12 "instance-ended",
+    /// It is held ahead of need: a demand shadow.
+    Foreseen = 13 "foreseen",
 }
 
 impl Cause {

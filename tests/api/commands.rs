@@ -139,6 +139,11 @@ fn what_is_foreseen_is_held() {
     let listed = server.ask(&["shadows", "list", "--account", "shop"]);
     assert_eq!(listed.lines().count(), 4, "{listed}");
     assert_eq!(server.ask(&["shadows", "release", address]), format!("{address} is free\n"));
+    let audit = ["audit", "--address", address, "--kind", "foreseen,lifted"];
+    wait_for("its beginning and its end in the audit", PATIENCE, || {
+        let told = server.ask(&audit);
+        (told.contains("foreseen") && told.contains("lifted")).then_some(())
+    });
     let said = fails(&server, &["shadows", "release", address], 6);
     assert_eq!(said, format!("error: {address} is no shadow\n"));
     let new = [&["instances", "create"][..], &whom].concat();

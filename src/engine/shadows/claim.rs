@@ -233,7 +233,7 @@ impl Engine {
             }
             if self.is_shadow(kept.network, resource) {
                 self.offers.remove(kept.network, resource);
-                self.forget(kept.network, resource, None, fx);
+                self.forget(kept.network, resource, Some(now), fx);
             }
         }
         found
@@ -305,7 +305,7 @@ impl Engine {
             });
             self.shadow_went(now, &line, false);
         }
-        self.give_back_shadow(lease.network, lease.resource, fx);
+        self.give_back_shadow(now, lease.network, lease.resource, fx);
     }
 
     /// What became of the shadows of each owner since the start.

@@ -76,7 +76,7 @@ impl Engine {
             let Some((resource, proven)) = found else { break };
             last = Some(resource);
             let lease = shadow(now, line.network, resource, *until, Arc::clone(&details));
-            self.put(lease, Cause::Renewed, fx);
+            self.put(lease, Cause::Foreseen, fx);
             let can_ask = self.can_ask_about(network, resource);
             if proven || !can_ask {
                 self.table.shadows_mut().set_proven(line, resource, Some(now));
@@ -206,12 +206,13 @@ impl Engine {
     /// Gives a shadow back, as part of the open batch: its address is free once that is durable.
     pub(in crate::engine) fn give_back_shadow(
         &mut self,
+        now: Timestamp,
         network: NetworkId,
         resource: Resource,
         fx: &mut Effects,
     ) {
         if self.is_shadow(network, resource) {
-            self.forget(network, resource, None, fx);
+            self.forget(network, resource, Some(now), fx);
         }
     }
 
@@ -264,7 +265,7 @@ impl Engine {
             });
             self.shadow_went(now, &line, false);
         }
-        self.give_back_shadow(network, resource, fx);
+        self.give_back_shadow(now, network, resource, fx);
         Ok(lease)
     }
 

@@ -289,7 +289,7 @@ impl Engine {
                     tally.unused(since, now);
                 });
             }
-            self.give_back_shadow(line.network, resource, fx);
+            self.give_back_shadow(now, line.network, resource, fx);
         }
         true
     }

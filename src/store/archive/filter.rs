@@ -8,7 +8,7 @@ use crate::store::StoreError;
 
 use super::{Backward, Entry, Forward};
 
-/// The word for the end of a quarantine.
+/// The word for the end of a quarantine or a shadow.
 pub const LIFTED: &str = "lifted";
 /// The word for what somebody did.
 pub const ACT: &str = "act";
