@@ -190,7 +190,7 @@ fn a_full_disk_is_waited_for() {
     fs::create_dir(&disk).unwrap();
     let disk = disk.to_str().unwrap().to_owned();
     // The file system lives in the mount namespace of this process; the server joins it.
-    let line = format!("mount -t tmpfs -o size=12M tmpfs {disk} && echo mounted; exec sleep 600");
+    let line = format!("mount -t tmpfs -o size=16M tmpfs {disk} && echo mounted; exec sleep 600");
     let mut holder = world.spawn(&host, "disk", &["sh", "-c", &line]);
     holder.wait_line("mounted");
     let setup = Setup { state: Some(&disk), mounts_of: Some(holder.pid()), ..Setup::default() };

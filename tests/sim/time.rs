@@ -20,6 +20,8 @@ pub(crate) struct Time {
     boots: u64,
     /// When the machine booted, by everybody's time.
     booted: u64,
+    /// Nothing has come of this boot yet.
+    is_new: bool,
     /// By how much the wall clock is ahead, in milliseconds.
     error: i64,
     synchronised: bool,
@@ -31,7 +33,15 @@ impl Time {
         let reading =
             Reading { boot_ms: 0, wall_ms: BEGINNING, boot_id: "0".into(), synchronised: true };
         let clock = Clock::start_by(&reading, &BTreeMap::new(), &[]);
-        Time { clock, boots: 0, booted: 0, error: 0, synchronised: true, trusted: true }
+        Time {
+            clock,
+            boots: 0,
+            booted: 0,
+            error: 0,
+            synchronised: true,
+            trusted: true,
+            is_new: false,
+        }
     }
 
     /// How much the server's time is ahead of everybody's.
@@ -78,7 +88,15 @@ impl World {
         fault.into_iter().for_each(|fault| self.tally.fault(fault));
         let synchronised = error == 0 && self.random.chance(800);
         let (boots, booted) = (self.time.boots + 1, self.now);
-        self.time = Time { boots, booted, error, synchronised, trusted: false, ..Time::new() };
+        self.time = Time {
+            boots,
+            booted,
+            error,
+            synchronised,
+            trusted: false,
+            is_new: true,
+            ..Time::new()
+        };
         let reading = self.time.reading(self.now);
         self.time.clock = Clock::start_by(&reading, &contents.meta, &contents.leases);
         self.time.judge(self.now);
@@ -86,6 +104,10 @@ impl World {
 
     /// Somebody may set the wall clock right, and the server looks at it.
     pub(crate) fn look_at_clock(&mut self) {
+        // What a clock that is believed too soon has ended is soon lost for good.
+        if std::mem::take(&mut self.time.is_new) {
+            self.what_if();
+        }
         if self.random.chance(20) {
             (self.time.error, self.time.synchronised) = (0, true);
         }
