@@ -216,16 +216,18 @@ impl Engine {
             return Err(DropReason::Denied);
         }
         let owner = ctx.owner(None);
-        self.take_next(ctx, owner.as_ref(), false)
-            .or_else(|| self.take_shadow(ctx, owner.as_ref()))
-            // What somebody may still have is the worst that can be given.
-            .or_else(|| self.take_next(ctx, owner.as_ref(), true))
-            .or_else(|| {
-                let evicted = self.evict_offer(ctx);
-                evicted.then(|| self.take_next(ctx, owner.as_ref(), false)).flatten()
-            })
-            .or_else(|| self.displace(ctx, owner.as_ref()))
+        let owner = owner.as_ref();
+        self.next_or_lent(ctx, owner)
+            .or_else(|| self.evict_offer(ctx).then(|| self.next_or_lent(ctx, owner)).flatten())
+            .or_else(|| self.displace(ctx, owner))
             .ok_or(DropReason::Exhausted)
+    }
+
+    fn next_or_lent(&mut self, ctx: &Ctx<'_>, owner: Option<&Owner>) -> Option<Chosen> {
+        self.take_next(ctx, owner, false)
+            .or_else(|| self.take_shadow(ctx, owner))
+            // What somebody may still have is the worst that can be given.
+            .or_else(|| self.take_next(ctx, owner, true))
     }
 
     /// Whether the client's priority lets it have a free address that it names: the last ones of a
