@@ -286,10 +286,12 @@ impl Engine {
     }
 }
 
-/// Whether a pool has more free addresses than are kept from shadows.
+/// Whether a pool has more free addresses than are kept from shadows. What somebody may still have
+/// is not held ahead of need.
 fn has_spare(pool: &NetPool, network: &Network, keep_free_percent: u8) -> bool {
     let percent = keep_free_percent.max(network.short_percent);
-    pool.free.available() > pool.size.saturating_mul(percent.into()).div_ceil(100)
+    !pool.free.is_doubted()
+        && pool.free.available() > pool.size.saturating_mul(percent.into()).div_ceil(100)
 }
 
 /// The next address of a pool for a shadow, and whether it is proven.
