@@ -263,6 +263,10 @@ fn defaults_are_what_the_reference_says() {
                 format!("{LAN}{LAN6}{DELEGATION}\nexclude.{said}exclude.length = 64\n")
             }
             "[network.router_advertisements]" => format!("{ADVERTISE}\n{said}{LAN6}"),
+            "[network.tiers.hot]" => LAN.replace(
+                "[[network.subnet]]",
+                &format!("[network.tiers.hot]\n{said}[[network.subnet]]"),
+            ),
             "[[network.router_advertisements.prefix]]" => {
                 let prefix = "prefix = \"2001:db8::/64\"";
                 format!(

@@ -5,9 +5,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use foreshadow::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
+use foreshadow::config::policy::Tier;
 use foreshadow::lease::change::ACT_JSON_MAX;
 use foreshadow::lease::{
-    Act, Cause, Change, Details, Foreseen, Foreseer, Lease, NextHop, QuarantineReason, State,
+    Act, Cause, Change, Details, Foreseen, Foreseer, Lease, NextHop, QuarantineReason, State, Uses,
 };
 use foreshadow::store::record::{RECORD_MAX, RecordError, decode, encode};
 use proptest::collection::vec;
@@ -85,7 +86,9 @@ fn details() -> impl Strategy<Value = Details> {
     let bytes = || of(vec(any::<u8>(), 0..=255));
     let texts = (of(text()), of(text()), of(text()), of(text()));
     let ids = (bytes(), bytes());
-    (texts, ids, of(any::<u32>()), any::<bool>(), of(next_hop()), of(foreseen())).prop_map(
+    let tier = of(prop::sample::select(&Tier::ALL[..]));
+    let foreseen = of(foreseen());
+    (texts, ids, of(any::<u32>()), any::<bool>(), of(next_hop()), foreseen, tier).prop_map(
         |(
             (hostname, account, application, instance),
             (circuit, remote),
@@ -93,6 +96,7 @@ fn details() -> impl Strategy<Value = Details> {
             boot_stage,
             next_hop,
             foreseen,
+            tier,
         )| Details {
             hostname: hostname.map(Into::into),
             account: account.map(Into::into),
@@ -104,6 +108,7 @@ fn details() -> impl Strategy<Value = Details> {
             boot_stage,
             next_hop,
             foreseen: foreseen.map(Box::new),
+            tier,
         },
     )
 }
@@ -114,8 +119,9 @@ fn lease() -> impl Strategy<Value = Lease> {
         (client(), hw()).boxed(),
         hw().prop_map(|hw| (ClientKey::hardware(&hw), hw)).boxed(),
     ];
-    (any::<u32>(), resource(), who, state(), times, details()).prop_map(
-        |(network, resource, (client, hw), state, (since, updated, until), details)| Lease {
+    let uses = (any::<u16>(), any::<u8>()).prop_map(|(binds, traffic)| Uses { binds, traffic });
+    (any::<u32>(), resource(), who, state(), times, uses, details()).prop_map(
+        |(network, resource, (client, hw), state, (since, updated, until), uses, details)| Lease {
             network: NetworkId(network),
             resource,
             client,
@@ -125,7 +131,7 @@ fn lease() -> impl Strategy<Value = Lease> {
             updated: Timestamp(updated),
             until: Timestamp(until),
             port: None,
-            uses: Default::default(),
+            uses,
             details: Arc::new(details),
         },
     )

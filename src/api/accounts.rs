@@ -8,7 +8,9 @@ use utoipa::ToSchema;
 
 use crate::base::Span;
 use crate::config::Policy;
-use crate::config::policy::{Account, Application, Hold, Level, Rate, ShadowTerms, Terms};
+use crate::config::policy::{
+    Account, Application, Hold, Level, Rate, ShadowTerms, Terms, Tier, TierOrder,
+};
 use crate::engine::Engine;
 use crate::lease::directory::Standing;
 
@@ -48,8 +50,40 @@ impl From<LevelView> for Level {
     }
 }
 
+/// A share of each pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TierView {
+    /// Kept for what is critical.
+    Hot,
+    /// For what is usual.
+    Warm,
+    /// For bursts and unknown clients.
+    Cold,
+}
+
+impl From<Tier> for TierView {
+    fn from(tier: Tier) -> TierView {
+        match tier {
+            Tier::Hot => TierView::Hot,
+            Tier::Warm => TierView::Warm,
+            Tier::Cold => TierView::Cold,
+        }
+    }
+}
+
+impl From<TierView> for Tier {
+    fn from(tier: TierView) -> Tier {
+        match tier {
+            TierView::Hot => Tier::Hot,
+            TierView::Warm => Tier::Warm,
+            TierView::Cold => Tier::Cold,
+        }
+    }
+}
+
 /// What an account or an application may have. What is absent is not limited here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TermsView {
     /// Service level: priority 2, 5 or 8.
@@ -98,6 +132,10 @@ pub struct TermsView {
     /// Whether addresses next to each other are held where there are some.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shadow_contiguous: Option<bool>,
+    /// Which tiers of a pool it uses, the first one that has room; by default those of its level.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1, max_items = 3)]
+    pub tier: Option<Vec<TierView>>,
 }
 
 impl TermsView {
@@ -116,6 +154,7 @@ impl TermsView {
             shadow_max: terms.shadow.max,
             shadow_quantile: terms.shadow.quantile,
             shadow_contiguous: terms.shadow.contiguous.then_some(true),
+            tier: terms.tier.map(|order| order.tiers().map(Into::into).collect()),
         }
     }
 
@@ -134,9 +173,17 @@ impl TermsView {
         if self.shadow_ready.zip(self.shadow_max).is_some_and(|(ready, max)| ready > max) {
             return fault("terms.shadow_ready", "more than shadow_max, want that or less");
         }
+        if self.tier.as_ref().is_some_and(Vec::is_empty) {
+            return fault("terms.tier", "no tier, want one of hot, warm and cold at least");
+        }
+        let order = |tiers: &Vec<TierView>| {
+            let tiers: Vec<Tier> = tiers.iter().map(|tier| (*tier).into()).collect();
+            TierOrder::of(&tiers)
+        };
         let span = |seconds: u32| Span::from_secs(seconds.into());
         let burst = |per_s: u32| self.requests_burst.unwrap_or(per_s.saturating_mul(2));
         Ok(Terms {
+            tier: self.tier.as_ref().map(order),
             level: self.level.map(Into::into),
             priority: self.priority,
             max_addresses: self.max_addresses,

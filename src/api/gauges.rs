@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use crate::base::Sort;
 use crate::config::Policy;
+use crate::config::policy::Tier;
 use crate::engine::Engine;
 use crate::engine::network::{Net, NetPool};
 use crate::engine::shadows::Tally;
 use crate::engine::verify::VerifierTally;
-use crate::lease::{Counts, LeaseTable, OfferTable, Owner};
+use crate::lease::{Counts, LeaseTable, OfferTable, Owner, Share};
 use crate::store::StoreStats;
 
 /// How many networks and pools one command looks at: a bound on how long it keeps the packets
@@ -115,6 +116,8 @@ pub struct PoolFigures {
     pub proven: u64,
     /// Bindings.
     pub bindings: Counts,
+    /// What each tier has and is kept, in the order of [`Tier::ALL`]; `None` if there are none.
+    pub tiers: Option<[Share; 3]>,
 }
 
 impl NetworkFigures {
@@ -136,6 +139,7 @@ impl NetworkFigures {
                 free: pool.free.available(),
                 proven: pool.free.proven() as u64,
                 bindings: census.counts(net.id, sort, at),
+                tiers: pool.tiers.as_ref().map(|tiers| Tier::ALL.map(|tier| tiers.share(tier))),
             });
             figures.collect::<Vec<_>>()
         };
@@ -149,6 +153,7 @@ impl NetworkFigures {
             free: pool.free.available(),
             proven: 0,
             bindings: census.counts(net.id, Sort::Prefix6, at),
+            tiers: None,
         }));
         NetworkFigures {
             bindings: sorts.map(|sort| (sort, leases.counts(net.id, sort))),

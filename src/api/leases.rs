@@ -97,6 +97,7 @@ impl LeaseView {
     /// A binding as the control plane shows it.
     pub fn of(lease: &Lease, policy: &Policy) -> LeaseView {
         let details = &lease.details;
+        let leased = lease.state == State::Leased;
         let answered = match lease.state {
             State::Quarantined(QuarantineReason::InUse(mac)) => Some(mac.to_string()),
             _ => None,
@@ -119,6 +120,7 @@ impl LeaseView {
             relay: details.relay.map(|relay| relay.to_string()),
             next_hop: details.next_hop.as_ref().map(|hop| hop.to_string()),
             boot_stage: details.boot_stage,
+            tier: details.tier.filter(|_| leased).map(|tier| tier.as_str().into()),
             answered,
         }
     }
@@ -289,6 +291,7 @@ impl LeaseView {
             boot_stage: self.boot_stage,
             next_hop,
             foreseen: None,
+            tier: None,
         })
     }
 }

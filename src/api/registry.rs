@@ -149,6 +149,7 @@ impl From<Denied> for Refusal {
             Denied::Taken { what, holder } => Refusal::Taken(what, holder),
             Denied::InUse(_)
             | Denied::Exhausted(..)
+            | Denied::TierFull(..)
             | Denied::Limit(_)
             | Denied::NoMac(_)
             | Denied::Full => Refusal::Conflict(text),

@@ -31,6 +31,9 @@ pub struct ScoreView {
     pub network: String,
     /// What the address is now: `free`, or the state of its binding.
     pub state: String,
+    /// Which share of its pool it counts for: `hot`, `warm` or `cold`; none while it is free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
     /// Its score now, 0 to 1.
     #[schema(minimum = 0, maximum = 1)]
     pub score: f64,
@@ -99,7 +102,7 @@ fn has(network: &Network, resource: Resource) -> bool {
 }
 
 fn view(of: (NetworkId, Resource), state: String, valued: &Valued, policy: &Policy) -> ScoreView {
-    let Valued { uses, score, whole, now, owner, policy: weights } = valued;
+    let Valued { uses, score, whole, now, owner, tier, policy: weights } = valued;
     let part = |part: &str, value, weight, from| PartView {
         part: part.into(),
         value: fraction(value),
@@ -126,6 +129,7 @@ fn view(of: (NetworkId, Resource), state: String, valued: &Valued, policy: &Poli
         address: of.1.to_string(),
         network: network_text(of.0, policy),
         state,
+        tier: tier.map(|tier| tier.as_str().into()),
         score: fraction(*now),
         whole: fraction(*whole),
         since: score.ended.map(time_text),

@@ -56,6 +56,7 @@ fn network(name: &str, prefix: &str) -> Network {
         offer_hold: crate::base::Span::from_secs(30),
         hold: Default::default(),
         lifecycle: crate::config::policy::Lifecycle::DEFAULT,
+        tiers: None,
         short_percent: 5,
         quarantine: crate::base::Span::from_secs(600),
         declines_max: 4,

@@ -65,6 +65,10 @@ pub struct LeaseView {
     pub next_hop: Option<String>,
     /// The holder is a stage of a network boot.
     pub boot_stage: bool,
+    /// Which share of its pool it counts for: `hot`, `warm` or `cold`. An import finds its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 64)]
+    pub tier: Option<String>,
     /// Which machine answered for an address that is `in-use`.
     #[schema(max_length = 64)]
     pub answered: Option<String>,

@@ -4,7 +4,9 @@ use std::io::Write;
 
 use serde_json::json;
 
-use crate::api::accounts::{AccountView, ApplicationView, LevelView, TermsView, UsageView};
+use crate::api::accounts::{
+    AccountView, ApplicationView, LevelView, TermsView, TierView, UsageView,
+};
 use crate::api::client::{Guard, escape};
 
 use super::args_directory::{AccountWords, Accounts, Applications, Asked, Setting, TermsWords};
@@ -156,7 +158,16 @@ fn applied(words: &TermsWords, was: TermsView) -> Result<TermsView, Failure> {
         shadow_max: now(&words.shadow_max, was.shadow_max),
         shadow_quantile: now(&words.shadow_quantile, was.shadow_quantile),
         shadow_contiguous: now(&words.shadow_contiguous, was.shadow_contiguous),
+        tier: tiers(&words.tier, was.tier)?,
     })
+}
+
+fn tiers(given: &[String], was: Option<Vec<TierView>>) -> Result<Option<Vec<TierView>>, Failure> {
+    match given {
+        [] => Ok(was),
+        [none] if none == "none" => Ok(None),
+        _ => given.iter().map(|name| read(name.clone().into())).collect::<Result<_, _>>().map(Some),
+    }
 }
 
 fn list(found: &[AccountView], asked: &Asked, out: &mut Output) -> Result<(), Failure> {

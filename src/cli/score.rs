@@ -21,8 +21,10 @@ pub(super) fn score(said: &Score, out: &mut Output) -> Result<(), Failure> {
         return out.json(&found);
     }
     for view in found {
-        let ScoreView { address, network, state, score, whole, since, half_life_s, parts } = view;
-        writeln!(out, "{address} on {network}, {state}: score {score:.4}")?;
+        let ScoreView { address, network, state, tier, score, .. } = &view;
+        let tier = tier.as_ref().map_or(String::new(), |tier| format!(", {tier}"));
+        writeln!(out, "{address} on {network}, {state}{tier}: score {score:.4}")?;
+        let ScoreView { whole, since, half_life_s, parts, .. } = view;
         let mut table = Table::new(&["PART", "SHARE", "WEIGHT", "FROM"]);
         for part in parts {
             let (share, weight) = (format!("{:.4}", part.value), part.weight.to_string());

@@ -12,6 +12,7 @@ use super::node::{At, Node, Table};
 use super::read::number;
 use super::schema;
 use super::shadow::ShadowTerms;
+use super::tiers::TierOrder;
 
 /// Most accounts.
 pub const ACCOUNTS_MAX: usize = 100_000;
@@ -69,6 +70,8 @@ pub struct Terms {
     pub hold: Hold,
     /// Addresses that are held ahead of need.
     pub shadow: ShadowTerms,
+    /// Which tiers of a pool it uses.
+    pub tier: Option<TierOrder>,
 }
 
 /// How long the address of a destroyed instance is kept back.
@@ -304,6 +307,7 @@ fn terms(table: &Table<'_>) -> Terms {
         max_prefixes: count("max_prefixes"),
         requests: per_s.map(|per_s| Rate { per_s, burst: burst(per_s) }),
         hold: get("hold").map(|n| hold(&n)).unwrap_or_default(),
+        tier: super::tiers::order(get("tier")),
         shadow: get("shadow").map(|n| super::shadow::terms(&n)).unwrap_or_default(),
     }
 }

@@ -11,6 +11,7 @@ use super::lifecycle::LIFECYCLE;
 use super::metrics::METRICS;
 use super::schema::{Key, REQUIRED, Section};
 use super::shadow::{OWNER, SHADOW};
+use super::tiers::{TIER, TIERS};
 
 pub(super) const fn key(
     name: &'static str,
@@ -43,6 +44,8 @@ pub(super) const SECTIONS: &[&Section] = &[
     &LIMITS,
     &VERIFY,
     &LIFECYCLE,
+    &TIERS,
+    &TIER,
     &ADVERTISEMENTS,
     &ADVERTISED_PREFIX,
     &SUBNET,
@@ -303,6 +306,12 @@ pub(super) static CLASS: Section = Section {
     keys: &[
         key("name", "\"ipxe\"", REQUIRED, "Its name, for `allow`, `deny` and logs."),
         key("match", "{ user_class = \"iPXE\" }", REQUIRED, "Who belongs to it."),
+        key(
+            "tier",
+            "\"cold\"",
+            "by their account",
+            "Which tiers of a pool its members use (`[network.tiers]`), where their account does not say; the first one that has room.",
+        ),
     ],
 };
 

@@ -18,6 +18,7 @@ pub(super) static ACCOUNT: Section = Section {
         BURST,
         HOLD_KEY,
         SHADOW_KEY,
+        TIER_KEY,
         key("networks", "[\"lan\"]", "all", "The networks that it may use."),
         key(
             "pools",
@@ -44,6 +45,7 @@ pub(super) static APPLICATION: Section = Section {
         BURST,
         HOLD_KEY,
         SHADOW_KEY,
+        TIER_KEY,
     ],
 };
 
@@ -112,4 +114,11 @@ const SHADOW_KEY: Key = key(
     "{ ready = 4 }",
     "none but what is predicted",
     "Addresses that are held ready before its instances exist.",
+);
+
+const TIER_KEY: Key = key(
+    "tier",
+    "[\"hot\", \"warm\"]",
+    "that of its account, or by its level",
+    "Which tiers of a pool it uses (`[network.tiers]`), the first one that has room. By level: premium hot and warm, standard warm and cold, economy cold.",
 );

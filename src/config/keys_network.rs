@@ -106,6 +106,7 @@ pub(super) static NETWORK: Section = Section {
             "\"5%\"",
             "A pool with no more than this share of it free is short, \"0%\" to \"100%\": its last addresses, or prefixes, are for accounts of higher priority. With all priorities alike nothing is held back.",
         ),
+        key("tiers", "a table", "none", "Hot, warm and cold shares of each pool."),
         key(
             "lifecycle",
             "a table",

@@ -47,6 +47,7 @@ mod secrets;
 mod shadow;
 mod syntax;
 mod telemetry;
+mod tiers;
 
 use std::collections::BTreeMap;
 use std::io::Read;

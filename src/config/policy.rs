@@ -26,6 +26,7 @@ pub use super::policy6::*;
 pub use super::scrape::{Credentials, ScrapeMetric, ScrapePolicy, ScrapeUrl, Source};
 pub use super::shadow::{SHADOWS_MAX, ShadowPolicy, ShadowTerms};
 pub use super::telemetry::{TelemetryLimits, TelemetryPolicy};
+pub use super::tiers::{Tier, TierOrder, TierPolicy, Tiers};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -102,6 +103,8 @@ pub struct Network {
     pub short_percent: u8,
     /// What makes an address worth keeping for those who had it.
     pub lifecycle: Lifecycle,
+    /// Shares of each of its pools; `None` if there are none.
+    pub tiers: Option<Tiers>,
     /// At most this many DECLINEs of one client are believed per quarantine time (default 4).
     pub declines_max: u32,
     /// At most this many offers are held at once (default 65,536).
@@ -219,6 +222,8 @@ pub struct Class {
     pub name: Arc<str>,
     /// Who belongs to it.
     pub matcher: Matcher,
+    /// Which tiers its members use, if it says so.
+    pub tier: Option<TierOrder>,
     /// Options, boot fields, times and account of its members.
     pub settings: Settings,
 }

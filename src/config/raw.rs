@@ -12,9 +12,10 @@ use super::node::At;
 use super::policy::{
     ApiPolicy, AuditPolicy, Bootp, ClassId, HookPolicy, HostId, Identity, Lifecycle, Limits,
     LogPolicy, Matcher, MetricsPolicy, Pattern, ScrapePolicy, ServerPolicy, Settings, ShadowPolicy,
-    StorePolicy, TelemetryPolicy, Verify,
+    StorePolicy, TelemetryPolicy, TierOrder, Verify,
 };
 use super::raw6::RawNetwork6;
+use super::tiers::RawTier;
 
 /// The whole file.
 pub(super) struct File {
@@ -55,10 +56,17 @@ pub(super) struct RawLease {
     pub(super) preferred: Option<At<Span>>,
 }
 
+impl RawLease {
+    /// Nothing is said.
+    pub(super) const NONE: RawLease =
+        RawLease { min: None, default: None, max: None, t1: None, t2: None, preferred: None };
+}
+
 /// `[[class]]`.
 pub(super) struct RawClass {
     pub(super) name: Option<At<Arc<str>>>,
     pub(super) matcher: Matcher,
+    pub(super) tier: Option<TierOrder>,
     pub(super) settings: RawSettings,
 }
 
@@ -83,6 +91,7 @@ pub(super) struct RawNetwork {
     pub(super) hold: Hold,
     pub(super) short_percent: u8,
     pub(super) lifecycle: Lifecycle,
+    pub(super) tiers: Option<[RawTier; 3]>,
     pub(super) declines_max: u32,
     pub(super) offers_max: usize,
     pub(super) limits: Limits,

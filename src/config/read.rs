@@ -171,7 +171,7 @@ fn options6(table: &Table<'_>, defs: &Definitions, boot_file: Option<&str>) -> O
     set
 }
 
-fn lease(node: &Node<'_>) -> Option<RawLease> {
+pub(super) fn lease(node: &Node<'_>) -> Option<RawLease> {
     let table = node.table(&schema::LEASE)?;
     let finite = |key: &str| {
         let node = table.get(key)?;
@@ -206,6 +206,7 @@ fn class(table: &Table<'_>, defs: &Definitions) -> RawClass {
     RawClass {
         name: table.require("name").and_then(|n| Some(n.at(n.name()?))),
         matcher: table.require("match").and_then(|n| matcher(&n)).unwrap_or_default(),
+        tier: super::tiers::order(table.get("tier")),
         settings: settings(table, defs),
     }
 }

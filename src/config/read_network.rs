@@ -78,6 +78,7 @@ fn network(table: &Table<'_>, defs: &Definitions, classes: &ClassNames) -> RawNe
         quarantine: duration(get("quarantine"), second, Span(30 * day.0), Span::from_secs(600)),
         hold: get("hold").map(|n| hold(&n)).unwrap_or_default(),
         lifecycle: lifecycle(get("lifecycle")),
+        tiers: super::tiers::tiers(get("tiers")),
         short_percent: get("short").and_then(|n| n.percent()).unwrap_or(5),
         declines_max: number(get("declines_max"), 0, 1_000_000, 4),
         offers_max: number(get("offers_max"), 1, 16_777_216, 65_536),

@@ -56,14 +56,36 @@ impl Histogram {
     }
 }
 
+/// A count for each [`DropReason`].
+#[derive(Debug)]
+pub struct Dropped([Count; DropReason::ALL.len()]);
+
+impl Default for Dropped {
+    fn default() -> Dropped {
+        Dropped(std::array::from_fn(|_| Count::default()))
+    }
+}
+
+impl Dropped {
+    /// That of each reason.
+    pub fn iter(&self) -> impl Iterator<Item = (DropReason, &Count)> {
+        DropReason::ALL.iter().copied().zip(&self.0)
+    }
+
+    /// That of one reason.
+    pub fn of(&self, reason: DropReason) -> &Count {
+        &self.0[reason as usize]
+    }
+}
+
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// All counts of the data plane.
         #[derive(Debug, Default)]
         pub struct Counters {
             $($(#[doc = $doc])* pub $name: Count,)*
-            /// Dropped packets; [`DropReason`] `as usize` is the index.
-            pub dropped: [Count; DropReason::ALL.len()],
+            /// Dropped packets.
+            pub dropped: Dropped,
             /// Packets that were decided on, by [`Asked`] and then by [`Outcome::index`].
             pub packets: [Outcomes; Asked::ALL.len()],
             /// Microseconds from the receipt of a batch until its replies left, by [`Answered`].
@@ -77,7 +99,7 @@ macro_rules! counters {
         impl Counters {
             /// Every reason that packets were dropped for, with its count.
             pub fn drops(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-                let counts = DropReason::ALL.iter().zip(&self.dropped);
+                let counts = self.dropped.iter();
                 counts.map(|(reason, n)| (reason.as_str(), n.get())).filter(|(_, n)| *n > 0)
             }
 
@@ -244,7 +266,7 @@ impl Counters {
             EventKind::Limited(_) => &self.limits_met,
             EventKind::Registered(_) => &self.instances_made,
             EventKind::Ended(_) => &self.instances_ended,
-            EventKind::Dropped(reason, _) => &self.dropped[*reason as usize],
+            EventKind::Dropped(reason, _) => self.dropped.of(*reason),
         };
         count.add(1);
     }

@@ -102,7 +102,7 @@ impl<M: Machine> Driver<M> {
             if let Some(party) = access
                 && let Err(reason) = self.police.admit(now, party, &[], place.limits.port)
             {
-                self.counters.dropped[reason as usize].add(1);
+                self.counters.dropped.of(reason).add(1);
                 refused += 1;
                 continue;
             }
@@ -141,7 +141,7 @@ impl<M: Machine> Driver<M> {
                 false => admit(&mut self.police, now, link, place, &client),
             };
             if let Err(reason) = admitted {
-                self.counters.dropped[reason as usize].add(1);
+                self.counters.dropped.of(reason).add(1);
                 return Ok(false);
             }
         }
@@ -175,7 +175,7 @@ impl<M: Machine> Driver<M> {
         if udp.dst.port() == SERVER_PORT6
             && let Err(reason) = admit(&mut self.police, now, link, place, &client)
         {
-            self.counters.dropped[reason as usize].add(1);
+            self.counters.dropped.of(reason).add(1);
             return Ok(false);
         }
         let arrival = Arrival6 {
@@ -209,7 +209,7 @@ impl<M: Machine> Driver<M> {
                 continue;
             }
             if let Err(reason) = admit6(&mut self.police, &self.links, now, link, &datagram) {
-                self.counters.dropped[reason as usize].add(1);
+                self.counters.dropped.of(reason).add(1);
                 continue;
             }
             let arrival = Arrival6 {
@@ -240,7 +240,7 @@ impl<M: Machine> Driver<M> {
                 continue;
             }
             if let Err(reason) = admit4(&mut self.police, &self.links, now, link, datagram.bytes) {
-                self.counters.dropped[reason as usize].add(1);
+                self.counters.dropped.of(reason).add(1);
                 continue;
             }
             let arrival = Arrival {

@@ -13,6 +13,7 @@ use super::Engine;
 use super::context::{Ctx, Proof};
 use super::effects::{DropReason, Effects, NakReason};
 use super::network::{address, ordinal};
+use super::quota::Rank;
 use super::v4::{is_of, is_sibling};
 
 /// How many offers of lower priority are looked at for one that gives way.
@@ -169,7 +170,19 @@ impl Engine {
             .filter(entitled)
             .or_else(|| best(|s| s == State::Leased))
             .or_else(offered)
-            .or_else(|| best(|s| s != State::Leased))
+            .or_else(|| best(|s| s != State::Leased).filter(|addr| self.has_tier_for(ctx, *addr)))
+    }
+
+    /// Whether one of the client's tiers has room for an address.
+    pub(super) fn has_tier_for(&self, ctx: &Ctx<'_>, addr: Ipv4Addr) -> bool {
+        let owner = ctx.owner(None);
+        ctx.network.tiers.is_none()
+            || self.tier_has_room(ctx.id(), addr.into(), self.rank_of_client(ctx, owner.as_ref()))
+    }
+
+    /// What the client may have of a pool that others want too.
+    fn rank_of_client(&self, ctx: &Ctx<'_>, owner: Option<&Owner>) -> Rank {
+        self.rank(ctx.network, owner, ctx.classes.iter())
     }
 
     /// An address that the client asks for and may have: at once if it cannot be proven free, else
@@ -220,7 +233,21 @@ impl Engine {
         self.next_or_lent(ctx, owner)
             .or_else(|| self.evict_offer(ctx).then(|| self.next_or_lent(ctx, owner)).flatten())
             .or_else(|| self.displace(ctx, owner))
-            .ok_or(DropReason::Exhausted)
+            .ok_or_else(|| self.refused(ctx, owner))
+    }
+
+    /// Why there is nothing for a client.
+    fn refused(&self, ctx: &Ctx<'_>, owner: Option<&Owner>) -> DropReason {
+        if ctx.network.tiers.is_none() {
+            return DropReason::Exhausted;
+        }
+        let rank = Rank { tiers: None, ..self.rank_of_client(ctx, owner) };
+        let pools = self.nets.get(ctx.net).map_or(0, |net| net.pools.len());
+        let mut subnets = ctx.subnets();
+        let open = subnets.any(|(subnet, _)| {
+            (0..pools).any(|at| self.is_open_to(ctx, owner, rank, (subnet, at)))
+        });
+        if open { DropReason::TierFull } else { DropReason::Exhausted }
     }
 
     fn next_or_lent(&mut self, ctx: &Ctx<'_>, owner: Option<&Owner>) -> Option<Chosen> {
@@ -238,10 +265,10 @@ impl Engine {
         let at = net.and_then(|net| net.pool_of(ctx.network, addr));
         let pool = net.zip(at).and_then(|(net, at)| net.pools.get(at));
         let lent = at.map_or(0, |at| self.lent(ctx.id(), Sort::V4, at));
-        let (priority, owner) = (self.priority(owner.as_ref()), owner.as_ref());
+        let (rank, owner) = (self.rank_of_client(ctx, owner.as_ref()), owner.as_ref());
         pool.is_none_or(|pool| {
             let of = pool.policy(ctx.network);
-            pool.has_room_at(ctx.network, ordinal(addr), priority, lent)
+            pool.has_room_at(ctx.network, ordinal(addr), rank, lent)
                 && of.is_none_or(|of| self.may_use_range4(owner, ctx.id(), &of.range))
         })
     }
@@ -253,6 +280,7 @@ impl Engine {
         let addr = lower.filter_map(|(_, resource)| resource.v4()).find(|addr| {
             let pool = ctx.pool_of(*addr).filter(|pool| ctx.may_use(pool));
             self.is_only_offered(id, (*addr).into())
+                && self.has_tier_for(ctx, *addr)
                 && pool.is_some_and(|pool| self.may_use_range4(owner, id, &pool.range))
         })?;
         self.offers.remove(id, addr.into());
@@ -279,6 +307,16 @@ impl Engine {
 
     /// Whether a client may have the next address of a pool.
     fn is_open(&self, ctx: &Ctx<'_>, owner: Option<&Owner>, subnet: usize, at: usize) -> bool {
+        self.is_open_to(ctx, owner, self.rank_of_client(ctx, owner), (subnet, at))
+    }
+
+    fn is_open_to(
+        &self,
+        ctx: &Ctx<'_>,
+        owner: Option<&Owner>,
+        rank: Rank,
+        (subnet, at): (usize, usize),
+    ) -> bool {
         let net = self.nets.get(ctx.net);
         let Some(pool) = net.and_then(|net| net.pools.get(at)) else { return false };
         let Some(of) = pool.policy(ctx.network).filter(|_| pool.subnet == subnet) else {
@@ -286,7 +324,7 @@ impl Engine {
         };
         let lent = self.lent(ctx.id(), Sort::V4, at);
         ctx.may_use(of)
-            && pool.has_room_for(ctx.network, self.priority(owner), lent)
+            && pool.has_room_for(ctx.network, rank, lent)
             && self.may_use_range4(owner, ctx.id(), &of.range)
     }
 

@@ -398,6 +398,8 @@ drop_reasons! {
     PortFull = "port-full",
     /// Its account or application has as many addresses as it may have.
     AccountFull = "account-full",
+    /// None of the tiers that it may use has room in a pool that is not full.
+    TierFull = "tier-full",
     /// More requests of an account or application than its limit.
     AccountRate = "account-rate",
     /// More DECLINEs of one client than are believed.

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::base::{Span, Timestamp};
+use crate::config::policy::Tier;
 use crate::lease::{Cause, Details, Lease, Offer, State, Uses};
 
 use super::Engine;
@@ -54,6 +55,7 @@ impl Engine {
         if !chosen.taken {
             self.take_from_pool(ctx.id(), offer.resource);
         }
+        self.count_tier4(ctx, chosen.addr);
         self.wake_verifier(ctx.id());
         self.promise(ctx.id(), offer.resource, true);
         if let Some(before) = self.offers.insert(offer.clone()) {
@@ -86,7 +88,8 @@ impl Engine {
         if before.is_none() && !self.make_room_for(ctx.id(), &ctx.hw, fx) && !reserved {
             return Err(DropReason::TooManyLeases);
         }
-        let chain = Chain::of(ctx, Some(addr));
+        let tier = self.count_tier4(ctx, addr);
+        let chain = self.chain4(ctx, addr);
         let times = match how {
             Grant::Bootp => Times::until(Span::FOREVER),
             _ => chain.times(ctx.msg.lease_time()),
@@ -96,7 +99,7 @@ impl Engine {
             self.settle(other.network, other.resource);
         }
         self.take_from_pool(ctx.id(), addr.into());
-        let details = details(ctx, &chain, addr, self.client_name(ctx));
+        let details = Details { tier, ..details(ctx, &chain, addr, self.client_name(ctx)) };
         let details = match before.as_ref().filter(|l| *l.details == details) {
             Some(lease) => Arc::clone(&lease.details),
             None => self.table.share(details),
@@ -116,6 +119,18 @@ impl Engine {
         };
         self.say(ctx.now, Some(ctx.id()), kind, fx);
         Ok(Granted { times, chain })
+    }
+
+    /// Counts an address for the client's tier.
+    fn count_tier4(&mut self, ctx: &Ctx<'_>, addr: Ipv4Addr) -> Option<Tier> {
+        ctx.network.tiers.as_ref()?;
+        let order = self.tier_order(ctx.owner(Some(addr)).as_ref(), ctx.classes.iter());
+        self.count_tier(ctx.id(), addr.into(), &order)
+    }
+
+    /// The settings for a client and the address that it has, which counts for its tier.
+    pub(super) fn chain4<'a>(&self, ctx: &Ctx<'a>, addr: Ipv4Addr) -> Chain<'a> {
+        Chain::of(ctx, Some(addr), self.tier_settings(ctx.network, addr.into()))
     }
 
     /// The name that is kept for a client, and told to a DNS server: its reservation's, or the
@@ -227,5 +242,6 @@ fn details(
         boot_stage: ctx.boot_stage,
         next_hop: None,
         foreseen: None,
+        tier: None,
     }
 }

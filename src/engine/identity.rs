@@ -101,7 +101,7 @@ impl Engine {
             key: ClientKey::client_id(id),
             own: ClientKey::clone_of(id, &ctx.hw),
             hw: &ctx.hw,
-            account: &|| Chain::of(ctx, None).account(),
+            account: &|| Chain::of(ctx, None, None).account(),
             proofs: ctx.proofs,
             can_probe: ctx.can_probe(),
             registered: ctx.is_registered(),

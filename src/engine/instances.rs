@@ -88,6 +88,9 @@ pub enum Denied {
     /// No address is free: of which family, on which network, and how many there are out of use.
     #[error("no {0} address is free for it on network {1}, where {2} are kept back or in conflict")]
     Exhausted(&'static str, String, u64),
+    /// None of the tiers that it may use has room: of which family, on which network, which tiers.
+    #[error("no {0} address of the tiers that it may use ({2}) is free on network {1}")]
+    TierFull(&'static str, String, String),
     /// A limit of the account.
     #[error("{0}")]
     Limit(Met),
@@ -356,6 +359,7 @@ impl Engine {
                 account: kept.settings.account.clone(),
                 application: kept.settings.application.clone(),
                 instance: kept.instance.clone(),
+                tier: self.tier_of(kept.network, resource),
                 ..Details::clone(&lease.details)
             };
             if details != *lease.details {
@@ -413,6 +417,7 @@ impl Engine {
             true => self.site4(&site)?,
             false => None,
         };
+        v4.into_iter().for_each(|v4| self.count_tier_of_site(&site, v4.into()));
         let v6 = match six {
             true => match self.site6(&site) {
                 Ok(v6) => v6,
@@ -423,6 +428,7 @@ impl Engine {
             },
             false => None,
         };
+        v6.into_iter().for_each(|v6| self.count_tier_of_site(&site, v6.into()));
         match (v4, v6) {
             (None, None) => Err(self.exhausted(&site, "IPv4 or IPv6")),
             _ => Ok(Chosen { v4, v6 }),

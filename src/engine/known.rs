@@ -193,7 +193,7 @@ impl Engine {
 impl Ctx<'_> {
     /// The account and application of the client, with that address.
     pub fn owner(&self, addr: Option<std::net::Ipv4Addr>) -> Option<Owner> {
-        let chain = Chain::of(self, addr);
+        let chain = Chain::of(self, addr, None);
         chain.account().map(|account| (Arc::clone(account), chain.application().cloned()))
     }
 

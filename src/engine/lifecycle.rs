@@ -1,7 +1,7 @@
 //! The lifecycle score of an address, and what is known of it.
 
 use crate::base::{NetworkId, Resource, Timestamp};
-use crate::config::policy::{Lifecycle, PRIORITY_MAX};
+use crate::config::policy::{Lifecycle, PRIORITY_MAX, Tier};
 use crate::lease::{Lease, Owner, Score, Uses};
 
 use super::Engine;
@@ -19,6 +19,8 @@ pub struct Valued {
     pub now: u16,
     /// Whose its last holder is, and of what priority.
     pub owner: Option<(Owner, u8)>,
+    /// Which share of its pool it counts for.
+    pub tier: Option<Tier>,
     /// The weights.
     pub policy: Lifecycle,
 }
@@ -43,6 +45,7 @@ impl Engine {
                 let priority = self.priority(Some(&owner));
                 (owner, priority)
             }),
+            tier: self.tier_of(network, resource),
             policy,
         }
     }

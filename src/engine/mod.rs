@@ -20,6 +20,7 @@ pub mod grant;
 pub mod holder;
 pub mod hosts;
 pub mod identity;
+mod import;
 pub mod instances;
 pub mod known;
 pub mod leaving;
@@ -29,6 +30,7 @@ pub mod network;
 pub mod overhear;
 pub mod quarantine;
 pub mod quota;
+mod refuse;
 pub mod remember;
 pub mod reply;
 pub mod request;
@@ -37,6 +39,7 @@ pub mod settings;
 pub mod shadows;
 pub mod site;
 pub mod tally;
+pub mod tiers;
 pub mod v4;
 pub mod v6;
 pub mod verify;
@@ -74,6 +77,8 @@ pub struct Engine {
     meters: Meters,
     plans: Plans,
     tallies: Tallies,
+    /// When tiers were let shrink last.
+    resized: Timestamp,
     /// The batch that is being gathered.
     seq: Seq,
     /// Whether this batch has changes.
@@ -104,6 +109,7 @@ impl Engine {
             meters: Meters::default(),
             plans: Plans::default(),
             tallies: Tallies::default(),
+            resized: Timestamp(0),
             seq: last.next(),
             dirty: false,
             store_ok: true,
@@ -192,6 +198,7 @@ impl Engine {
             self.next_farewell(),
             self.next_plan(),
             self.next_reproof(),
+            self.next_resize(),
         ]
         .into_iter()
         .flatten()
@@ -297,42 +304,6 @@ impl Engine {
         Some(lease)
     }
 
-    /// Takes over a binding from elsewhere (an import), unless the resource is held by another
-    /// client or this client holds it longer, or a prefix that overlaps it. Whether it was taken.
-    pub fn import(&mut self, now: Timestamp, lease: Lease, fx: &mut Effects) -> bool {
-        let kept = self.directory.keeper(lease.network, lease.resource);
-        let for_other = kept.is_some_and(|kept| kept.who.hw() != Some(lease.hw));
-        let stays = self.table.get(lease.network, lease.resource).is_some_and(|old| {
-            old.state.is_held()
-                && old.state != State::Shadow
-                && (old.client != lease.client || old.until >= lease.until)
-        });
-        if stays || for_other || !self.has_room(&lease) {
-            return false;
-        }
-        let lease = self.directory.attributed(lease);
-        self.offers.remove(lease.network, lease.resource);
-        self.take_from_pool(lease.network, lease.resource);
-        self.put(lease, Cause::Imported(now), fx);
-        true
-    }
-
-    /// Whether nothing of a prefix is in another that is held; addresses do not overlap.
-    fn has_room(&self, lease: &Lease) -> bool {
-        let (network, resource) = (lease.network, lease.resource);
-        let Resource::Prefix6(addr, len) = resource else { return true };
-        let mut of = self.policy.networks.iter().filter(|n| n.id == network);
-        let is_reserved = of.any(|n| {
-            let mut reserved = n.reservations6.iter().flat_map(|r| &r.prefixes);
-            reserved.any(|prefix| (prefix.network(), prefix.len()) == (addr, len))
-        });
-        // What stands for this very prefix has taken it out of its pool.
-        let stands = self.table.get(network, resource).is_some_and(|old| old.state.is_held())
-            || self.offers.get(network, resource).is_some()
-            || self.table.is_pending(network, resource);
-        is_reserved || stands || self.prefix_is_free(network, resource)
-    }
-
     fn tick(&mut self, now: Timestamp, fx: &mut Effects) {
         self.lapse_offers(now);
         self.resolve_waiting(now, fx);
@@ -340,6 +311,7 @@ impl Engine {
         self.run_farewells(now, fx);
         self.run_reproofs(now, fx);
         self.run_plans(now, fx);
+        self.follow_tiers(now);
         self.advertise(now, fx);
         if self.may_expire() {
             self.expire(now, fx);

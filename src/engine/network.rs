@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::base::{NetworkId, Prefix6, Range4, Resource, Sort, Timestamp};
 use crate::config::policy::{self, HostId, HostId6, Network};
-use crate::lease::{Census, Lease, Pool, PrefixPool, RangeSet, State};
+use crate::lease::{Census, Lease, Pool, PrefixPool, RangeSet, Shares, State};
 
 use super::Engine;
 use super::effects::LinkUp;
@@ -84,6 +84,8 @@ pub struct NetPool {
     pub free: Pool,
     /// A bit for each priority of the accounts that may use it, and of clients without one.
     pub priorities: u16,
+    /// Its tiers, where the network has some.
+    pub tiers: Option<Shares>,
 }
 
 impl NetPool {
@@ -105,7 +107,8 @@ impl Net {
                 let own = free.available();
                 size += u64::try_from(own).unwrap_or(u64::MAX);
                 by_first.push((p.range.first, pools.len()));
-                pools.push(NetPool { subnet, index, free, size: own, priorities: 0 });
+                let tiers = NetPool::tiers(network, own);
+                pools.push(NetPool { subnet, index, free, size: own, priorities: 0, tiers });
             }
         }
         let pools6 = pools6(network);
@@ -184,6 +187,7 @@ impl Engine {
     /// Makes the running state of every network anew from policy and bindings.
     pub(super) fn build_networks(&mut self) {
         let policy = self.policy.clone();
+        let counted = self.counted();
         let mut old = std::mem::take(&mut self.nets);
         let doubted: Vec<_> =
             old.iter().flat_map(|net| net.doubted().map(|r| (net.id, r))).collect();
@@ -231,11 +235,12 @@ impl Engine {
         }
         for (network, resource) in doubted {
             if let Some(Place::Value(pool, value)) = self.place_mut(network, resource)
-                && pool.is_free(value)
+                && pool.free.is_free(value)
             {
-                pool.free_doubted(value);
+                pool.free.free_doubted(value);
             }
         }
+        self.count_tiers(&counted);
         self.own_addresses_changed(None);
         self.table.set_census(census(&policy));
         self.rank_pools();
@@ -303,6 +308,7 @@ impl Engine {
                 self.take_from_pool(network, resource);
                 let promised = self.offers.get(network, resource).is_some();
                 self.promise(network, resource, promised);
+                self.follow_tier(network, resource);
                 self.take_doubt(network, resource);
                 return;
             }
@@ -331,7 +337,7 @@ impl Engine {
             if self.take_doubt(network, resource)
                 && let Some(Place::Value(pool, value)) = self.place_mut(network, resource)
             {
-                pool.free_doubted(value);
+                pool.free.free_doubted(value);
             }
             self.wake_verifier(network);
         }
@@ -372,58 +378,49 @@ impl Engine {
     }
 
     fn place_mut(&mut self, network: NetworkId, resource: Resource) -> Option<Place<'_>> {
+        let Resource::Prefix6(prefix, len) = resource else {
+            let spot = self.spot(network, resource)?;
+            return self.pool_mut(spot).map(|pool| Place::Value(pool, spot.value));
+        };
         let at = self.net_index(network)?;
         let policy = self.policy.networks.get(at)?;
-        let net = self.nets.get_mut(at)?;
-        match resource {
-            Resource::V4(addr) => {
-                let pool = net.pool_of(policy, addr)?;
-                Some(Place::Value(&mut net.pools.get_mut(pool)?.free, ordinal(addr)))
-            }
-            Resource::V6(addr) => {
-                let pool = net.pools6.iter_mut().find(|p| {
-                    let of = policy.subnets6.get(p.subnet).and_then(|s| s.pools.get(p.index));
-                    of.is_some_and(|pool| pool.gives(addr))
-                });
-                Some(Place::Value(&mut pool?.free, addr.to_bits()))
-            }
-            Resource::Prefix6(prefix, len) => {
-                // One that no pool delegates (any more) may share its place with what is reserved.
-                let whole = Prefix6::new(prefix, len)?;
-                let pool = net.delegations.iter_mut().find(|d| {
-                    let subnet = policy.subnets6.get(d.subnet);
-                    subnet.and_then(|s| s.delegations.get(d.index)).is_some_and(|p| p.gives(whole))
-                })?;
-                Some(Place::Prefix(&mut pool.free, prefix, len))
-            }
-        }
+        // One that no pool delegates (any more) may share its place with what is reserved.
+        let whole = Prefix6::new(prefix, len)?;
+        let pool = self.nets.get_mut(at)?.delegations.iter_mut().find(|d| {
+            let subnet = policy.subnets6.get(d.subnet);
+            subnet.and_then(|s| s.delegations.get(d.index)).is_some_and(|p| p.gives(whole))
+        })?;
+        Some(Place::Prefix(&mut pool.free, prefix, len))
     }
 }
 
 /// Where a resource is when it is free.
 enum Place<'a> {
-    Value(&'a mut Pool, u128),
+    Value(&'a mut NetPool, u128),
     Prefix(&'a mut PrefixPool, Ipv6Addr, u8),
 }
 
 impl Place<'_> {
     fn take(&mut self) -> bool {
         match self {
-            Place::Value(pool, value) => pool.take(*value),
+            Place::Value(pool, value) => pool.free.take(*value),
             Place::Prefix(pool, prefix, len) => pool.take(*prefix, *len),
         }
     }
 
     fn is_free(&self) -> bool {
         match self {
-            Place::Value(pool, value) => pool.is_free(*value),
+            Place::Value(pool, value) => pool.free.is_free(*value),
             Place::Prefix(pool, prefix, len) => pool.is_free(*prefix, *len),
         }
     }
 
     fn free(&mut self, rank: Option<Timestamp>) {
         match self {
-            Place::Value(pool, value) => pool.free(*value, rank),
+            Place::Value(pool, value) => {
+                pool.tiers.iter_mut().for_each(|tiers| tiers.release(*value));
+                pool.free.free(*value, rank);
+            }
             Place::Prefix(pool, prefix, len) => pool.free(*prefix, *len),
         }
     }
@@ -475,7 +472,8 @@ fn pools6(network: &Network) -> Vec<NetPool> {
                 free.exclude(first.to_bits(), last.to_bits());
             }
             let size = free.available();
-            pools.push(NetPool { subnet, index, free, size, priorities: 0 });
+            let tiers = NetPool::tiers(network, size);
+            pools.push(NetPool { subnet, index, free, size, priorities: 0, tiers });
         }
     }
     pools

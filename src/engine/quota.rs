@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::base::{NetworkId, Range4, Span, Timestamp};
-use crate::config::policy::{Account, DelegationPool, Level, Network, Rate};
+use crate::config::policy::{Account, DelegationPool, Level, Network, Rate, TierOrder};
 use crate::lease::{Held, Owner};
 
 use super::Engine;
@@ -258,6 +258,15 @@ impl Engine {
     }
 }
 
+/// What a client may have of a pool that others want too.
+#[derive(Clone, Copy, Debug)]
+pub struct Rank {
+    /// 0 to 9: who comes first when a pool is short.
+    pub priority: u8,
+    /// Which tiers it may use, where its network has some.
+    pub tiers: Option<TierOrder>,
+}
+
 /// A bit for each priority of an account and its applications.
 fn with_priorities(all: u16, account: &&Account) -> u16 {
     let applications = account.applications.iter();
@@ -266,18 +275,22 @@ fn with_priorities(all: u16, account: &&Account) -> u16 {
 }
 
 impl NetPool {
-    /// Whether a client of this priority may have one of the free addresses: the last ones of a
-    /// short pool are for those above it, the more of them the more ranks there are above.
+    /// Whether a client of this rank may have one of the free addresses: the last ones of a short
+    /// pool are for priorities above it, the more of them the more ranks there are above; and one of
+    /// its tiers is to have room.
     ///
     /// `lent` are held by shadows, and would give way.
-    pub fn has_room_for(&self, network: &Network, priority: u8, lent: u128) -> bool {
+    pub fn has_room_for(&self, network: &Network, rank: Rank, lent: u128) -> bool {
         let free = self.free.available().saturating_add(lent);
-        free > 0 && free > self.kept_back(network, priority)
+        let tiers = self.tiers.as_ref().zip(rank.tiers);
+        free > 0
+            && free > self.kept_back(network, rank.priority)
+            && tiers.is_none_or(|(tiers, order)| tiers.has_room_for(&order, free))
     }
 
     /// Whether it may have this one, where that is one of the free.
-    pub fn has_room_at(&self, network: &Network, value: u128, priority: u8, lent: u128) -> bool {
-        !self.free.is_free(value) || self.has_room_for(network, priority, lent)
+    pub fn has_room_at(&self, network: &Network, value: u128, rank: Rank, lent: u128) -> bool {
+        !self.free.is_free(value) || self.has_room_for(network, rank, lent)
     }
 
     fn kept_back(&self, network: &Network, priority: u8) -> u128 {

@@ -89,7 +89,7 @@ impl Engine {
         answer: Answer,
         fx: &mut Effects,
     ) -> Result<(), DropReason> {
-        self.reply_now_by(ctx, &Chain::of(ctx, answer.about), answer, fx)
+        self.reply_now_by(ctx, &Chain::of(ctx, answer.about, None), answer, fx)
     }
 
     /// The same where the settings for its address are known.

@@ -17,8 +17,8 @@ pub(super) fn application<'a>(levels: &[&'a Settings]) -> Option<&'a Arc<str>> {
     levels.iter().take(account + 1).find_map(|s| s.application.as_ref())
 }
 
-/// The levels that concern one client and address, nearest first: what is known by name, reservation, classes, pool,
-/// subnet, network, global.
+/// The levels that concern one client and address, nearest first: what is known by name,
+/// reservation, classes, tier, pool, subnet, network, global.
 #[derive(Debug)]
 pub struct Chain<'a>(SmallVec<[&'a Settings; 8]>);
 
@@ -44,14 +44,16 @@ impl Times {
 }
 
 impl<'a> Chain<'a> {
-    /// The chain for a client and the address it has or asks about.
-    pub fn of(ctx: &Ctx<'a>, addr: Option<Ipv4Addr>) -> Chain<'a> {
+    /// The chain for a client and the address it has or asks about, with what the tier of that
+    /// address says.
+    pub fn of(ctx: &Ctx<'a>, addr: Option<Ipv4Addr>, tier: Option<&'a Settings>) -> Chain<'a> {
         let policy = ctx.policy;
         let mut levels = SmallVec::new();
         levels.extend(ctx.kept.map(|kept| &kept.settings));
         levels.extend(ctx.reservation.map(|r| &r.settings));
         let classes = ctx.classes.iter().filter_map(|c| policy.classes.get(usize::from(c.0)));
         levels.extend(classes.map(|c| &c.settings));
+        levels.extend(tier);
         let subnet = addr.and_then(|addr| ctx.subnet_of(addr));
         let pool = subnet.zip(addr).and_then(|(subnet, addr)| pool_in(subnet, addr));
         levels.extend(pool.map(|p| &p.settings));

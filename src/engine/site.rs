@@ -49,6 +49,12 @@ impl Site<'_> {
         of_account || (of_mac && class.matcher.only_mac())
     }
 
+    /// The classes that it is known to be of.
+    pub(super) fn classes<'b>(&'b self, engine: &'b Engine) -> impl Iterator<Item = ClassId> + 'b {
+        let all = (0..engine.policy().classes.len()).filter_map(|at| u16::try_from(at).ok());
+        all.map(ClassId).filter(move |class| self.is_in(engine, *class))
+    }
+
     /// The IPv4 subnets it may be in.
     pub(super) fn subnets(&self) -> Result<Vec<(usize, &Subnet)>, Denied> {
         let all = || self.network.subnets.iter().enumerate();
@@ -96,14 +102,6 @@ impl Site<'_> {
 }
 
 impl Engine {
-    /// Why a machine gets no address.
-    pub(super) fn exhausted(&self, site: &Site<'_>, family: &'static str) -> Denied {
-        let sorts = [("IPv6", Sort::V4), ("IPv4", Sort::V6)];
-        let of = sorts.iter().filter(|(other, _)| *other != family);
-        let out = of.map(|(_, sort)| self.table.counts(site.network.id, *sort).quarantined).sum();
-        Denied::Exhausted(family, site.network.name.to_string(), out)
-    }
-
     /// Its IPv4 address, out of its pool; `None` if the network has no pools for it to be from.
     pub(super) fn site4(&mut self, site: &Site<'_>) -> Result<Option<Ipv4Addr>, Denied> {
         let subnets = site.subnets()?;
@@ -115,6 +113,7 @@ impl Engine {
             if !self.may_use4(site, addr) {
                 return Err(site.not_its_pool("address", addr.into()));
             }
+            self.check_tier(site, addr.into())?;
             self.take_from_pool(site.network.id, addr.into());
             return Ok(Some(addr));
         }
@@ -145,13 +144,13 @@ impl Engine {
     /// The pools that an instance may have an address of, by index.
     pub(super) fn usable4(&self, site: &Site<'_>, subnets: &[(usize, &Subnet)]) -> Vec<usize> {
         let pools = self.nets.get(site.at).map(|net| &net.pools[..]).unwrap_or_default();
-        let priority = self.priority(site.owner);
+        let rank = self.rank_of_site(site);
         let id = site.network.id;
         let usable = |(at, pool): &(usize, &NetPool)| {
             pool.policy(site.network).is_some_and(|of| {
                 site.may_use(self, &of.allow, &of.deny)
                     && self.may_use_range4(site.owner, id, &of.range)
-                    && pool.has_room_for(site.network, priority, self.lent(id, Sort::V4, *at))
+                    && pool.has_room_for(site.network, rank, self.lent(id, Sort::V4, *at))
             })
         };
         let of = |(subnet, _): &(usize, &Subnet)| {
@@ -195,9 +194,12 @@ impl Engine {
             })
         };
         let lower = self.offers.below(id, priority).take(OFFERS_LOOKED_AT);
-        let addr = lower
-            .filter_map(|(_, r)| r.v4())
-            .find(|addr| usable(*addr) && self.is_only_offered(id, (*addr).into()))?;
+        let addr = lower.filter_map(|(_, r)| r.v4()).find(|addr| {
+            let resource = (*addr).into();
+            usable(*addr)
+                && self.is_only_offered(id, resource)
+                && self.check_tier(site, resource).is_ok()
+        })?;
         self.offers.remove(id, addr.into());
         Some(addr)
     }
@@ -213,6 +215,7 @@ impl Engine {
             if !self.may_use6(site, addr) {
                 return Err(site.not_its_pool("address6", addr.into()));
             }
+            self.check_tier(site, addr.into())?;
             self.take_from_pool(site.network.id, addr.into());
             return Ok(Some(addr));
         }
@@ -249,12 +252,12 @@ impl Engine {
         subnets: &[(usize, &'a Subnet6)],
     ) -> Vec<(usize, &'a Pool6)> {
         let pools = self.nets.get(site.at).map(|net| &net.pools6[..]).unwrap_or_default();
-        let priority = self.priority(site.owner);
+        let rank = self.rank_of_site(site);
         let id = site.network.id;
         let usable = |at: usize, pool: &NetPool, of: &Pool6| {
             site.may_use(self, &of.allow, &of.deny)
                 && self.may_use_range6(site.owner, id, of.first, of.last)
-                && pool.has_room_for(site.network, priority, self.lent(id, Sort::V6, at))
+                && pool.has_room_for(site.network, rank, self.lent(id, Sort::V6, at))
         };
         let of = |(subnet, policy): &(usize, &'a Subnet6)| {
             let (subnet, policy) = (*subnet, *policy);
@@ -363,11 +366,12 @@ impl Engine {
             && self.offers.get(id, resource).is_none_or(|offer| offer.hw == lease.hw)
             && !self.is_kept_for_other(id, resource, None)
             && !self.is_own(resource)
+            && (lease.state == State::Leased || self.check_tier(site, resource).is_ok())
     }
 
     /// Whether a shadow of its owner stands in the way of nobody.
     fn is_takeable(&self, site: &Site<'_>, resource: Resource) -> bool {
-        self.check_resource(site, resource).is_ok()
+        self.check_resource(site, resource).is_ok() && self.check_tier(site, resource).is_ok()
     }
 
     /// Whether nobody else has, is to have, or may still use an address.

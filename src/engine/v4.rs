@@ -199,9 +199,9 @@ impl Engine {
             let answer = Answer::ack(ctx, chosen.addr, grant.times).with_rapid_commit();
             return self.reply_after(ctx, &grant.chain, answer, fx);
         }
-        let chain = Chain::of(ctx, Some(chosen.addr));
-        let times = chain.times(ctx.msg.lease_time());
         self.offer(ctx, &chosen, fx);
+        let chain = self.chain4(ctx, chosen.addr);
+        let times = chain.times(ctx.msg.lease_time());
         self.reply_now_by(ctx, &chain, Answer::offer(chosen.addr, times), fx)
     }
 
@@ -212,7 +212,8 @@ impl Engine {
         reason: DropReason,
         fx: &mut Effects,
     ) -> Result<(), DropReason> {
-        let told = Chain::of(ctx, None).option(crate::wire::options::AUTO_CONFIGURE).is_some();
+        let told =
+            Chain::of(ctx, None, None).option(crate::wire::options::AUTO_CONFIGURE).is_some();
         if !told || ctx.msg.auto_configure().is_none() {
             return Err(reason);
         }

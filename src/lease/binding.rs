@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use crate::base::{ClientKey, HwAddr, LinkId, Mac, NetworkId, Resource, Timestamp};
 
+use crate::config::policy::Tier;
+
 use super::Uses;
 
 /// A resource of a network, the client that it is bound to, and the state of that bond.
@@ -69,6 +71,8 @@ pub struct Details {
     pub next_hop: Option<NextHop>,
     /// Of a demand shadow: what is foreseen to claim it.
     pub foreseen: Option<Box<Foreseen>>,
+    /// Which share of its pool it counts for, where the network has tiers.
+    pub tier: Option<Tier>,
 }
 
 /// Who foresees an instance, and what is known of it.

@@ -14,6 +14,7 @@ pub mod pool;
 pub mod ranges;
 pub mod score;
 pub mod shadows;
+pub mod shares;
 pub mod table;
 
 pub use binding::{Details, Foreseen, Foreseer, Lease, NextHop, QuarantineReason, State};
@@ -26,4 +27,5 @@ pub use pool::Pool;
 pub use ranges::RangeSet;
 pub use score::{Score, Uses};
 pub use shadows::{Line, Shadows, Stocked};
+pub use shares::{Share, Shares};
 pub use table::{Counts, LeaseTable};

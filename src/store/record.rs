@@ -26,6 +26,7 @@
 //!            0x04 foreseen: by:u8 (0 policy 1 prediction 2 forecast 3 operator)
 //!            prediction:text type:text (empty: none)
 //!            0x08 uses: binds:u16 traffic:u8 (else: bound once)
+//!            0x10 tier:u8 (0 hot 1 warm 2 cold)
 //! bytes   := length:varint, so many bytes;  text := bytes in UTF-8, any character allowed
 //! ```
 //!
@@ -40,6 +41,7 @@ use std::sync::{Arc, LazyLock};
 pub(super) use super::reader::Reader;
 pub use super::record_error::RecordError;
 use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
+use crate::config::policy::Tier;
 use crate::lease::{
     Act, Cause, Change, Details, Foreseen, Foreseer, Lease, NextHop, QuarantineReason, State, Uses,
 };
@@ -77,6 +79,7 @@ const APPLICATION: u8 = 0x01;
 const INSTANCE: u8 = 0x02;
 const FORESEEN: u8 = 0x04;
 const USES: u8 = 0x08;
+const TIER: u8 = 0x10;
 
 /// Shared by all bindings that have none: a million small pieces of memory that are given back one
 /// by one leave a million holes.
@@ -227,6 +230,7 @@ fn put_lease(lease: &Lease, out: &mut Vec<u8>) -> Result<(), RecordError> {
             out.extend_from_slice(&lease.uses.binds.to_le_bytes());
             out.push(lease.uses.traffic);
         }
+        out.extend(lease.details.tier.map(|tier| tier as u8));
     }
     Ok(())
 }
@@ -249,6 +253,7 @@ fn more_flags(lease: &Lease) -> u8 {
         | flag(details.instance.is_some(), INSTANCE)
         | flag(details.foreseen.is_some(), FORESEEN)
         | flag(lease.uses != Uses::default(), USES)
+        | flag(details.tier.is_some(), TIER)
 }
 
 fn put_foreseen(foreseen: &Foreseen, out: &mut Vec<u8>) {
@@ -418,7 +423,7 @@ fn state(r: &mut Reader<'_>) -> Result<(State, bool), RecordError> {
 
 fn more_details(details: &mut Details, r: &mut Reader<'_>) -> Result<Uses, RecordError> {
     let flags = r.u8("more flags")?;
-    if flags == 0 || flags & !(APPLICATION | INSTANCE | FORESEEN | USES) != 0 {
+    if flags == 0 || flags & !(APPLICATION | INSTANCE | FORESEEN | USES | TIER) != 0 {
         return Err(RecordError::Field("more flags"));
     }
     if flags & APPLICATION != 0 {
@@ -433,6 +438,10 @@ fn more_details(details: &mut Details, r: &mut Reader<'_>) -> Result<Uses, Recor
     let mut uses = Uses::default();
     if flags & USES != 0 {
         uses = Uses { binds: u16::from_le_bytes(r.array("binds")?), traffic: r.u8("traffic")? };
+    }
+    if flags & TIER != 0 {
+        let tier = Tier::ALL.get(usize::from(r.u8("tier")?)).copied();
+        details.tier = Some(tier.ok_or(RecordError::Field("tier"))?);
     }
     Ok(uses)
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use foreshadow::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
+use foreshadow::config::policy::Tier;
 use foreshadow::lease::{
     Act, Cause, Change, Details, Foreseen, Foreseer, Lease, NextHop, QuarantineReason, State,
 };
@@ -159,6 +160,7 @@ fn records() -> Vec<(&'static str, Vec<u8>)> {
         relay: Some([10, 0, 0, 1].into()),
         boot_stage: true,
         next_hop: Some(NextHop { addr: Ipv6Addr::LOCALHOST, link: Some("br0".into()) }),
+        tier: Some(Tier::Warm),
         foreseen: Some(Box::new(Foreseen {
             by: Foreseer::Prediction,
             prediction: Some("p-7".into()),

@@ -17,7 +17,8 @@ pub(crate) fn config() -> String {
         "verify = false",
         "verify = { ready = 8, probes_per_s = 100 }\naccount = \"acme\"",
     );
-    let far = "\n[[network]]\nname = \"far\"\nrelays = [\"10.78.0.1\"]\n[[network.subnet]]\n\
+    let far = "\n[[network]]\nname = \"far\"\nrelays = [\"10.78.0.1\"]\n\
+               tiers = { hot = {} }\n[[network.subnet]]\n\
                prefix = \"10.78.0.0/24\"\npools = [\"10.78.0.10-10.78.0.19\", \
                \"10.78.0.30-10.78.0.39\"]\n";
     let account = "\n[[account]]\nname = \"acme\"\nnetworks = [\"lan\"]\nshadow = { ready = 2 }\n";

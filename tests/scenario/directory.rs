@@ -168,6 +168,7 @@ fn kind(denied: &Denied) -> &'static str {
         Denied::ReadOnly(_) => "read-only",
         Denied::InUse(_) => "in-use",
         Denied::Exhausted(..) => "exhausted",
+        Denied::TierFull(..) => "tier-full",
         Denied::Limit(_) => "limit",
         Denied::NoMac(_) => "no-mac",
         Denied::Full => "full",

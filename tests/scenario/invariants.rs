@@ -9,6 +9,7 @@ use foreshadow::wire::{Ia, IaKind, Kind6, Message6, MessageType6};
 
 use super::check::is_v6;
 use super::check6::unwrapped;
+use super::tiers;
 use super::world::{DUID, World};
 
 impl World {
@@ -19,6 +20,7 @@ impl World {
         self.check_disk()?;
         self.check_facts()?;
         self.check_held()?;
+        tiers::check(&self.engine)?;
         self.check_pools()
     }
 

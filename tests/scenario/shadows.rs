@@ -8,7 +8,8 @@ use foreshadow::lease::{Foreseen, Foreseer, Line, Owner};
 use super::words::resource;
 use super::world::World;
 
-const VERBS: [&str; 7] = ["predict", "hold", "drop", "keep", "shadows", "shadows6", "tally"];
+const VERBS: [&str; 8] =
+    ["predict", "hold", "drop", "keep", "shadows", "shadows6", "tally", "tier"];
 
 pub(super) fn is_verb(verb: &str) -> bool {
     VERBS.contains(&verb)
@@ -66,6 +67,10 @@ impl World {
             "keep" => {
                 let resource = resource(about)?;
                 told(self.engine.extend_shadow(self.now, network, resource, until, fx).map(|_| ""))
+            }
+            "tier" => {
+                let tier = self.engine.tier_of(network, resource(about)?);
+                format!("done {}", tier.map_or("none", |tier| tier.as_str()))
             }
             "tally" => {
                 let t = self.engine.tallies().get(&owner(about));

@@ -22,6 +22,7 @@ use super::client4::Client4;
 use super::client6::{self, Client6, granted};
 use super::random::Random;
 use super::relays::network_of;
+use super::tiers;
 use super::witness::{Drops, Moment};
 use super::world::{Event, Machines, World};
 
@@ -396,6 +397,7 @@ impl World {
                     self.check_exhausted(family);
                 }
             }
+            (Err(Denied::TierFull(..)), _) => self.tally.seen("instances refused by their tiers"),
             (Err(Denied::Limit(_)), _) => self.tally.seen("instances refused by a cap"),
             _ => {}
         }
@@ -623,6 +625,7 @@ impl World {
 
     /// All that was acknowledged is there, and what is kept back is.
     pub(crate) fn check_cloud(&self) {
+        tiers::check(&self.server.engine).unwrap();
         let directory = self.server.engine.directory();
         for machine in self.cloud.machines.values() {
             let is_there = match machine.is_host {

@@ -15,6 +15,7 @@ mod random;
 mod relays;
 mod server;
 mod tally;
+mod tiers;
 mod time;
 mod troubles;
 mod watched;
@@ -100,6 +101,7 @@ const FAULTS: &[&str] = &[
     "accounts made at run time",
     "ghosts that answer for what they had",
     "instances refused by a cap",
+    "instances refused by their tiers",
     "instances refused for want of an address",
     "instances that were ended",
     "promised addresses that were given at boot",

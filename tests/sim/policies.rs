@@ -53,11 +53,15 @@ fn cloud(random: &mut Random) -> String {
         _ => format!("hold={{min='{}s',max='{max}s'}}\n", random.within(1, 10)),
     };
     let (ready, probes) = (random.within(1, 3), random.pick(&[1, 1, 50]));
+    let tiers = match random.below(2) {
+        0 => "",
+        _ => "tiers={hot={min='20%'},cold={max='60%',lease={default='30s'}}}\n",
+    };
     let (cap, of_web) = (random.within(5, 9), random.within(2, 6));
     format!(
         "[[network]]\nname='cloud'\ninterfaces=['br1']\nquarantine='30s'\n{hold}\
          offers_max=40\ndeclines_max=1000\nverify={{ready={ready},probes_per_s={probes}}}\n\
-         lease={{min='5s',default='90s'}}\n\
+         lease={{min='5s',default='90s'}}\n{tiers}\
          [[network.subnet]]\nprefix='10.1.0.0/24'\npools=['10.1.0.10-10.1.0.21']\n\
          [[network.subnet]]\nprefix='2001:db8:c::/64'\npools=['2001:db8:c::10-2001:db8:c::1f']\n\
          [[account]]\nname='acme'\npriority=7\nmax_addresses={cap}\n\

@@ -55,7 +55,7 @@ fn classes(raw: Vec<RawClass>, times: &Times, sink: &Sink) -> Vec<Class> {
         let mut settings = class.settings.settings;
         times.inner(&class.settings.lease, &mut settings.lease, sink);
         let name = class.name.map_or_else(|| "".into(), |name| name.value);
-        Class { name, matcher: class.matcher, settings }
+        Class { name, matcher: class.matcher, tier: class.tier, settings }
     };
     raw.into_iter().map(build).collect()
 }

@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 use crate::base::{NetworkId, Prefix4, Range4};
 use crate::config::fault::{Fault, FaultKind, Place, Sink};
 use crate::config::node::At;
-use crate::config::policy::{Identity, Network, Pool, Reservation, Settings, Subnet};
+use crate::config::policy::{Identity, Network, Pool, Reservation, Settings, Subnet, TierPolicy};
 use crate::config::raw::{RawNetwork, RawPool, RawReservation, RawSubnet};
+use crate::config::tiers::RawTier;
 
 use super::lease::Times;
 use super::{network6, pool, reservation};
@@ -31,6 +32,7 @@ pub(super) fn build(
     let taken = taken(&raw);
     let mut network = raw.settings.settings;
     let times = times.inner(&raw.settings.lease, &mut network.lease, sink);
+    let tiers = raw.tiers.map(|raw| raw.map(|raw| tier(&raw, &times, sink)));
     let outer = Outer { top, network, times, taken };
 
     let (mut prefixes, mut subnets, mut nested) = (Vec::new(), Vec::new(), Vec::new());
@@ -77,6 +79,7 @@ pub(super) fn build(
         hold: raw.hold,
         short_percent: raw.short_percent,
         lifecycle: raw.lifecycle,
+        tiers,
         declines_max: raw.declines_max,
         offers_max: raw.offers_max,
         limits: raw.limits,
@@ -87,6 +90,12 @@ pub(super) fn build(
         subnets6,
         reservations6,
     })
+}
+
+fn tier(raw: &RawTier, times: &Times, sink: &Sink) -> TierPolicy {
+    let mut settings = Settings::default();
+    times.inner(&raw.lease, &mut settings.lease, sink);
+    TierPolicy { min_percent: raw.min_percent, max_percent: raw.max_percent, settings }
 }
 
 fn check(raw: &RawNetwork, sink: &Sink) {

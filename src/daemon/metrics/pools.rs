@@ -4,12 +4,12 @@
 use crate::api::exposition::{Exposition, Family};
 use crate::api::gauges::{Figures, NetworkFigures, PoolFigures};
 use crate::base::Sort;
-use crate::config::policy::Network;
+use crate::config::policy::{Network, Tier};
 use crate::lease::Counts;
 
 /// Networks, pools and accounts that have no series of their own. No network may be called so.
 pub(super) const OTHER: &str = "(other)";
-/// The one tier of a pool that is not divided.
+/// All of a pool, whatever tier it counts for.
 const TIER: &str = "all";
 
 /// A network of the policy and its figures.
@@ -79,6 +79,12 @@ fn add_pool(to: &mut PoolFigures, more: &PoolFigures) {
     to.size = to.size.saturating_add(more.size);
     to.free = to.free.saturating_add(more.free);
     to.proven += more.proven;
+    for (to, more) in to.tiers.iter_mut().flatten().zip(more.tiers.iter().flatten()) {
+        to.used = to.used.saturating_add(more.used);
+        to.size = to.size.saturating_add(more.size);
+        to.min = to.min.saturating_add(more.min);
+        to.max = to.max.saturating_add(more.max);
+    }
     add_counts(&mut to.bindings, &more.bindings);
 }
 
@@ -166,6 +172,36 @@ fn pools(rows: &[PoolRow], out: &mut Exposition) {
         "Free addresses of a pool that a probe found silent a short while ago.",
         &[("", |pool| pool.proven as f64)],
     );
+    tiers(rows, out);
+}
+
+fn tiers(rows: &[PoolRow], out: &mut Exposition) {
+    out.family(Family::gauge(
+        "foreshadow_tier_addresses",
+        "Addresses of a tier of a pool: used, which count for it; kept, which others leave to it, \
+         used ones included; min and max, between which that moves.",
+    ));
+    for PoolRow { network, name, figures } in rows {
+        let family = family_name(figures.sort);
+        for (tier, share) in figures.tiers.iter().flat_map(|shares| Tier::ALL.iter().zip(shares)) {
+            let states = [
+                ("used", share.used),
+                ("kept", share.size),
+                ("min", share.min),
+                ("max", share.max),
+            ];
+            for (state, figure) in states {
+                let labels = [
+                    ("network", &**network),
+                    ("family", family),
+                    ("pool", name),
+                    ("tier", tier.as_str()),
+                    ("state", state),
+                ];
+                out.value(&labels, figure as f64);
+            }
+        }
+    }
 }
 
 fn networks(rows: &[(String, NetworkFigures)], out: &mut Exposition) {
@@ -320,6 +356,7 @@ mod tests {
             free: 6,
             proven: 0,
             bindings: leased,
+            tiers: None,
         };
         let network = || NetworkFigures {
             bindings: [(Sort::V4, leased), (Sort::V6, leased), (Sort::Prefix6, leased)],

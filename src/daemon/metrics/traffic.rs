@@ -1,7 +1,6 @@
 //! Packets, leases and commits: counts that each thread keeps, read without asking it.
 
 use crate::api::exposition::{Exposition, Family};
-use crate::engine::effects::DropReason;
 use crate::engine::tally::{Answered, Asked, Outcome};
 
 use super::super::counters::{Count, Counters};
@@ -55,7 +54,7 @@ fn packets(counters: &Counters, out: &mut Exposition) {
         "Packets without an answer, by the reason, those included that were not read as far as \
          their type.",
     ));
-    for (reason, count) in DropReason::ALL.iter().zip(&counters.dropped) {
+    for (reason, count) in counters.dropped.iter() {
         out.count(&[("reason", reason.as_str())], count.get());
     }
 }

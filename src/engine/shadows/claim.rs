@@ -27,7 +27,8 @@ impl Engine {
         }
         let owner = ctx.owner(None)?;
         let usable =
-            |resource: Resource| resource.v4().is_some_and(|addr| self.entitled(ctx, addr).is_ok());
+            |addr: Ipv4Addr| self.entitled(ctx, addr).is_ok() && self.has_tier_for(ctx, addr);
+        let usable = |resource: Resource| resource.v4().is_some_and(usable);
         let (resource, proven) = self.claimable(ctx.id(), Sort::V4, &owner, usable)?;
         Some(Chosen { addr: resource.v4()?, proven, taken: true })
     }

@@ -94,7 +94,9 @@ impl Engine {
         }
         let free = |r: &Resource| !taken.contains(r) && self.entitled6(ctx, &key, *r);
         let silent = |r: &Resource| !matches!(r, Resource::V6(addr) if !ctx.is_silent(*addr));
-        let own = |r: Resource| ia.kind == IaKind::Na && free(&r);
+        let own = |r: Resource| {
+            ia.kind == IaKind::Na && free(&r) && self.has_tier_for6(ctx, r, owner.as_ref())
+        };
         if let Some((claimed, proven)) = self.claim6(ctx, owner.as_ref(), own) {
             return Assigned { key, resources: vec![claimed], proven };
         }
@@ -136,7 +138,11 @@ impl Engine {
         }
         let offered = self.offers.of_client(ctx.id(), key).map(|o| o.resource);
         let offered = offered.filter(|r| is_about(ia.kind, *r) && free(r));
-        offered.or_else(|| of(|s| s.is_remembered()).pop()).into_iter().collect()
+        let last = || {
+            let last = of(|s| s.is_remembered()).pop();
+            last.filter(|r| self.has_tier_for6(ctx, *r, ctx.owner(None).as_ref()))
+        };
+        offered.or_else(last).into_iter().collect()
     }
 
     fn has_room6(&mut self, ctx: &Ctx6<'_>) -> bool {
@@ -315,6 +321,7 @@ impl Engine {
         let Assigned { key, resources, proven } = assigned;
         for resource in &resources {
             self.take_from_pool(ctx.id(), *resource);
+            self.count_tier6(ctx, *resource);
             self.promise(ctx.id(), *resource, true);
         }
         self.wake_verifier(ctx.id());
@@ -335,7 +342,7 @@ impl Engine {
             let offered = Offered { offer, proven };
             self.say(ctx.now, Some(ctx.id()), EventKind::Offered(Box::new(offered)), fx);
         }
-        answer(ctx, ia, &resources)
+        self.answer6(ctx, ia, &resources)
     }
 
     /// Binds what was assigned, as part of the open batch.
@@ -351,7 +358,11 @@ impl Engine {
             return Err(DropReason::StoreFailed);
         }
         let Assigned { key, resources, .. } = assigned;
-        let result = answer(ctx, ia, &resources);
+        for resource in &resources {
+            self.take_from_pool(ctx.id(), *resource);
+            self.count_tier6(ctx, *resource);
+        }
+        let result = self.answer6(ctx, ia, &resources);
         let hostname = self.client_name6(ctx);
         self.note_duid(ctx, fx);
         for (resource, term) in resources.iter().zip(&result.terms) {
@@ -359,14 +370,14 @@ impl Engine {
             if let Some(other) = self.offers.remove_client(ctx.id(), &key) {
                 self.settle(other.network, other.resource);
             }
-            self.take_from_pool(ctx.id(), *resource);
             self.wake_verifier(ctx.id());
             let before = self.table.get(ctx.id(), *resource).filter(|l| l.client == key).cloned();
             if before.is_none() {
                 self.make_room_for(ctx.id(), &ctx.hw.unwrap_or_default(), fx);
             }
             let next_hop = self.next_hop(ctx, *resource);
-            let details = details6(ctx, *resource, hostname.clone(), next_hop);
+            let tier = self.tier_of(ctx.id(), *resource);
+            let details = Details { tier, ..details6(ctx, *resource, hostname.clone(), next_hop) };
             let details = match before.as_ref().filter(|l| *l.details == details) {
                 Some(lease) => Arc::clone(&lease.details),
                 None => self.table.share(details),
@@ -432,20 +443,6 @@ fn is_reserved_alike(ctx: &Ctx6<'_>, key: &ClientKey, lease: &Lease) -> bool {
         && reserved.any(|resource| resource == lease.resource)
 }
 
-fn answer(ctx: &Ctx6<'_>, ia: &Ia<'_>, resources: &[Resource]) -> IaAnswer {
-    let terms = resources.iter().map(|resource| {
-        let lifetimes = ctx.chain(Some(*resource)).lifetimes();
-        let exclude = match *resource {
-            Resource::Prefix6(addr, len) => Prefix6::new(addr, len)
-                .and_then(|p| Some((p, ctx.delegation_of(p)?.exclude?)))
-                .and_then(|(p, exclude)| exclude.of(p)),
-            _ => None,
-        };
-        Term { resource: *resource, lifetimes, exclude }
-    });
-    IaAnswer::granted(ia, terms.collect())
-}
-
 fn binding6(
     ctx: &Ctx6<'_>,
     key: &ClientKey,
@@ -494,5 +491,6 @@ fn details6(
         boot_stage: false,
         next_hop,
         foreseen: None,
+        tier: None,
     }
 }

@@ -196,6 +196,11 @@ impl<'a> Ctx6<'a> {
 
     /// The settings that concern this client and what it has, nearest first.
     pub fn chain(&self, about: Option<Resource>) -> Chain6<'a> {
+        self.chain_in(about, None)
+    }
+
+    /// The same, with what the tier of an address says.
+    pub fn chain_in(&self, about: Option<Resource>, tier: Option<&'a Settings>) -> Chain6<'a> {
         let mut levels = SmallVec::new();
         levels.extend(self.kept.map(|kept| &kept.settings));
         levels.extend(self.reservation.map(|r| &r.settings));
@@ -203,6 +208,7 @@ impl<'a> Ctx6<'a> {
         levels.extend(classes.filter_map(|c| {
             self.policy.classes.get(usize::from(c.0)).map(|class| &class.settings)
         }));
+        levels.extend(tier);
         let pool = match about {
             Some(Resource::V6(addr)) => self.pool_of(addr).map(|p| &p.settings),
             Some(Resource::Prefix6(addr, len)) => Prefix6::new(addr, len)

@@ -185,7 +185,10 @@ impl Engine {
 
     fn say_if_exhausted(&self, ctx: &Ctx6<'_>, answers: &Answers6, fx: &mut Effects) {
         if answers.is_exhausted() {
-            let kind = EventKind::Exhausted(ctx.hw.unwrap_or_default());
+            let kind = match self.is_tier_full6(ctx, ctx.owner(None).as_ref()) {
+                true => EventKind::Dropped(DropReason::TierFull, ctx.hw),
+                false => EventKind::Exhausted(ctx.hw.unwrap_or_default()),
+            };
             self.say(ctx.now, Some(ctx.id()), kind, fx);
         }
     }

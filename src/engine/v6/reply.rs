@@ -238,6 +238,22 @@ fn text(status: StatusCode) -> &'static str {
 }
 
 impl Engine {
+    /// What an IA is told of what it gets, each by its tier.
+    pub(super) fn answer6(&self, ctx: &Ctx6<'_>, ia: &Ia<'_>, resources: &[Resource]) -> IaAnswer {
+        let terms = resources.iter().map(|resource| {
+            let tier = self.tier_settings(ctx.network, *resource);
+            let lifetimes = ctx.chain_in(Some(*resource), tier).lifetimes();
+            let exclude = match *resource {
+                Resource::Prefix6(addr, len) => Prefix6::new(addr, len)
+                    .and_then(|p| Some((p, ctx.delegation_of(p)?.exclude?)))
+                    .and_then(|(p, exclude)| exclude.of(p)),
+                _ => None,
+            };
+            Term { resource: *resource, lifetimes, exclude }
+        });
+        IaAnswer::granted(ia, terms.collect())
+    }
+
     /// Sends an answer that promises nothing new.
     pub(super) fn reply6_now(
         &mut self,

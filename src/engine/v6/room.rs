@@ -3,9 +3,10 @@
 use std::net::Ipv6Addr;
 
 use crate::base::{Prefix6, Resource, Sort};
-use crate::config::policy::{Pool6, Subnet6};
+use crate::config::policy::{Pool6, Subnet6, Tier};
 use crate::engine::Engine;
 use crate::engine::choose::OFFERS_LOOKED_AT;
+use crate::engine::quota::Rank;
 use crate::lease::{Held, Owner, State};
 use crate::wire::IaKind;
 
@@ -47,13 +48,13 @@ impl Engine {
         let (Resource::V6(addr), Some(net)) = (resource, self.nets.get(ctx.net)) else {
             return true;
         };
-        let priority = self.priority(owner);
+        let rank = self.rank(ctx.network, owner, ctx.classes.iter());
         net.pools6.iter().enumerate().all(|(at, pool)| {
             let subnet = ctx.network.subnets6.get(pool.subnet);
             let of = subnet.and_then(|s| s.pools.get(pool.index)).filter(|of| of.gives(addr));
             of.is_none_or(|of| {
                 let lent = self.lent(ctx.id(), Sort::V6, at);
-                pool.has_room_at(ctx.network, addr.to_bits(), priority, lent)
+                pool.has_room_at(ctx.network, addr.to_bits(), rank, lent)
                     && self.may_use_range6(owner, ctx.id(), of.first, of.last)
             })
         })
@@ -79,13 +80,58 @@ impl Engine {
         (subnet, policy): (usize, &'a Subnet6),
         at: usize,
     ) -> Option<&'a Pool6> {
+        let rank = self.rank(ctx.network, owner, ctx.classes.iter());
+        self.open6_to(ctx, owner, rank, (subnet, policy), at)
+    }
+
+    fn open6_to<'a>(
+        &self,
+        ctx: &Ctx6<'_>,
+        owner: Option<&Owner>,
+        rank: Rank,
+        (subnet, policy): (usize, &'a Subnet6),
+        at: usize,
+    ) -> Option<&'a Pool6> {
         let pool = self.nets.get(ctx.net)?.pools6.get(at)?;
         let of = policy.pools.get(pool.index).filter(|_| pool.subnet == subnet)?;
         let lent = self.lent(ctx.id(), Sort::V6, at);
         let usable = ctx.may_use(&of.allow, &of.deny)
-            && pool.has_room_for(ctx.network, self.priority(owner), lent)
+            && pool.has_room_for(ctx.network, rank, lent)
             && self.may_use_range6(owner, ctx.id(), of.first, of.last);
         usable.then_some(of)
+    }
+
+    /// Whether it is for its tiers that a client finds no address.
+    pub(super) fn is_tier_full6(&self, ctx: &Ctx6<'_>, owner: Option<&Owner>) -> bool {
+        if ctx.network.tiers.is_none() {
+            return false;
+        }
+        let rank = Rank { tiers: None, ..self.rank(ctx.network, owner, ctx.classes.iter()) };
+        let pools = self.nets.get(ctx.net).map_or(0, |net| net.pools6.len());
+        let mut subnets = ctx.subnets();
+        subnets.any(|subnet| {
+            (0..pools).any(|at| self.open6_to(ctx, owner, rank, subnet, at).is_some())
+        })
+    }
+
+    /// Whether one of the client's tiers has room for an address.
+    pub(super) fn has_tier_for6(
+        &self,
+        ctx: &Ctx6<'_>,
+        resource: Resource,
+        owner: Option<&Owner>,
+    ) -> bool {
+        ctx.network.tiers.is_none() || {
+            let rank = self.rank(ctx.network, owner, ctx.classes.iter());
+            self.tier_has_room(ctx.id(), resource, rank)
+        }
+    }
+
+    /// Counts an address for the client's tier.
+    pub(super) fn count_tier6(&mut self, ctx: &Ctx6<'_>, resource: Resource) -> Option<Tier> {
+        ctx.network.tiers.as_ref()?;
+        let order = self.tier_order(ctx.owner(Some(resource)).as_ref(), ctx.classes.iter());
+        self.count_tier(ctx.id(), resource, &order)
     }
 
     /// The address of a shadow of others: real clients come before what is foreseen.
@@ -121,7 +167,11 @@ impl Engine {
         };
         let lower = self.offers.below(id, self.priority(owner)).take(OFFERS_LOOKED_AT);
         let resource = lower.map(|(_, resource)| resource).find(|r| {
-            is_about(kind, *r) && self.is_only_offered(id, *r) && ctx.may_have(*r) && may_use(*r)
+            is_about(kind, *r)
+                && self.is_only_offered(id, *r)
+                && ctx.may_have(*r)
+                && may_use(*r)
+                && self.has_tier_for6(ctx, *r, owner)
         })?;
         self.offers.remove(id, resource);
         Some(resource)

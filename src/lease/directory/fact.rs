@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::addr::{parse_hex, write_hex};
 use crate::base::{NetworkId, Prefix6, Resource, Span, Timestamp};
-use crate::config::policy::{Account, Application, Block, Hold, Level, Rate, ShadowTerms, Terms};
+use crate::config::policy::{
+    Account, Application, Block, Hold, Level, Rate, ShadowTerms, Terms, TierOrder,
+};
 
 use super::entry::{Entry, Host, Identifiers, Instance, Kept, KeptParts};
 use super::prediction::{Foresight, Prediction};
@@ -108,6 +110,8 @@ struct TermsFact {
     shadow_quantile: Option<u8>,
     #[serde(skip_serializing_if = "is_false")]
     shadow_contiguous: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tier: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     networks: Vec<u32>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -221,6 +225,7 @@ fn terms_fact(terms: &Terms) -> TermsFact {
         shadow_max: terms.shadow.max,
         shadow_quantile: terms.shadow.quantile,
         shadow_contiguous: terms.shadow.contiguous,
+        tier: terms.tier.map(|order| order.text()),
         ..TermsFact::default()
     }
 }
@@ -369,7 +374,11 @@ fn terms(fact: TermsFact) -> Result<Terms, String> {
         let found = Level::WORDS.iter().find(|(word, _)| *word == text);
         found.map(|(_, level)| *level).ok_or(format!("no level `{text}`"))
     };
+    let order = |text: String| {
+        TierOrder::parse(&text).ok_or_else(|| format!("no tiers are called `{text}`"))
+    };
     Ok(Terms {
+        tier: fact.tier.map(order).transpose()?,
         level: fact.level.map(word).transpose()?,
         priority: fact.priority,
         max_addresses: fact.max_addresses,

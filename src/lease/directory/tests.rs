@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::{Mac, Timestamp};
-use crate::config::policy::{Application, Hold, Level, Rate, ShadowTerms, Terms};
+use crate::config::policy::{Application, Hold, Level, Rate, ShadowTerms, Terms, Tier, TierOrder};
 
 use super::*;
 
@@ -55,6 +55,7 @@ fn account() -> Entry {
             contiguous: true,
             ranges: Vec::new(),
         },
+        tier: Some(TierOrder::of(&[Tier::Hot, Tier::Warm])),
     };
     Entry::Account(Arc::new(Account {
         name: "shop".into(),
