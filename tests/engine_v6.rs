@@ -17,7 +17,7 @@ use foreshadow::wire::v6_build::{
 use foreshadow::wire::{IaKind, Kind6, Message6, MessageType6};
 
 const POLICY: &str = "[[network]]\nname='lab'\ninterfaces=['br0']\nverify=false\n\
-    lease={min='10s',default='1h',preferred='30m'}\n\
+    lease={min='10s',default='1h',preferred='30m',jitter='0%'}\n\
     [[network.subnet]]\nprefix='2001:db8:1::/64'\npools=['2001:db8:1::10-2001:db8:1::13']\n\
     delegations=[{prefix='2001:db8:aa00::/55',length=56}]\n\
     options6={dns-servers=['2001:db8:1::53']}\n\

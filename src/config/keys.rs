@@ -295,6 +295,18 @@ pub(super) static LEASE: Section = Section {
             "as long as the lease",
             "DHCPv6: how long the address is used for new connections; never longer than the lease.",
         ),
+        key(
+            "adaptive",
+            "true",
+            "false",
+            "Between `min` and `max`: longer than `default` for a client that has kept its address for longer, shorter for one that comes back and gave it up sooner, and for everybody the shorter the less than a quarter of the pool is free. A client gets no more than it asks for.",
+        ),
+        key(
+            "jitter",
+            "\"10%\"",
+            "\"10%\"",
+            "T1 and T2, where they are not said, come earlier by up to this share, for each client by another one, so that clients that began together do not renew together. Up to 50 %.",
+        ),
     ],
 };
 

@@ -350,10 +350,16 @@ pub struct LeaseTimes {
     /// DHCPv6: preferred lifetime where the valid one, which the three times above bound, is not
     /// shorter; by default the same as the valid one. See [`LeaseTimes::preferred_of`].
     pub preferred: Option<Span>,
+    /// Whether what a client gets that does not ask depends on how steady it is and on how much of
+    /// its pool is free, between `min` and `max`.
+    pub adaptive: Option<bool>,
+    /// T1 and T2, where they are not said, come earlier by up to so many percent, for each client by
+    /// another share (RFC 2131 s4.4.5), so that clients do not renew together.
+    pub jitter: Option<u8>,
 }
 
 impl LeaseTimes {
-    /// Where nothing is configured: 2 min, 1 h, 24 h.
+    /// Where nothing is configured: 2 min, 1 h, 24 h; not adaptive, with 10 % of jitter.
     pub const DEFAULT: LeaseTimes = LeaseTimes {
         min: Some(Span::from_secs(120)),
         default: Some(Span::from_secs(3600)),
@@ -361,6 +367,8 @@ impl LeaseTimes {
         t1: None,
         t2: None,
         preferred: None,
+        adaptive: Some(false),
+        jitter: Some(10),
     };
 }
 

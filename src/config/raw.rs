@@ -54,12 +54,22 @@ pub(super) struct RawLease {
     pub(super) t1: Option<At<Span>>,
     pub(super) t2: Option<At<Span>>,
     pub(super) preferred: Option<At<Span>>,
+    pub(super) adaptive: Option<bool>,
+    pub(super) jitter: Option<u8>,
 }
 
 impl RawLease {
     /// Nothing is said.
-    pub(super) const NONE: RawLease =
-        RawLease { min: None, default: None, max: None, t1: None, t2: None, preferred: None };
+    pub(super) const NONE: RawLease = RawLease {
+        min: None,
+        default: None,
+        max: None,
+        t1: None,
+        t2: None,
+        preferred: None,
+        adaptive: None,
+        jitter: None,
+    };
 }
 
 /// `[[class]]`.

@@ -171,6 +171,9 @@ fn options6(table: &Table<'_>, defs: &Definitions, boot_file: Option<&str>) -> O
     set
 }
 
+/// Most jitter of renewals, in percent.
+const JITTER_MAX: u8 = 50;
+
 pub(super) fn lease(node: &Node<'_>) -> Option<RawLease> {
     let table = node.table(&schema::LEASE)?;
     let finite = |key: &str| {
@@ -188,7 +191,18 @@ pub(super) fn lease(node: &Node<'_>) -> Option<RawLease> {
         t1: finite("t1"),
         t2: finite("t2"),
         preferred: maybe_infinite("preferred"),
+        adaptive: table.get("adaptive").and_then(|n| n.boolean()),
+        jitter: table.get("jitter").and_then(|n| jitter(&n)),
     })
+}
+
+/// How much earlier renewals may begin: half of the time is left for them.
+fn jitter(node: &Node<'_>) -> Option<u8> {
+    let percent = node.percent()?;
+    if percent > JITTER_MAX {
+        return node.bad("more than 50 %", "a share of T1 and T2 from 0 % to 50 %");
+    }
+    Some(percent)
 }
 
 fn classes(root: &Table<'_>, defs: &Definitions) -> Vec<RawClass> {

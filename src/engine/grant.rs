@@ -92,7 +92,7 @@ impl Engine {
         let chain = self.chain4(ctx, addr);
         let times = match how {
             Grant::Bootp => Times::until(Span::FOREVER),
-            _ => chain.times(ctx.msg.lease_time()),
+            _ => self.times4(ctx, &chain, addr),
         };
         self.offers.remove(ctx.id(), addr.into());
         if let Some(other) = self.offers.remove_client(ctx.id(), &ctx.client) {
@@ -126,6 +126,13 @@ impl Engine {
         ctx.network.tiers.as_ref()?;
         let order = self.tier_order(ctx.owner(Some(addr)).as_ref(), ctx.classes.iter());
         self.count_tier(ctx.id(), addr.into(), &order)
+    }
+
+    /// The times of a client's lease of an address.
+    pub(super) fn times4(&self, ctx: &Ctx<'_>, chain: &Chain<'_>, addr: Ipv4Addr) -> Times {
+        let who = (&ctx.client, ctx.client.as_bytes());
+        let pace = self.pace(ctx.now, (ctx.id(), addr.into()), who, chain.is_adaptive());
+        chain.times(ctx.msg.lease_time(), &pace)
     }
 
     /// The settings for a client and the address that it has, which counts for its tier.

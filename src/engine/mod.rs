@@ -28,6 +28,7 @@ pub mod lifecycle;
 pub mod lots;
 pub mod network;
 pub mod overhear;
+pub mod pace;
 pub mod quarantine;
 pub mod quota;
 mod refuse;

@@ -9,6 +9,7 @@ use crate::base::Span;
 use crate::config::policy::{LeaseTimes, PolicyOption, Settings};
 
 use super::context::{Ctx, pool_in};
+use super::pace::Pace;
 
 /// The application that the levels name, nearest first, up to the one that names the account: what
 /// is further out is of another account.
@@ -115,8 +116,13 @@ impl<'a> Chain<'a> {
         application(&self.0)
     }
 
+    /// Whether lease times depend on their client and its pool.
+    pub fn is_adaptive(&self) -> bool {
+        self.0.iter().find_map(|s| s.lease.adaptive).unwrap_or_default()
+    }
+
     /// The times of a lease for a client that asks for `asked` seconds (RFC 2131 s4.3.1, s4.4.5).
-    pub fn times(&self, asked: Option<u32>) -> Times {
+    pub fn times(&self, asked: Option<u32>, pace: &Pace) -> Times {
         let of = |get: fn(&LeaseTimes) -> Option<Span>| {
             self.0.iter().find_map(|s| get(&s.lease)).or_else(|| get(&LeaseTimes::DEFAULT))
         };
@@ -124,18 +130,23 @@ impl<'a> Chain<'a> {
         // A default beyond an inherited bound moves the bound: the nearer word counts.
         let min = of(|t| t.min).unwrap_or(default).min(default);
         let max = of(|t| t.max).unwrap_or(default).max(default);
+        let usual = if self.is_adaptive() { pace.lease(min, default, max) } else { default };
         let lease = match asked {
-            None => default,
+            None => usual,
             // RFC 2131 s3.3: all ones is infinity.
-            Some(u32::MAX) => max,
-            Some(secs) => Span::from_secs(u64::from(secs)).clamp(min, max),
+            Some(u32::MAX) if !self.is_adaptive() => max,
+            Some(secs) if !self.is_adaptive() => Span::from_secs(secs.into()).clamp(min, max),
+            // No longer than what is right for it.
+            Some(secs) => Span::from_secs(secs.into()).clamp(min, usual),
         };
         let usual = Times::until(lease);
         if lease.is_forever() {
             return usual;
         }
-        let t2 = of(|t| t.t2).filter(|t2| *t2 < lease).unwrap_or(usual.t2);
-        let t1 = of(|t| t.t1).filter(|t1| *t1 < t2).unwrap_or(usual.t1.min(t2));
+        let jitter = self.0.iter().find_map(|s| s.lease.jitter).or(LeaseTimes::DEFAULT.jitter);
+        let early = |time| pace.earlier(time, jitter.unwrap_or_default());
+        let t2 = of(|t| t.t2).filter(|t2| *t2 < lease).unwrap_or(early(usual.t2));
+        let t1 = of(|t| t.t1).filter(|t1| *t1 < t2).unwrap_or(early(usual.t1).min(t2));
         Times { lease, t1, t2 }
     }
 }

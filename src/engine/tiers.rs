@@ -240,12 +240,13 @@ impl Engine {
         }
     }
 
-    fn pool(&self, spot: Spot) -> Option<&NetPool> {
+    /// The pool of a spot.
+    pub(super) fn pool(&self, spot: Spot) -> Option<&NetPool> {
         let net = self.nets.get(spot.net)?;
         if spot.v6 { net.pools6.get(spot.pool) } else { net.pools.get(spot.pool) }
     }
 
-    /// The pool of a spot.
+    /// The same, to change it.
     pub(super) fn pool_mut(&mut self, spot: Spot) -> Option<&mut NetPool> {
         let net = self.nets.get_mut(spot.net)?;
         if spot.v6 { net.pools6.get_mut(spot.pool) } else { net.pools.get_mut(spot.pool) }

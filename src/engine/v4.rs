@@ -201,7 +201,7 @@ impl Engine {
         }
         self.offer(ctx, &chosen, fx);
         let chain = self.chain4(ctx, chosen.addr);
-        let times = chain.times(ctx.msg.lease_time());
+        let times = self.times4(ctx, &chain, chosen.addr);
         self.reply_now_by(ctx, &chain, Answer::offer(chosen.addr, times), fx)
     }
 

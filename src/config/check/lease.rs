@@ -16,6 +16,8 @@ pub(super) struct Times {
     t1: Option<Time>,
     t2: Option<Time>,
     preferred: Option<Time>,
+    adaptive: bool,
+    jitter: u8,
 }
 
 #[derive(Clone)]
@@ -44,12 +46,18 @@ impl Times {
         t1: None,
         t2: None,
         preferred: None,
+        adaptive: false,
+        jitter: 10,
     };
 
     /// The times of a level inside this one. What the level says, and what gives way to it, is
     /// written to `out`.
     pub(super) fn inner(&self, raw: &RawLease, out: &mut LeaseTimes, sink: &Sink) -> Times {
         let mut own = self.clone();
+        out.adaptive = raw.adaptive.filter(|said| *said != self.adaptive);
+        out.jitter = raw.jitter.filter(|said| *said != self.jitter);
+        own.adaptive = raw.adaptive.unwrap_or(own.adaptive);
+        own.jitter = raw.jitter.unwrap_or(own.jitter);
         let said = [&raw.min, &raw.default, &raw.max, &raw.t1, &raw.t2, &raw.preferred];
         if said.iter().all(|at| at.is_none()) {
             return own;
@@ -189,8 +197,9 @@ mod tests {
     fn built_in_times_match_the_policy() {
         let own = Times::BUILT_IN;
         let spans = (Some(own.min.span), Some(own.default.span), Some(own.max.span));
-        let LeaseTimes { min, default, max, .. } = LeaseTimes::DEFAULT;
+        let LeaseTimes { min, default, max, adaptive, jitter, .. } = LeaseTimes::DEFAULT;
         assert_eq!(spans, (min, default, max));
+        assert_eq!((Some(own.adaptive), Some(own.jitter)), (adaptive, jitter));
     }
 
     #[test]

@@ -324,6 +324,7 @@ impl Engine {
             self.count_tier6(ctx, *resource);
             self.promise(ctx.id(), *resource, true);
         }
+        let told = self.answer6(ctx, ia, &key, &resources);
         self.wake_verifier(ctx.id());
         // One offer per IA: what is reserved or bound needs none to be kept.
         if let [resource] = resources[..] {
@@ -342,7 +343,7 @@ impl Engine {
             let offered = Offered { offer, proven };
             self.say(ctx.now, Some(ctx.id()), EventKind::Offered(Box::new(offered)), fx);
         }
-        self.answer6(ctx, ia, &resources)
+        told
     }
 
     /// Binds what was assigned, as part of the open batch.
@@ -362,7 +363,7 @@ impl Engine {
             self.take_from_pool(ctx.id(), *resource);
             self.count_tier6(ctx, *resource);
         }
-        let result = self.answer6(ctx, ia, &resources);
+        let result = self.answer6(ctx, ia, &key, &resources);
         let hostname = self.client_name6(ctx);
         self.note_duid(ctx, fx);
         for (resource, term) in resources.iter().zip(&result.terms) {

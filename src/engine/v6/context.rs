@@ -13,6 +13,7 @@ use crate::config::policy::{
 use crate::engine::classes::Classes;
 use crate::engine::context::Proof;
 use crate::engine::effects::Arrival6;
+use crate::engine::pace::Pace;
 use crate::engine::settings::application;
 use crate::lease::Lease;
 use crate::lease::directory::Kept;
@@ -244,6 +245,10 @@ pub struct Lifetimes {
     pub t1: Option<crate::base::Span>,
     /// T2, if configured.
     pub t2: Option<crate::base::Span>,
+    /// How much earlier they come where they are not, in percent.
+    pub jitter: u8,
+    /// The client's part of that.
+    pub pace: Pace,
 }
 
 impl<'a> Chain6<'a> {
@@ -273,14 +278,30 @@ impl<'a> Chain6<'a> {
         application(&self.0)
     }
 
+    /// Whether lifetimes depend on their client and its pool.
+    pub fn is_adaptive(&self) -> bool {
+        self.0.iter().find_map(|s| s.lease.adaptive).unwrap_or_default()
+    }
+
     /// Lifetimes: the configured ones. A client's wishes are no more than hints (s21.6).
-    pub fn lifetimes(&self) -> Lifetimes {
+    pub fn lifetimes(&self, pace: Pace) -> Lifetimes {
         let of = |get: fn(&LeaseTimes) -> Option<crate::base::Span>| {
             self.0.iter().find_map(|s| get(&s.lease)).or_else(|| get(&LeaseTimes::DEFAULT))
         };
-        let valid = of(|t| t.default).unwrap_or_default();
+        let default = of(|t| t.default).unwrap_or_default();
+        let min = of(|t| t.min).unwrap_or(default).min(default);
+        let max = of(|t| t.max).unwrap_or(default).max(default);
+        let valid = if self.is_adaptive() { pace.lease(min, default, max) } else { default };
+        let jitter = self.0.iter().find_map(|s| s.lease.jitter).or(LeaseTimes::DEFAULT.jitter);
         let preferred = of(|t| t.preferred).unwrap_or(valid).min(valid);
-        Lifetimes { preferred, valid, t1: of(|t| t.t1), t2: of(|t| t.t2) }
+        Lifetimes {
+            preferred,
+            valid,
+            t1: of(|t| t.t1),
+            t2: of(|t| t.t2),
+            jitter: jitter.unwrap_or_default(),
+            pace,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a DHCPv6 reply says and where it goes (RFC 9915 s18.3.9, s18.3.10, s19.3).
 
-use crate::base::{Prefix6, Resource, Span};
+use crate::base::{ClientKey, Prefix6, Resource, Span};
 use crate::engine::Engine;
 use crate::engine::effects::{Destination, DropReason, Effects, Reply};
 use crate::engine::tally::Answered;
@@ -110,8 +110,10 @@ impl IaAnswer {
             return Some((shortest, shortest));
         }
         let t2 = first.lifetimes.t2.filter(|t2| *t2 <= shortest);
-        let t2 = t2.unwrap_or(Span(shortest.0 / 5 * 4));
-        let t1 = first.lifetimes.t1.filter(|t1| *t1 <= t2).unwrap_or(Span(shortest.0 / 2));
+        let early = |time| first.lifetimes.pace.earlier(time, first.lifetimes.jitter);
+        let t2 = t2.unwrap_or_else(|| early(Span(shortest.0 / 5 * 4)));
+        let t1 = first.lifetimes.t1.filter(|t1| *t1 <= t2);
+        let t1 = t1.unwrap_or_else(|| early(Span(shortest.0 / 2)));
         Some((t1.min(t2), t2))
     }
 
@@ -239,10 +241,19 @@ fn text(status: StatusCode) -> &'static str {
 
 impl Engine {
     /// What an IA is told of what it gets, each by its tier.
-    pub(super) fn answer6(&self, ctx: &Ctx6<'_>, ia: &Ia<'_>, resources: &[Resource]) -> IaAnswer {
+    pub(super) fn answer6(
+        &self,
+        ctx: &Ctx6<'_>,
+        ia: &Ia<'_>,
+        key: &ClientKey,
+        resources: &[Resource],
+    ) -> IaAnswer {
         let terms = resources.iter().map(|resource| {
             let tier = self.tier_settings(ctx.network, *resource);
-            let lifetimes = ctx.chain_in(Some(*resource), tier).lifetimes();
+            let chain = ctx.chain_in(Some(*resource), tier);
+            let of = (ctx.id(), *resource);
+            let pace = self.pace(ctx.now, of, (key, ctx.duid), chain.is_adaptive());
+            let lifetimes = chain.lifetimes(pace);
             let exclude = match *resource {
                 Resource::Prefix6(addr, len) => Prefix6::new(addr, len)
                     .and_then(|p| Some((p, ctx.delegation_of(p)?.exclude?)))
