@@ -238,11 +238,8 @@ impl Engine {
         self.net_index(network).ok_or_else(|| Denied::Unknown("no such network".into()))?;
         self.check_store()?;
         self.check_owner(network, Some(&owner.0), owner.1.as_deref())?;
-        let most = self.shadow_terms(owner).and_then(|terms| terms.max);
-        let most = most.unwrap_or(self.policy.shadow.max_per_owner);
-        let has = self.table.shadows().stocked(&reserve.line).all();
-        let room = most.saturating_sub(u32::try_from(has).unwrap_or(u32::MAX));
-        let count = reserve.count.min(room);
+        let stocked = self.table.shadows().stocked(&reserve.line);
+        let count = reserve.count.min(self.room(owner, stocked));
         let held = self.hold(now, &Reserve { count, ..reserve.clone() }, fx);
         self.wake_plan(now, network, owner);
         Ok(held.iter().filter_map(|r| self.table.get(network, *r).cloned()).collect())

@@ -145,7 +145,7 @@ impl Engine {
         let current = rest(foresight.map(|f| &f.current), |plan| plan.at_current);
         let previous = rest(foresight.and_then(|f| f.previous.as_ref()), |plan| plan.at_previous);
         let predicted = current.max(previous);
-        let most = terms.and_then(|terms| terms.max).unwrap_or(self.policy.shadow.max_per_owner);
+        let most = self.most(owner);
         let topup = self.policy.shadow.topup;
         [0, 1].map(|family| {
             let claims = plan.map(|plan| &plan.claims[family]).into_iter().flatten();
@@ -154,6 +154,18 @@ impl Engine {
             let topped = ready.saturating_sub(u32::try_from(recent).unwrap_or(u32::MAX));
             Wanted { ready, predicted, all: topped.max(predicted).min(most) }
         })
+    }
+
+    /// How many shadows of each family an owner may have on a network.
+    fn most(&self, owner: &Owner) -> u32 {
+        let max = self.shadow_terms(owner).and_then(|terms| terms.max);
+        max.unwrap_or(self.policy.shadow.max_per_owner)
+    }
+
+    /// How many more than it has, those that were reserved by hand included.
+    pub(super) fn room(&self, owner: &Owner, stocked: Stocked) -> u32 {
+        let has = u32::try_from(stocked.all()).unwrap_or(u32::MAX);
+        self.most(owner).saturating_sub(has)
     }
 
     /// Which quantile of a prediction is held for an owner that does not say.
@@ -236,7 +248,7 @@ impl Engine {
             }
             let line = Line { network: *network, sort, owner: owner.clone() };
             let stocked = self.table.shadows().stocked(&line);
-            let missing = missing(wanted.all, stocked);
+            let missing = missing(wanted.all, stocked).min(self.room(owner, stocked));
             if missing > 0 {
                 let count = missing.min(*budget);
                 let held = self.hold(now, &self.foreseen(now, &line, count, wanted), fx);
