@@ -101,6 +101,9 @@ impl Engine {
             State::Shadow => {
                 let offer = self.offers.get(ctx.id(), addr.into());
                 let to_it = offer.map(|offer| is_to(offer, ctx));
+                // Reserved since it was held: an operator's word counts for more.
+                let its = ctx.reservation.is_some_and(|r| r.addr == addr);
+                let to_it = to_it.or(its.then_some(true));
                 self.may_claim(l, ctx.owner(None).as_ref(), to_it)
             }
             _ => false,
