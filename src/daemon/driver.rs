@@ -163,6 +163,8 @@ impl<M: Machine> Driver<M> {
     }
 
     fn run(mut self) -> io::Result<()> {
+        // Part of the first batch: no lease by a slow clock is durable without a word of that.
+        self.save_clock();
         while !self.stop.load(Ordering::Acquire) {
             self.turn()?;
         }
