@@ -58,13 +58,25 @@ fn cloud(random: &mut Random) -> String {
         _ => "tiers={hot={min='20%'},cold={max='60%',lease={default='30s'}}}\n",
     };
     let (cap, of_web) = (random.within(5, 9), random.within(2, 6));
+    let (ready_of_acme, ready_of_web) = (random.below(3), random.below(3));
+    let (of_nobody, short) = (random.pick(&[3, 7, 9]), random.pick(&[0, 5, 20]));
+    let (most, per_owner) = (random.within(6, 24), random.within(2, 12));
+    let (max_age, topup, keep_free) =
+        (random.within(60, 100), random.pick(&[0, 5, 30]), random.pick(&[0, 0, 10, 50]));
+    let shrink = random.pick(&[1, 10, 100]);
     format!(
         "[[network]]\nname='cloud'\ninterfaces=['br1']\nquarantine='30s'\n{hold}\
          offers_max=40\ndeclines_max=1000\nverify={{ready={ready},probes_per_s={probes}}}\n\
-         lease={{min='5s',default='90s'}}\n{tiers}\
+         lease={{min='5s',default='90s'}}\nshort='{short}%'\n{tiers}\
          [[network.subnet]]\nprefix='10.1.0.0/24'\npools=['10.1.0.10-10.1.0.21']\n\
          [[network.subnet]]\nprefix='2001:db8:c::/64'\npools=['2001:db8:c::10-2001:db8:c::1f']\n\
-         [[account]]\nname='acme'\npriority=7\nmax_addresses={cap}\n\
-         [[account.application]]\nname='web'\nmax_addresses={of_web}\n"
+         [[account]]\nname='acme'\nnetworks=['cloud']\npriority=7\nmax_addresses={cap}\n\
+         shadow={{ready={ready_of_acme},max=5}}\n\
+         [[account.application]]\nname='web'\nmax_addresses={of_web}\nshadow={{ready={ready_of_web}}}\n\
+         [[account]]\nname='nobody'\nnetworks=['cloud']\npriority={of_nobody}\n\
+         [shadow]\nmax={most}\nmax_per_owner={per_owner}\nmax_age='{max_age}s'\ntopup='{topup}s'\n\
+         keep_free='{keep_free}%'\nverify_every='10s'\nshrink='{shrink}%'\n\
+         [[class]]\nname='acme'\nmatch={{mac=['02:00:00:71']}}\naccount='acme'\n\
+         [[class]]\nname='web'\nmatch={{mac=['02:00:00:72']}}\naccount='acme'\napplication='web'\n"
     )
 }

@@ -11,6 +11,7 @@ use foreshadow::config::Policy;
 use foreshadow::daemon::parked::Parked;
 use foreshadow::daemon::writer::{Need, Report, Writer};
 use foreshadow::engine::effects::Probe;
+use foreshadow::engine::tally::{Asked, Outcome};
 use foreshadow::engine::{Destination, Effects, Engine, Input};
 use foreshadow::lease::{Change, Seq};
 use foreshadow::store::{Contents, Store};
@@ -50,6 +51,8 @@ pub(crate) struct Server {
     pub(crate) probes: Vec<Probe>,
     /// How often something was decided.
     pub(crate) turn: u64,
+    /// What became of the packets of the last turn.
+    pub(crate) outcomes: Vec<(Asked, Outcome)>,
     /// Failed commits so far.
     pub(crate) failed: u64,
     /// Up to where all is durable, and from where all is lost, in their order.
@@ -83,6 +86,7 @@ impl Server {
             sent: Vec::new(),
             probes: Vec::new(),
             turn: 0,
+            outcomes: Vec::new(),
             failed: 0,
             heard: Vec::new(),
         }
@@ -147,7 +151,8 @@ impl Server {
         }
         self.fx.changes.clear();
         self.fx.events.clear();
-        self.fx.outcomes.clear();
+        self.outcomes.clear();
+        self.outcomes.append(&mut self.fx.outcomes);
         self.send_due();
         self.fx.bytes.clear();
         seq

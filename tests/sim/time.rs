@@ -116,8 +116,13 @@ impl World {
         if self.time.trusted && !before {
             self.server.input(self.server_now(), Input::ClockTrusted(true));
         }
+        self.note_clock();
+        self.at(LOOK, Event::Clock);
+    }
+
+    /// The server writes down what it thinks of its time: before it serves anybody, and now and then.
+    pub(crate) fn note_clock(&mut self) {
         let saved = self.time.clock.save_at(self.now - self.time.booted);
         self.server.note(self.server_now(), META, &saved);
-        self.at(LOOK, Event::Clock);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use foreshadow::base::{Span, Timestamp};
+use foreshadow::base::{Sort, Span, Timestamp};
 use foreshadow::engine::network::Net;
 use foreshadow::engine::{Effects, Engine, Input};
 use foreshadow::lease::{Lease, Seq};
@@ -30,10 +30,15 @@ pub(crate) fn open(disk: &SimDisk) -> Result<(Watched, Contents), StoreError> {
     Ok((Watched { store, durable }, contents))
 }
 
-/// What is free in each pool.
+/// What is free in each pool, or would give way.
 fn free(engine: &Engine) -> Vec<u128> {
+    let shadows = engine.leases().shadows();
+    let lent = |net: &Net, sort: Sort, pool: usize| u128::from(shadows.in_pool(net.id, sort, pool));
     let of = |net: &Net| -> Vec<u128> {
-        let addrs = net.pools.iter().chain(&net.pools6).map(|pool| pool.free.available());
+        let v4 = net.pools.iter().enumerate().map(|(at, pool)| (Sort::V4, at, pool));
+        let v6 = net.pools6.iter().enumerate().map(|(at, pool)| (Sort::V6, at, pool));
+        let all = v4.chain(v6);
+        let addrs = all.map(|(sort, at, pool)| pool.free.available() + lent(net, sort, at));
         addrs.chain(net.delegations.iter().map(|pool| pool.free.available())).collect()
     };
     engine.networks().iter().flat_map(of).collect()
@@ -149,8 +154,10 @@ impl World {
         let ticks = Arc::clone(&self.ticks);
         self.boot_clock(&contents);
         self.server = Server::start(policy, Box::new(store), contents, ticks);
+        self.note_clock();
         self.identify();
         self.cloud_reboots();
+        self.foresight_reboots();
         self.declines_lost();
     }
 }

@@ -158,6 +158,16 @@ impl Witness {
         }
     }
 
+    /// An operator puts an address out of use until then.
+    pub(crate) fn puts_out(&mut self, at: Moment, resource: Resource, until: Timestamp) {
+        self.declined.insert(resource, (at.turn, until));
+    }
+
+    /// And back.
+    pub(crate) fn lifts(&mut self, resource: Resource) {
+        self.declined.remove(&resource);
+    }
+
     /// Of what was declined only what is on disk is remembered.
     pub(crate) fn lost(&mut self, durable: &dyn Fn(Resource) -> Option<Lease>) {
         let kept = |lease: Lease| matches!(lease.state, State::Quarantined(_));

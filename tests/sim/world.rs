@@ -18,6 +18,7 @@ use super::client4::{Client4, Said};
 use super::client6::{self, Client6, named};
 use super::cloud::{Cloud, Happens};
 use super::disk::SimDisk;
+use super::foresight::Foresight;
 use super::random::Random;
 use super::relays::RELAYED;
 use super::server::Server;
@@ -92,6 +93,7 @@ pub(crate) struct World {
     pub(crate) witness: Witness,
     pub(crate) affinity: Affinity,
     pub(crate) cloud: Cloud,
+    pub(crate) foresight: Foresight,
     pub(crate) tally: Tally,
     /// Says everything that happens: `SIM_VERBOSE`.
     pub(crate) verbose: bool,
@@ -164,6 +166,7 @@ impl World {
             witness: Witness::default(),
             affinity: Affinity::default(),
             cloud: Cloud::new(seed),
+            foresight: Foresight::new(seed),
             tally: Tally::default(),
             verbose: std::env::var("SIM_VERBOSE").is_ok(),
             digest: 0,
@@ -180,6 +183,7 @@ impl World {
         world.at(5000, Event::Clock);
         world.at(1500, Event::Hostile(None));
         world.at(2000, Event::Cloud(0, Happens::Acts));
+        world.at(2500, Event::Cloud(0, Happens::Foresees));
         world
     }
 
@@ -228,6 +232,7 @@ impl World {
             self.happen(event);
         }
         self.look();
+        self.look_at_shadows();
         self.check_bounds();
     }
 
