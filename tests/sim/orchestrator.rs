@@ -395,6 +395,13 @@ impl World {
         assert!(kept == stored, "other facts than on disk: {:?} {:?}", kept.keys(), stored.keys());
     }
 
+    /// What was over by the time of before is over, whatever the time is after a power cut.
+    pub(crate) fn forget_over_in_cloud(&mut self) {
+        let now = self.server_now();
+        let machines = self.cloud.machines.values_mut();
+        machines.for_each(|machine| machine.had.retain(|(_, until)| *until > now));
+    }
+
     /// All ghosts are laid.
     pub(crate) fn no_ghosts(&mut self) {
         self.cloud.machines.retain(|_, machine| machine.stage != Stage::Ghost);

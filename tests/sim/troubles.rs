@@ -152,6 +152,7 @@ impl World {
         self.durable = store.durable.clone();
         let policy = self.policies[self.current].clone();
         let ticks = Arc::clone(&self.ticks);
+        self.forget_over_in_cloud();
         self.boot_clock(&contents);
         self.server = Server::start(policy, Box::new(store), contents, ticks);
         self.note_clock();
