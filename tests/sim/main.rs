@@ -9,6 +9,7 @@ mod client4;
 mod client6;
 mod cloud;
 mod disk;
+mod foreseen;
 mod foresight;
 mod guests;
 mod orchestrator;

@@ -16,6 +16,8 @@ use super::watched::{Durable, Watched};
 use super::wires::bridge;
 use super::world::{CALM, DUID, Event, World};
 
+/// How much later than a calm what was decided in it is durable.
+const LATE: u64 = 30_000;
 /// Small journals, so that they take turns often; time does not make them.
 const OPTIONS: StoreOptions = StoreOptions {
     journal_bytes: 48 << 10,
@@ -93,14 +95,16 @@ impl World {
         self.disk.recover();
         self.no_ghosts();
         let until = self.now + CALM;
-        while self.now < until {
+        // What is foreseen changes in a calm too, and that is on its way to the disk.
+        while self.now < until || (self.server.waiting() > 0 && self.now < until + LATE) {
             let quiet = |event: &Event| matches!(event, Event::Disk | Event::Neighbour(_));
             let next = self.events.iter().find(|(_, event)| quiet(event)).map(|(key, _)| *key);
             let wake = self.server.engine.next_wakeup().unwrap_or(Timestamp::NEVER);
             let wake = wake.0.saturating_sub(self.time.ahead()).max(self.now);
             let tend = self.now + self.server.patience().max(1);
             let at = next.map_or(u64::MAX, |key| key.0).max(self.now);
-            self.pass_to(at.min(wake).min(tend).min(until));
+            let end = if self.now < until { until } else { until + LATE };
+            self.pass_to(at.min(wake).min(tend).min(end));
             match next.filter(|_| at <= wake && at <= tend) {
                 Some(key) => match self.events.remove(&key) {
                     Some(Event::Neighbour(seen)) => self.heard(seen),
