@@ -271,7 +271,8 @@ impl Engine {
         let (rank, owner) = (self.rank_of_client(ctx, owner.as_ref()), owner.as_ref());
         pool.is_none_or(|pool| {
             let of = pool.policy(ctx.network);
-            pool.has_room_at(ctx.network, ordinal(addr), rank, lent)
+            let is_shadow = self.is_unpromised_shadow(ctx.id(), addr.into());
+            pool.has_room_at(ctx.network, (ordinal(addr), is_shadow), rank, lent)
                 && of.is_none_or(|of| self.may_use_range4(owner, ctx.id(), &of.range))
         })
     }

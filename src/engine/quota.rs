@@ -288,9 +288,16 @@ impl NetPool {
             && tiers.is_none_or(|(tiers, order)| tiers.has_room_for(&order, free))
     }
 
-    /// Whether it may have this one, where that is one of the free.
-    pub fn has_room_at(&self, network: &Network, value: u128, rank: Rank, lent: u128) -> bool {
-        !self.free.is_free(value) || self.has_room_for(network, rank, lent)
+    /// Whether it may have this one, where that is one of the free, or of what is `lent`.
+    pub fn has_room_at(
+        &self,
+        network: &Network,
+        (value, is_lent): (u128, bool),
+        rank: Rank,
+        lent: u128,
+    ) -> bool {
+        let counts = is_lent || self.free.is_free(value);
+        !counts || self.has_room_for(network, rank, lent)
     }
 
     fn kept_back(&self, network: &Network, priority: u8) -> u128 {

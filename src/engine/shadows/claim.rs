@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::engine::choose::Chosen;
 use crate::engine::context::Ctx;
 use crate::engine::effects::Effects;
+use crate::engine::quota::Rank;
 use crate::engine::site::Site;
 use crate::engine::v6::context::Ctx6;
 use crate::lease::directory::Kept;
@@ -65,7 +66,19 @@ impl Engine {
         let shadows = self.table.shadows();
         lines(network, sort, owner).find_map(|line| {
             let mut next = shadows.claimable(&line).take(LOOKED_AT);
-            next.find(|(resource, _)| usable(*resource))
+            next.find(|(resource, _)| usable(*resource) && self.has_rank(network, *resource, owner))
+        })
+    }
+
+    /// Whether an owner's priority lets it have the address of a shadow as if that were free: the last
+    /// ones of a short pool are for others, whatever was foreseen.
+    fn has_rank(&self, network: NetworkId, resource: Resource, owner: &Owner) -> bool {
+        let Some(spot) = self.spot(network, resource) else { return true };
+        let policy = self.policy.networks.get(spot.net);
+        let lent = self.lent(network, resource.sort(), spot.pool);
+        policy.zip(self.pool(spot)).is_none_or(|(policy, pool)| {
+            let rank = Rank { priority: self.priority(Some(owner)), tiers: None };
+            pool.has_room_for(policy, rank, lent)
         })
     }
 

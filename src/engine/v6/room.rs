@@ -54,7 +54,8 @@ impl Engine {
             let of = subnet.and_then(|s| s.pools.get(pool.index)).filter(|of| of.gives(addr));
             of.is_none_or(|of| {
                 let lent = self.lent(ctx.id(), Sort::V6, at);
-                pool.has_room_at(ctx.network, addr.to_bits(), rank, lent)
+                let is_shadow = self.is_unpromised_shadow(ctx.id(), resource);
+                pool.has_room_at(ctx.network, (addr.to_bits(), is_shadow), rank, lent)
                     && self.may_use_range6(owner, ctx.id(), of.first, of.last)
             })
         })
