@@ -170,11 +170,14 @@ impl World {
         assert!(could <= kept, "{account:?} is refused {family}, and {could} could be had");
     }
 
-    /// An instance gets what is held for its owner first, where no tiers have a say.
+    /// An instance gets what is held for its owner first, where neither tiers nor ranks have a say.
     fn check_claim(&mut self, new: &Machine, held: &[Resource]) {
         let networks = &self.policies[self.current].networks;
         let tiered = networks.iter().any(|n| n.id == NetworkId::of("cloud") && n.tiers.is_some());
         for resource in new.promise.iter().filter(|_| !tiered) {
+            if self.kept_from(new.account.as_deref(), *resource) > 0 {
+                continue;
+            }
             let alike = held.iter().any(|own| own.sort() == resource.sort());
             let claimed = held.contains(resource);
             assert!(claimed || !alike, "{} gets {resource}, and {held:?} were held", new.id);
