@@ -121,6 +121,11 @@ pub enum Command {
         /// The answer.
         reply: Reply<HashSet<Arc<str>>>,
     },
+    /// How much traffic machines have now, by their ids, as [`Uses::traffic_of`] tells it:
+    /// [`NAMES_AT_ONCE`] at most. Nobody waits for an answer.
+    ///
+    /// [`Uses::traffic_of`]: crate::lease::Uses::traffic_of
+    Traffic(Vec<(Arc<str>, u8)>),
     /// An address is put out of use, or back.
     Quarantine(Box<Ask<QuarantineDeed>>),
     /// What an address is worth.
@@ -338,6 +343,11 @@ impl Command {
             Command::Instances(ask) => return ask.run(desk),
             Command::OfOthers { instances, scope, reply } => {
                 drop(reply.send(instances::of_others(desk, instances, &scope)));
+            }
+            Command::Traffic(levels) => {
+                if let Some(Registry { engine, .. }) = desk.registry() {
+                    levels.iter().for_each(|(id, level)| engine.note_traffic(id, *level));
+                }
             }
             Command::Quarantine(ask) => return ask.run(desk),
             Command::Predictions(ask) => return ask.run(desk),

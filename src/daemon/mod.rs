@@ -7,7 +7,8 @@
 //! plane asks, answered at the [`desk`]. [`clock`] is the only place that reads clocks. Around
 //! them: [`log`] tells people, [`hosts`] a DNS server, [`routes`] the kernel (its [`route_table`]),
 //! [`notify`] systemd; [`reload`] puts a changed configuration in force, [`reports`] keeps telemetry,
-//! [`privilege`] gives up what is not needed.
+//! [`upkeep`] does what is due once in a while (and has telemetry [`weigh`]ed), [`privilege`] gives up
+//! what is not needed.
 
 pub mod clock;
 pub mod committer;
@@ -38,5 +39,7 @@ pub mod routes;
 pub mod serve;
 pub mod served;
 pub mod telling;
+mod upkeep;
+mod weigh;
 pub mod work;
 pub mod writer;

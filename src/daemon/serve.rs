@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -42,14 +42,14 @@ use super::reload::{Follow, Load, Loaded, Reloader};
 use super::reports::Reports;
 use super::routes::{Delegated, Routes};
 use super::telling::Told;
+use super::upkeep::Upkeep;
+use super::weigh::Weigher;
 use super::work::Jobs;
 
 /// Gulps of events that may wait for the log; more are counted and lost.
 const EVENTS_MAX: usize = 32;
 /// How often the main thread looks after the others where no watchdog asks for more.
 const WATCH: Duration = Duration::from_secs(1);
-/// How often audit records that are too old are dropped.
-const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
 /// What `serve` was asked to do.
 #[derive(Clone, Debug)]
@@ -85,7 +85,7 @@ pub fn run(serve: &Serve, policy: Arc<Policy>, warnings: &str) -> anyhow::Result
     listen(&mut socket, &policy)?;
     let scrape = policy.metrics.listen.map(|addr| listen_for_scrapers(serve, addr)).transpose()?;
     let (store, contents) = open_store(serve, &policy)?;
-    let server = Running::start(serve, policy, log, (socket, scrape), store, contents)?;
+    let mut server = Running::start(serve, policy, log, (socket, scrape), store, contents)?;
     notify.ready("serving");
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
     let outcome = server.watch(signals, &notify);
@@ -218,19 +218,7 @@ struct Running {
     reloader: Arc<Reloader>,
     driver: DriverHandle<Engine>,
     teller: std::thread::JoinHandle<()>,
-    keeper: Keeper,
-}
-
-/// Has audit records dropped that are too old.
-struct Keeper {
-    archive: Option<Archive>,
-    now: Box<dyn Fn() -> Timestamp + Send>,
-}
-
-impl Keeper {
-    fn prune(&self) {
-        self.archive.iter().for_each(|archive| archive.prune((self.now)()));
-    }
+    upkeep: Upkeep,
 }
 
 impl Running {
@@ -245,7 +233,8 @@ impl Running {
         let (store, archive) = with_archive(store);
         let clock = Clock::start(&contents.meta, &contents.leases);
         let (started, now, then) = (clock.now(), Box::new(clock.reader()), clock.reader());
-        let (measured, pruned) = (Box::new(clock.reader()), clock.reader());
+        let (measured, pruned, weighed) =
+            (Box::new(clock.reader()), clock.reader(), clock.reader());
         let reports = Reports::start(archive.clone(), &policy, clock.reader());
         let hosts = write_hosts(serve, &policy, &contents)?;
         let delegated = Delegated::among(contents.leases.iter());
@@ -298,26 +287,23 @@ impl Running {
         let scrape = scrape.map(|bound| bound.serve(metrics.clone())).transpose()?;
         let reload = reloader.clone();
         let (telemetry, scrapes) = (reports.telemetry(), reports.scrapes());
-        let keeper = Keeper { archive: archive.clone(), now: Box::new(pruned) };
+        let weigher = Weigher::new(telemetry.clone(), post.clone(), weighed);
+        let upkeep = Upkeep::new(archive.clone(), pruned, weigher);
         let hub = Hub { post, reload, archive, metrics, now, live, telemetry, scrapes };
         let control = socket.serve(hub)?;
-        Ok(Running { control, scrape, reports, reloader, driver, teller, keeper })
+        Ok(Running { control, scrape, reports, reloader, driver, teller, upkeep })
     }
 
     /// Waits for signals, and looks after the driver meanwhile.
-    fn watch(&self, mut signals: Signals, notify: &Notify) -> anyhow::Result<()> {
+    fn watch(&mut self, mut signals: Signals, notify: &Notify) -> anyhow::Result<()> {
         let every = notify.watchdog_every().map(|span| Duration::from_millis(span.0));
         let every = every.unwrap_or(WATCH).min(WATCH);
         let (sender, heard) = mpsc::channel();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             signals.forever().take_while(|signal| sender.send(*signal).is_ok()).for_each(drop);
         })?;
-        let mut pruned: Option<Instant> = None;
         loop {
-            if pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {
-                pruned = Some(Instant::now());
-                self.keeper.prune();
-            }
+            self.upkeep.tend();
             match heard.recv_timeout(every) {
                 Ok(SIGHUP) => {
                     notify.reloading();
@@ -341,7 +327,7 @@ impl Running {
     }
 
     fn stop(self) -> anyhow::Result<()> {
-        let Running { control, scrape, reports, reloader, driver, teller, keeper: _ } = self;
+        let Running { control, scrape, reports, reloader, driver, teller, upkeep: _ } = self;
         drop((control, scrape));
         reports.stop();
         drop(reloader);

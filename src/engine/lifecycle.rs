@@ -1,5 +1,7 @@
 //! The lifecycle score of an address, and what is known of it.
 
+use std::sync::Arc;
+
 use crate::base::{NetworkId, Resource, Timestamp};
 use crate::config::policy::{Lifecycle, PRIORITY_MAX, Tier};
 use crate::lease::{Lease, Owner, Score, Uses};
@@ -47,6 +49,17 @@ impl Engine {
             }),
             tier: self.tier_of(network, resource),
             policy,
+        }
+    }
+
+    /// How much traffic an instance has now, by [`Uses::traffic_of`]; of one that nobody registered
+    /// it says nothing.
+    pub fn note_traffic(&mut self, instance: &str, level: u8) {
+        let Some(kept) = self.directory.instance(instance).map(|i| Arc::clone(&i.kept)) else {
+            return;
+        };
+        for resource in kept.resources() {
+            self.table.note_traffic(kept.network, resource, level);
         }
     }
 

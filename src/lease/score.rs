@@ -38,6 +38,25 @@ impl Uses {
     /// Never bound.
     pub const NONE: Uses = Uses { binds: 0, traffic: 0 };
 
+    /// How much traffic somebody has: seven steps for each doubling, so that 255 is more than any
+    /// machine has. Of bytes a second, or of a thousand a second for each open connection.
+    pub fn traffic_of(bytes_per_s: f64, connections: f64) -> u8 {
+        let most = bytes_per_s.max(connections * 1000.0);
+        // What is no number is nothing; as a whole number it ends at 255.
+        ((1.0 + most.max(0.0)).log2() * 7.0) as u8
+    }
+
+    /// With what its holder's traffic is by now: it follows new figures by a quarter each time, so
+    /// that one quiet moment forgets nothing.
+    pub fn with_traffic(self, now: u8) -> Uses {
+        let (old, new) = (i16::from(self.traffic), i16::from(now));
+        let step = match (new - old) / 4 {
+            0 => (new - old).signum(),
+            step => step,
+        };
+        Uses { traffic: u8::try_from(old + step).unwrap_or(self.traffic), ..self }
+    }
+
     /// Of an address with this binding, by `now`.
     pub fn left(before: Option<&Lease>, now: Timestamp, half_life: Span) -> Uses {
         let Some(before) = before else { return Uses::NONE };
@@ -170,6 +189,23 @@ mod tests {
         assert_eq!(decay(1000, Span(DAY.0 / 2), DAY), 750);
         assert_eq!(decay(1000, Span(DAY.0 * 3), DAY), 125);
         assert_eq!(decay(u16::MAX, Span::FOREVER, Span(1)), 0);
+    }
+
+    #[test]
+    fn traffic_is_told_in_steps_and_followed_slowly() {
+        assert_eq!(Uses::traffic_of(0.0, 0.0), 0);
+        assert_eq!(Uses::traffic_of(1023.0, 0.0), 70);
+        assert_eq!(Uses::traffic_of(0.0, 1.023), 70);
+        assert_eq!(Uses::traffic_of(1e18, 0.0), 255);
+        assert_eq!(Uses::traffic_of(f64::NAN, -5.0), 0);
+        let mut uses = Uses::default();
+        uses = uses.with_traffic(100);
+        assert_eq!(uses.traffic, 25);
+        for _ in 0..100 {
+            uses = uses.with_traffic(100);
+        }
+        assert_eq!(uses.traffic, 100);
+        assert_eq!(uses.with_traffic(98).traffic, 99);
     }
 
     #[test]

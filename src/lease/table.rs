@@ -126,6 +126,21 @@ impl LeaseTable {
         self.may_take_back(Undo { seq, network, resource, before });
     }
 
+    /// Notes how much traffic the holder of a lease has now. Durable with the lease's next write: it
+    /// is not worth one of its own.
+    pub fn note_traffic(&mut self, network: NetworkId, resource: Resource, level: u8) {
+        let hash = self.hash((network, resource));
+        let slots = &mut self.slots;
+        let slot = self.by_resource.find(hash, |slot| {
+            let lease = slots.get(*slot as usize).and_then(Option::as_ref);
+            lease.is_some_and(|l| (l.network, l.resource) == (network, resource))
+        });
+        let lease = slot.and_then(|slot| slots.get_mut(*slot as usize)).and_then(Option::as_mut);
+        if let Some(lease) = lease.filter(|lease| lease.state == State::Leased) {
+            lease.uses = lease.uses.with_traffic(level);
+        }
+    }
+
     /// The binding of `resource`.
     pub fn get(&self, network: NetworkId, resource: Resource) -> Option<&Lease> {
         let slot = self.by_resource.find(self.hash((network, resource)), |slot| {

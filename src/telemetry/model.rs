@@ -17,11 +17,12 @@ pub const VALUE_MAX: f64 = 1e18;
 pub const REQUIREMENTS_MAX: usize = 16;
 
 /// The metrics whose meaning and unit are fixed. Any other is the operator's own.
-pub const METRICS: [(&str, &str); 7] = [
+pub const METRICS: [(&str, &str); 8] = [
     ("cpu", "cores in use"),
     ("memory", "bytes in use"),
     ("network_rx", "bytes received a second"),
     ("network_tx", "bytes sent a second"),
+    ("connections", "open connections and flows"),
     ("load", "runnable tasks, averaged over a minute"),
     ("requests", "requests a second"),
     ("queue", "requests or jobs that wait"),
