@@ -298,7 +298,11 @@ fn defaults_are_what_the_reference_says() {
             ),
             header => format!("{header}\n{said}{LAN}"),
         };
-        if let "[network.verify]" | "[network.limits]" | "[network.lifecycle]" = section {
+        if let "[network.verify]"
+        | "[network.limits]"
+        | "[network.lifecycle]"
+        | "[network.relocation]" = section
+        {
             let table = section.trim_matches(['[', ']']).trim_start_matches("network.");
             let said = format!("{table}.{said}[[network.subnet]]");
             let text = LAN.replace("[[network.subnet]]", &said);

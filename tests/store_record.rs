@@ -8,7 +8,8 @@ use foreshadow::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
 use foreshadow::config::policy::Tier;
 use foreshadow::lease::change::ACT_JSON_MAX;
 use foreshadow::lease::{
-    Act, Cause, Change, Details, Foreseen, Foreseer, Lease, NextHop, QuarantineReason, State, Uses,
+    Act, Cause, Change, Details, Drain, Foreseen, Foreseer, Lease, Mover, NextHop,
+    QuarantineReason, State, Uses,
 };
 use foreshadow::store::record::{RECORD_MAX, RecordError, decode, encode};
 use proptest::collection::vec;
@@ -88,15 +89,17 @@ fn details() -> impl Strategy<Value = Details> {
     let ids = (bytes(), bytes());
     let tier = of(prop::sample::select(&Tier::ALL[..]));
     let foreseen = of(foreseen());
-    (texts, ids, of(any::<u32>()), any::<bool>(), of(next_hop()), foreseen, tier).prop_map(
+    let by = prop_oneof![Just(Mover::Policy), Just(Mover::Operator)];
+    let drain = (any::<u64>(), by).prop_map(|(at, by)| Drain { since: Timestamp(at), by });
+    let rest = (foreseen, tier, of(drain));
+    (texts, ids, of(any::<u32>()), any::<bool>(), of(next_hop()), rest).prop_map(
         |(
             (hostname, account, application, instance),
             (circuit, remote),
             relay,
             boot_stage,
             next_hop,
-            foreseen,
-            tier,
+            (foreseen, tier, draining),
         )| Details {
             hostname: hostname.map(Into::into),
             account: account.map(Into::into),
@@ -109,6 +112,7 @@ fn details() -> impl Strategy<Value = Details> {
             next_hop,
             foreseen: foreseen.map(Box::new),
             tier,
+            draining,
         },
     )
 }

@@ -20,6 +20,7 @@ use super::instances::{self, InstanceDeed};
 use super::quarantine::QuarantineDeed;
 use super::record::Done;
 use super::registry::{Ask, Registry};
+use super::relocation::RelocationDeed;
 use super::reservations::ReservationDeed;
 use super::score::ScoreDeed;
 use super::shadows::{AvailableDeed, PredictionDeed, ShadowDeed, TallyDeed};
@@ -130,6 +131,8 @@ pub enum Command {
     Quarantine(Box<Ask<QuarantineDeed>>),
     /// What an address is worth.
     Scores(Box<Ask<ScoreDeed>>),
+    /// Who would be moved.
+    Relocations(Box<Ask<RelocationDeed>>),
     /// What is foreseen.
     Predictions(Box<Ask<PredictionDeed>>),
     /// What is held for it.
@@ -353,6 +356,7 @@ impl Command {
             Command::Predictions(ask) => return ask.run(desk),
             Command::Shadows(ask) => return ask.run(desk),
             Command::Scores(ask) => return ask.run(desk),
+            Command::Relocations(ask) => return ask.run(desk),
             Command::Available(ask) => return ask.run(desk),
             Command::Tallies(ask) => return ask.run(desk),
             Command::Accounts(ask) => return ask.run(desk),

@@ -121,6 +121,7 @@ impl LeaseView {
             next_hop: details.next_hop.as_ref().map(|hop| hop.to_string()),
             boot_stage: details.boot_stage,
             tier: details.tier.filter(|_| leased).map(|tier| tier.as_str().into()),
+            draining: details.draining.filter(|_| leased).map(|drain| time_text(drain.since)),
             answered,
         }
     }
@@ -292,6 +293,7 @@ impl LeaseView {
             next_hop,
             foreseen: None,
             tier: None,
+            draining: None,
         })
     }
 }

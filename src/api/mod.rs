@@ -36,6 +36,7 @@ pub mod problem;
 pub mod quarantine;
 pub mod record;
 pub mod registry;
+pub mod relocation;
 pub mod reservations;
 pub mod routes;
 pub mod score;

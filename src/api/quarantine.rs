@@ -1,4 +1,4 @@
-//! Addresses that an operator puts out of use, and back.
+//! Addresses that an operator puts out of use and back, and clients that are moved off theirs.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -27,16 +27,20 @@ pub enum Verb {
     Quarantine(Option<Span>),
     /// Back.
     Lift,
+    /// Its client is to move to another.
+    Drain,
+    /// Its client may stay.
+    Stay,
 }
 
-/// An address is put out of use, or back.
+/// An address is put out of use, or back; or its client moves, or stays.
 #[derive(Clone, Copy, Debug)]
 pub struct QuarantineDeed {
     /// Where; needed where several networks have it.
     pub network: Option<NetworkId>,
     /// What.
     pub resource: Resource,
-    /// Which of both.
+    /// Which of them.
     pub verb: Verb,
 }
 
@@ -68,6 +72,14 @@ impl Deed for QuarantineDeed {
             }
             Verb::Lift => {
                 ("lift", LeaseView::of(&engine.lift(now, network, resource, fx)?, policy), None)
+            }
+            Verb::Drain => {
+                let view = LeaseView::of(&engine.drain(now, network, resource, fx)?, policy);
+                ("drain", view.clone(), Some(view))
+            }
+            Verb::Stay => {
+                let view = LeaseView::of(&engine.let_stay(now, network, resource, fx)?, policy);
+                ("stay", view.clone(), Some(view))
             }
         };
         let object = format!("leases/{resource}");

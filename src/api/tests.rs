@@ -57,6 +57,7 @@ fn network(name: &str, prefix: &str) -> Network {
         hold: Default::default(),
         lifecycle: crate::config::policy::Lifecycle::DEFAULT,
         tiers: None,
+        relocation: Default::default(),
         short_percent: 5,
         quarantine: crate::base::Span::from_secs(600),
         declines_max: 4,
@@ -65,6 +66,7 @@ fn network(name: &str, prefix: &str) -> Network {
         settings: Settings::default(),
         subnets: vec![Subnet {
             prefix: prefix.parse::<Prefix4>().unwrap(),
+            region: None,
             settings: Settings::default(),
             pools: vec![],
         }],
@@ -440,6 +442,7 @@ fn policy6() -> Arc<Policy> {
     let prefix = |text: &str| text.parse::<Prefix6>().unwrap();
     policy.networks[0].subnets6.push(Subnet6 {
         prefix: prefix("2001:db8:1::/64"),
+        region: None,
         settings: Settings::default(),
         pools: vec![],
         delegations: vec![DelegationPool {

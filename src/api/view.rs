@@ -69,6 +69,10 @@ pub struct LeaseView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 64)]
     pub tier: Option<String>,
+    /// Since when its client is to move to another address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 64)]
+    pub draining: Option<String>,
     /// Which machine answered for an address that is `in-use`.
     #[schema(max_length = 64)]
     pub answered: Option<String>,

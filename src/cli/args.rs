@@ -14,7 +14,7 @@ use crate::import::Source;
 
 pub use super::args_audit::{Audit, Events, Who};
 pub use super::args_directory::{Accounts, Applications, Asked, Instances, Reservations};
-pub use super::args_shadows::{Backtest, Predict, Shadows};
+pub use super::args_shadows::{Backtest, Predict, Relocation, Shadows};
 
 /// Where the configuration is unless the command says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/foreshadow/foreshadow.toml";
@@ -60,6 +60,8 @@ pub enum Command {
     Status(Status),
     /// Say what an address is worth, and why: new clients are given the one of the lowest score
     Score(Score),
+    /// Say whom the server would move to other pools, and what that costs: a dry run
+    Relocation(Relocation),
     /// Say how many instances will start, so that addresses are held ready for them
     Predict(Predict),
     /// Play an event log, and say what demand shadows would have done
@@ -276,6 +278,30 @@ pub enum Leases {
         /// For so long; as `quarantine` of the network says if not given
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=31_536_000))]
         seconds: Option<u32>,
+        /// How
+        #[command(flatten)]
+        asked: Asked,
+    },
+    /// Have the client of an address moved to another pool, when it renews or boots
+    Drain {
+        /// The address
+        #[arg(value_parser = parse_address)]
+        address: Resource,
+        /// On this network; needed only where several have such an address
+        #[arg(long, value_name = "NAME")]
+        network: Option<String>,
+        /// How
+        #[command(flatten)]
+        asked: Asked,
+    },
+    /// Let the client of an address stay that was to move
+    Stay {
+        /// The address
+        #[arg(value_parser = parse_address)]
+        address: Resource,
+        /// On this network; needed only where several have such an address
+        #[arg(long, value_name = "NAME")]
+        network: Option<String>,
         /// How
         #[command(flatten)]
         asked: Asked,

@@ -1,4 +1,4 @@
-//! What may be typed about predictions and shadows.
+//! What may be typed about predictions and shadows, and about who is moved.
 
 use std::path::PathBuf;
 
@@ -51,6 +51,17 @@ fn quantile(text: &str) -> Result<(String, i64), String> {
     let want = || "want a quantile and a count, as in 0.95=9".to_owned();
     let (quantile, count) = text.split_once('=').ok_or_else(want)?;
     Ok((quantile.into(), count.parse().map_err(|_| want())?))
+}
+
+/// `relocation`.
+#[derive(Debug, clap::Args)]
+pub struct Relocation {
+    /// Of this network
+    #[arg(long, value_name = "NAME")]
+    pub network: String,
+    /// How
+    #[command(flatten)]
+    pub asked: Asked,
 }
 
 /// `backtest`.

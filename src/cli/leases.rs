@@ -12,7 +12,7 @@ use crate::api::transfer::{self, Format, Writer};
 use crate::api::view::{ImportView, LeaseView};
 use crate::base::Resource;
 
-use super::args::Leases;
+use super::args::{Asked, Leases};
 use super::entries::client;
 use super::exit::{Exit, Failure};
 use super::output::{Output, Safe};
@@ -67,6 +67,14 @@ pub(super) fn leases(command: Leases, out: &mut Output) -> Result<(), Failure> {
                 return out.json(&was);
             }
             Ok(writeln!(out, "{address} is free; it was {}", was.state)?)
+        }
+        Leases::Drain { address, network, asked } => {
+            let told = format!("{address} is left when its client renews or boots");
+            tell(&place(address, "drain", network.as_deref()), &told, &asked, out)
+        }
+        Leases::Stay { address, network, asked } => {
+            let told = format!("the client of {address} stays");
+            tell(&place(address, "stay", network.as_deref()), &told, &asked, out)
         }
         Leases::Export { format, output, target } => {
             let mut source = Source::open(&target, Access::Read, out)?;
@@ -125,6 +133,15 @@ fn tone(state: &str) -> Tone {
     }
 }
 
+/// Has it done, and says what was done.
+fn tell(path: &str, told: &str, asked: &Asked, out: &mut Output) -> Result<(), Failure> {
+    let now: LeaseView = client(asked)?.post(path, &())?;
+    match asked.json {
+        true => out.json(&now),
+        false => Ok(writeln!(out, "{told}")?),
+    }
+}
+
 /// Every field that is known, one a line.
 fn show(leases: &[LeaseView], out: &mut Output) -> Result<(), Failure> {
     for (lease, index) in leases.iter().zip(0..) {
@@ -144,6 +161,7 @@ fn show(leases: &[LeaseView], out: &mut Output) -> Result<(), Failure> {
             ("since", &lease.since),
             ("updated", &lease.updated),
             ("until", &lease.until),
+            ("to move since", &lease.draining),
             ("circuit id", &lease.circuit_id),
             ("remote id", &lease.remote_id),
             ("relay", &lease.relay),

@@ -23,6 +23,7 @@ mod leases;
 mod manual;
 mod output;
 mod parts;
+mod relocation;
 mod reservations;
 mod score;
 mod shadows;
@@ -75,6 +76,7 @@ fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
         Command::Backtest(args) => backtest::backtest(&args, out),
         Command::Predict(args) => shadows::predict(args, out),
         Command::Score(args) => score::score(&args, out),
+        Command::Relocation(args) => relocation::relocation(&args, out),
         Command::Shadows(args) => shadows::shadows(args, out),
         Command::Import(args) => import::import(&args, out),
         Command::Status(args) => control::status(&args, out),

@@ -25,6 +25,7 @@ pub const HOOK_EVENTS: &[(&str, &[&str])] = &[
     ("declined", &["declined"]),
     ("conflict", &["in-use"]),
     ("shadow", &["foreseen"]),
+    ("moving", &["draining", "spared"]),
 ];
 
 pub(super) static HOOK: Section = Section {
@@ -43,7 +44,7 @@ pub(super) static HOOK: Section = Section {
             "events",
             "[\"granted\", \"released\"]",
             REQUIRED,
-            "Which events: `granted`, `released`, `expired`, `declined`, `conflict`, and `shadow` for an address that is held ahead of need.",
+            "Which events: `granted`, `released`, `expired`, `declined`, `conflict`, `shadow` for an address that is held ahead of need, and `moving` for a client that is to leave its address, or may stay.",
         ),
         key(
             "url",

@@ -9,6 +9,7 @@ use super::keys_network::*;
 use super::keys_telemetry::*;
 use super::lifecycle::LIFECYCLE;
 use super::metrics::METRICS;
+use super::relocation::{DISTANCE, RELOCATION};
 use super::schema::{Key, REQUIRED, Section};
 use super::shadow::{OWNER, SHADOW};
 use super::tiers::{TIER, TIERS};
@@ -46,6 +47,8 @@ pub(super) const SECTIONS: &[&Section] = &[
     &LIFECYCLE,
     &TIERS,
     &TIER,
+    &RELOCATION,
+    &DISTANCE,
     &ADVERTISEMENTS,
     &ADVERTISED_PREFIX,
     &SUBNET,

@@ -107,6 +107,7 @@ pub(super) static NETWORK: Section = Section {
             "A pool with no more than this share of it free is short, \"0%\" to \"100%\": its last addresses, or prefixes, are for accounts of higher priority. With all priorities alike nothing is held back.",
         ),
         key("tiers", "a table", "none", "Hot, warm and cold shares of each pool."),
+        key("relocation", "a table", "{}", "Who is moved where a hot tier runs short."),
         key(
             "lifecycle",
             "a table",
@@ -286,6 +287,12 @@ pub(super) static SUBNET: Section = Section {
     settings: true,
     keys: &[
         key("prefix", "\"10.0.0.0/24\"", REQUIRED, "The prefix; it says which protocol."),
+        key(
+            "region",
+            "\"eu-1\"",
+            "none",
+            "Where it is: what a move to another subnet costs depends on it.",
+        ),
         key(
             "pools",
             "[\"10.0.0.100-10.0.0.199\"]",

@@ -39,6 +39,7 @@ mod read;
 mod read_network;
 mod read_network6;
 pub mod reference;
+mod relocation;
 mod scalar;
 mod scalar6;
 mod schema;
@@ -48,6 +49,7 @@ mod shadow;
 mod syntax;
 mod telemetry;
 mod tiers;
+mod window;
 
 use std::collections::BTreeMap;
 use std::io::Read;

@@ -23,6 +23,7 @@ pub use super::metrics::MetricsPolicy;
 pub use super::pattern::Pattern;
 pub use super::policy_server::{LogPolicy, ServerPolicy, StorePolicy};
 pub use super::policy6::*;
+pub use super::relocation::{MoveWeights, Relocation, RelocationMode};
 pub use super::scrape::{Credentials, ScrapeMetric, ScrapePolicy, ScrapeUrl, Source};
 pub use super::shadow::{SHADOWS_MAX, ShadowPolicy, ShadowTerms};
 pub use super::telemetry::{TelemetryLimits, TelemetryPolicy};
@@ -105,6 +106,8 @@ pub struct Network {
     pub lifecycle: Lifecycle,
     /// Shares of each of its pools; `None` if there are none.
     pub tiers: Option<Tiers>,
+    /// Who is moved where the hot one runs short.
+    pub relocation: Relocation,
     /// At most this many DECLINEs of one client are believed per quarantine time (default 4).
     pub declines_max: u32,
     /// At most this many offers are held at once (default 65,536).
@@ -189,6 +192,8 @@ impl Verify {
 pub struct Subnet {
     /// Its prefix.
     pub prefix: Prefix4,
+    /// Where it is, if it says so.
+    pub region: Option<Arc<str>>,
     /// Options, boot fields, times and account at subnet level.
     pub settings: Settings,
     /// Disjoint and in ascending order.

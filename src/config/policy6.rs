@@ -72,6 +72,8 @@ pub struct RaPrefix {
 pub struct Subnet6 {
     /// Its prefix.
     pub prefix: Prefix6,
+    /// Where it is, if it says so.
+    pub region: Option<Arc<str>>,
     /// Options, boot fields, times and account at subnet level.
     pub settings: Settings,
     /// Disjoint and in ascending order.

@@ -15,6 +15,7 @@ use super::policy::{
     StorePolicy, TelemetryPolicy, TierOrder, Verify,
 };
 use super::raw6::RawNetwork6;
+use super::relocation::Relocation;
 use super::tiers::RawTier;
 
 /// The whole file.
@@ -102,6 +103,7 @@ pub(super) struct RawNetwork {
     pub(super) short_percent: u8,
     pub(super) lifecycle: Lifecycle,
     pub(super) tiers: Option<[RawTier; 3]>,
+    pub(super) relocation: Relocation,
     pub(super) declines_max: u32,
     pub(super) offers_max: usize,
     pub(super) limits: Limits,
@@ -115,6 +117,7 @@ pub(super) struct RawNetwork {
 /// `[[network.subnet]]`.
 pub(super) struct RawSubnet {
     pub(super) prefix: Option<At<Prefix4>>,
+    pub(super) region: Option<Arc<str>>,
     /// Pools are written, even if what they say is wrong.
     pub(super) has_pools: bool,
     pub(super) pools: Vec<RawPool>,

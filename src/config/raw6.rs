@@ -52,6 +52,7 @@ pub(super) struct RawRaPrefix {
 /// `[[network.subnet]]` with an IPv6 prefix.
 pub(super) struct RawSubnet6 {
     pub(super) prefix: Option<At<Prefix6>>,
+    pub(super) region: Option<Arc<str>>,
     /// Pools or delegations are written, even if what they say is wrong.
     pub(super) has_pools: bool,
     pub(super) pools: Vec<RawPool6>,

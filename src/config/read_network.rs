@@ -79,6 +79,7 @@ fn network(table: &Table<'_>, defs: &Definitions, classes: &ClassNames) -> RawNe
         hold: get("hold").map(|n| hold(&n)).unwrap_or_default(),
         lifecycle: lifecycle(get("lifecycle")),
         tiers: super::tiers::tiers(get("tiers")),
+        relocation: super::relocation::relocation(get("relocation")),
         short_percent: get("short").and_then(|n| n.percent()).unwrap_or(5),
         declines_max: number(get("declines_max"), 0, 1_000_000, 4),
         offers_max: number(get("offers_max"), 1, 16_777_216, 65_536),
@@ -189,6 +190,7 @@ fn subnet(table: &Table<'_>, defs: &Definitions, classes: &ClassNames) -> RawSub
     other_family(table, &["delegations", "delegation", "interface_ids", "options6"]);
     RawSubnet {
         prefix: table.require("prefix").and_then(|n| Some(n.at(n.prefix()?))),
+        region: table.get("region").and_then(|n| n.name()),
         has_pools: ["pools", "pool"].iter().any(|key| table.get(key).is_some()),
         pools,
         reservations: tables(table.get("reservation"), &schema::RESERVATION, |t| {

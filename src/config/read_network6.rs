@@ -41,6 +41,7 @@ pub(super) fn subnet(table: &Table<'_>, defs: &Definitions, classes: &ClassNames
     const POOLS: [&str; 4] = ["pools", "pool", "delegations", "delegation"];
     RawSubnet6 {
         prefix: table.get("prefix").and_then(|n| Some(n.at(n.unicast_prefix6()?))),
+        region: table.get("region").and_then(|n| n.name()),
         has_pools: POOLS.iter().any(|key| table.get(key).is_some()),
         pools,
         delegations: delegations.into_iter().flatten().collect(),

@@ -140,6 +140,12 @@ counters! {
     expired,
     /// Addresses that their client found in use.
     declined,
+    /// Clients that are to move to another address.
+    draining,
+    /// Of these, such that may stay after all.
+    spared,
+    /// Pools too short for their hot tier, each time that is news.
+    short,
     /// NAKs.
     naks,
     /// INFORMs answered.
@@ -255,6 +261,9 @@ impl Counters {
             EventKind::Released(_) => &self.released,
             EventKind::Expired(_) => &self.expired,
             EventKind::Declined(_) => &self.declined,
+            EventKind::Draining(_) => &self.draining,
+            EventKind::Spared(_) => &self.spared,
+            EventKind::Short(_) => &self.short,
             EventKind::Nak(..) => &self.naks,
             EventKind::Informed(..) => &self.informed,
             EventKind::InUse(..) => &self.in_use,

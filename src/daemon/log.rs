@@ -25,6 +25,7 @@ use crate::base::{HwAddr, NetworkId, Timestamp};
 use crate::config::Policy;
 use crate::config::policy::LogPolicy;
 use crate::engine::effects::{DropReason, Event, EventKind, Offered, Overheard, Said};
+use crate::engine::relocate::plan::PoolPlan;
 use crate::lease::Lease;
 use crate::lease::directory::Instance;
 
@@ -164,7 +165,9 @@ impl EventLog {
             | EventKind::Imported(lease)
             | EventKind::Released(lease)
             | EventKind::Expired(lease)
-            | EventKind::Declined(lease) => {
+            | EventKind::Declined(lease)
+            | EventKind::Draining(lease)
+            | EventKind::Spared(lease) => {
                 let (done, would) = words(&event.kind);
                 self.lease(done, would, lease, network, took_us);
             }
@@ -197,6 +200,7 @@ impl EventLog {
                     info!(target: LEASE, %address, client = %hw, ?reason, network, took_us, "{message}");
                 }
             }
+            EventKind::Short(plan) => short(plan, network),
             EventKind::Exhausted(hw) => {
                 if self.limit.admit() {
                     warn!(target: LEASE, client = %hw, network, "no address or prefix is free");
@@ -305,6 +309,8 @@ fn words(kind: &EventKind) -> (&'static str, &'static str) {
         EventKind::Imported(_) => ("imported", "imported"),
         EventKind::Released(_) => ("released", "released"),
         EventKind::Expired(_) => ("expired", "expired"),
+        EventKind::Draining(_) => ("to be moved", "to be moved"),
+        EventKind::Spared(_) => ("stays", "stays"),
         _ => ("declined", "declined"),
     }
 }
@@ -320,9 +326,18 @@ fn is_of_lease(kind: &EventKind) -> bool {
             | EventKind::Released(_)
             | EventKind::Expired(_)
             | EventKind::Declined(_)
+            | EventKind::Draining(_)
+            | EventKind::Spared(_)
             | EventKind::Registered(_)
             | EventKind::Ended(_)
     )
+}
+
+fn short(plan: &PoolPlan, network: Option<&str>) {
+    let PoolPlan { first, lacking, draining, frozen, .. } = plan;
+    let (pool, moves) = (first, plan.moves().count());
+    info!(target: LEASE, %pool, lacking, draining, moves, frozen, network,
+        "a pool is too short for its hot tier");
 }
 
 fn dropped(limit: &mut Limit, reason: DropReason, hw: Option<&HwAddr>, network: Option<&str>) {

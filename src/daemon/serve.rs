@@ -233,8 +233,7 @@ impl Running {
         let (store, archive) = with_archive(store);
         let clock = Clock::start(&contents.meta, &contents.leases);
         let (started, now, then) = (clock.now(), Box::new(clock.reader()), clock.reader());
-        let (measured, pruned, weighed) =
-            (Box::new(clock.reader()), clock.reader(), clock.reader());
+        let (measured, pruned, weighed) = (clock.reader(), clock.reader(), clock.reader());
         let reports = Reports::start(archive.clone(), &policy, clock.reader());
         let hosts = write_hosts(serve, &policy, &contents)?;
         let delegated = Delegated::among(contents.leases.iter());
@@ -282,7 +281,7 @@ impl Running {
         let follow = changes(log, new_policy, live.clone(), reports.clone());
         let reloader = reloader(serve, &policy, post.clone(), follow);
         let told = (reports.told(), archive.clone());
-        let meter = Meter::new(driver.counters(), told, started, measured);
+        let meter = Meter::new(driver.counters(), told, started, Box::new(measured));
         let metrics = Arc::new(Metrics::new(post.clone(), Box::new(meter)));
         let scrape = scrape.map(|bound| bound.serve(metrics.clone())).transpose()?;
         let reload = reloader.clone();

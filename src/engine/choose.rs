@@ -7,13 +7,15 @@
 use std::net::Ipv4Addr;
 
 use crate::base::{NetworkId, Resource, Sort};
+use crate::config::policy::RelocationMode;
 use crate::lease::{Lease, Offer, Owner, QuarantineReason, State};
 
 use super::Engine;
 use super::context::{Ctx, Proof};
 use super::effects::{DropReason, Effects, NakReason};
-use super::network::{address, ordinal};
+use super::network::{NetPool, address, ordinal};
 use super::quota::Rank;
+use super::relocate::is_draining;
 use super::v4::{is_of, is_sibling};
 
 /// How many offers of lower priority are looked at for one that gives way.
@@ -93,6 +95,13 @@ impl Engine {
             return Err(NakReason::NotAllowed);
         }
         let lease = self.table.get(ctx.id(), addr.into());
+        if let Some(lease) = lease.filter(|l| is_draining(l) && is_of(l, ctx))
+            && ctx.reservation.is_none_or(|r| r.addr != addr)
+            && !ctx.keeps(addr)
+            && self.is_moving(ctx, lease)
+        {
+            return Err(NakReason::Moved);
+        }
         let holds = lease.is_some_and(|l| match l.state {
             State::Leased => is_of(l, ctx) || is_reserved_alike(l, ctx),
             State::Quarantined(QuarantineReason::InUse(mac)) => ctx.hw.mac() == Some(mac),
@@ -239,6 +248,30 @@ impl Engine {
             .ok_or_else(|| self.refused(ctx, owner))
     }
 
+    /// A client got nothing for this reason: if nothing was free for it, the best of its tiers is to
+    /// have more.
+    pub(super) fn note_refusal(&mut self, ctx: &Ctx<'_>, reason: DropReason) {
+        let none_free = matches!(reason, DropReason::Exhausted | DropReason::TierFull);
+        if !none_free || ctx.network.relocation.mode == RelocationMode::Off {
+            return;
+        }
+        let owner = ctx.owner(None);
+        let Some(order) = self.rank_of_client(ctx, owner.as_ref()).tiers else { return };
+        let pools = self.nets.get(ctx.net).map(|net| &net.pools[..]).unwrap_or_default();
+        let usable = |(subnet, pool): (usize, &NetPool)| {
+            let of = pool.policy(ctx.network).filter(|_| pool.subnet == subnet);
+            of.is_some_and(|of| {
+                ctx.may_use(of) && self.may_use_range4(owner.as_ref(), ctx.id(), &of.range)
+            })
+        };
+        let usable = pools
+            .iter()
+            .enumerate()
+            .filter(|(_, pool)| ctx.subnets().any(|(subnet, _)| usable((subnet, pool))));
+        let usable: Vec<usize> = usable.map(|(at, _)| at).collect();
+        self.asked_in_vain(ctx.net, false, &order, &usable);
+    }
+
     /// Why there is nothing for a client.
     fn refused(&self, ctx: &Ctx<'_>, owner: Option<&Owner>) -> DropReason {
         if ctx.network.tiers.is_none() {
@@ -310,7 +343,13 @@ impl Engine {
     }
 
     /// Whether a client may have the next address of a pool.
-    fn is_open(&self, ctx: &Ctx<'_>, owner: Option<&Owner>, subnet: usize, at: usize) -> bool {
+    pub(super) fn is_open(
+        &self,
+        ctx: &Ctx<'_>,
+        owner: Option<&Owner>,
+        subnet: usize,
+        at: usize,
+    ) -> bool {
         self.is_open_to(ctx, owner, self.rank_of_client(ctx, owner), (subnet, at))
     }
 
@@ -328,6 +367,7 @@ impl Engine {
         };
         let lent = self.lent(ctx.id(), Sort::V4, at);
         ctx.may_use(of)
+            && !self.is_to_leave(ctx.id(), &ctx.hw, Sort::V4, at)
             && pool.has_room_for(ctx.network, rank, lent)
             && self.may_use_range4(owner, ctx.id(), &of.range)
     }

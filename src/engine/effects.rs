@@ -9,6 +9,7 @@ use crate::lease::directory::Instance;
 use crate::lease::{Change, Lease, Offer, Seq};
 
 use super::quota::Met;
+use super::relocate::plan::PoolPlan;
 use super::tally::{Answered, Asked, Outcome};
 
 /// Something that happened.
@@ -269,6 +270,12 @@ pub enum EventKind {
     Expired(Box<Lease>),
     /// The client found it in use.
     Declined(Box<Lease>),
+    /// Its client is to move to another address.
+    Draining(Box<Lease>),
+    /// Its client need not move any more.
+    Spared(Box<Lease>),
+    /// A pool is too short for its hot tier: what is to be done about it.
+    Short(Box<PoolPlan>),
     /// NAK sent: to whom, for which address.
     Nak(HwAddr, Ipv4Addr, NakReason),
     /// INFORM or INFORMATION-REQUEST answered: to whom, and its address.
@@ -341,6 +348,8 @@ pub enum NakReason {
     NotAllowed,
     /// The lease is unknown here, and this server knows them all (`authoritative`).
     Unknown,
+    /// The address is needed for others, and there is one elsewhere.
+    Moved,
 }
 
 macro_rules! drop_reasons {

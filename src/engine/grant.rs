@@ -12,6 +12,7 @@ use super::choose::Chosen;
 use super::classes::hostname;
 use super::context::{Ctx, Path};
 use super::effects::{DropReason, Effects, EventKind, Offered};
+use super::relocate::is_draining;
 use super::settings::{Chain, Times};
 use super::v4::is_of;
 
@@ -176,6 +177,7 @@ impl Engine {
 /// Why a binding is written that its client had as `known`, or did not have.
 pub(super) fn cause(known: Option<&Lease>, new: &Lease, how: Grant) -> Cause {
     match known {
+        Some(known) if is_draining(known) && !is_draining(new) => Cause::Spared,
         Some(known) if known.hw == new.hw => Cause::Renewed,
         Some(_) => Cause::Moved,
         None if how == Grant::Adopt => Cause::Adopted,
@@ -250,5 +252,6 @@ fn details(
         next_hop: None,
         foreseen: None,
         tier: None,
+        draining: None,
     }
 }

@@ -63,6 +63,11 @@ impl Engine {
         }
     }
 
+    /// The whole score of the address of a lease, before anything fades.
+    pub(super) fn worth(&self, lease: &Lease) -> u16 {
+        self.score_of(lease).whole(&self.lifecycle(lease.network))
+    }
+
     fn score_of(&self, lease: &Lease) -> Score {
         let priority = owner(lease).map(|owner| self.priority(Some(&owner)));
         Score::of(lease, priority, PRIORITY_MAX)

@@ -32,6 +32,7 @@ pub mod pace;
 pub mod quarantine;
 pub mod quota;
 mod refuse;
+pub mod relocate;
 pub mod remember;
 pub mod reply;
 pub mod request;
@@ -80,6 +81,8 @@ pub struct Engine {
     tallies: Tallies,
     /// When tiers were let shrink last.
     resized: Timestamp,
+    /// What was last said of each pool that is short, by its first address.
+    short_said: BTreeMap<(NetworkId, Resource), relocate::Said>,
     /// The batch that is being gathered.
     seq: Seq,
     /// Whether this batch has changes.
@@ -111,6 +114,7 @@ impl Engine {
             plans: Plans::default(),
             tallies: Tallies::default(),
             resized: Timestamp(0),
+            short_said: BTreeMap::new(),
             seq: last.next(),
             dirty: false,
             store_ok: true,
@@ -312,7 +316,7 @@ impl Engine {
         self.run_farewells(now, fx);
         self.run_reproofs(now, fx);
         self.run_plans(now, fx);
-        self.follow_tiers(now);
+        self.follow_tiers(now, fx);
         self.advertise(now, fx);
         if self.may_expire() {
             self.expire(now, fx);

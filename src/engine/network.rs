@@ -315,6 +315,7 @@ impl Engine {
             Some(lease) => Some(self.rank_of(lease)),
             None => None,
         };
+        self.note_hold(network, resource);
         if self.directory.keeper(network, resource).is_some() {
             self.take_from_pool(network, resource);
             return;
@@ -418,7 +419,9 @@ impl Place<'_> {
     fn free(&mut self, rank: Option<Timestamp>) {
         match self {
             Place::Value(pool, value) => {
-                pool.tiers.iter_mut().for_each(|tiers| tiers.release(*value));
+                pool.tiers.iter_mut().for_each(|tiers| {
+                    tiers.release(*value);
+                });
                 pool.free.free(*value, rank);
             }
             Place::Prefix(pool, prefix, len) => pool.free(*prefix, *len),

@@ -11,6 +11,7 @@ use crate::lease::directory::Kept;
 use crate::lease::{Details, Lease, Owner, Shares, State};
 
 use super::Engine;
+use super::effects::Effects;
 use super::network::{NetPool, address, ordinal};
 use super::quota::Rank;
 
@@ -132,9 +133,10 @@ impl Engine {
         let Some(tiers) = self.pool_mut(spot).and_then(|pool| pool.tiers.as_mut()) else { return };
         match tier {
             Some(tier) => tiers.assign(spot.value, tier),
-            None if gone => tiers.release(spot.value),
+            None if gone => drop(tiers.release(spot.value)),
             None => {}
         }
+        self.note_hold(network, resource);
     }
 
     /// What the tier of an address says of its lease.
@@ -191,6 +193,7 @@ impl Engine {
             {
                 tiers.assign(spot.value, tier);
             }
+            self.note_hold(network, resource);
         }
         self.resize_tiers(false);
     }
@@ -201,11 +204,24 @@ impl Engine {
         any.then_some(self.resized + SHRINK)
     }
 
-    /// Lets tiers shrink once in a while.
-    pub(super) fn follow_tiers(&mut self, now: Timestamp) {
+    /// Lets tiers shrink once in a while, and has clients moved where one is short.
+    pub(super) fn follow_tiers(&mut self, now: Timestamp, fx: &mut Effects) {
         if self.next_resize().is_some_and(|at| at <= now) {
             self.resized = now;
+            self.relocate(now, fx);
             self.resize_tiers(true);
+        }
+    }
+
+    /// A client found nothing in the pools that it may use (by index): if it would have used hot
+    /// first, there is to be more of that.
+    pub(super) fn asked_in_vain(&mut self, net: usize, v6: bool, order: &TierOrder, of: &[usize]) {
+        let hot = order.tiers().next() == Some(Tier::Hot);
+        let Some(net) = self.nets.get_mut(net).filter(|_| hot) else { return };
+        let pools = if v6 { &mut net.pools6 } else { &mut net.pools };
+        for (at, pool) in pools.iter_mut().enumerate() {
+            let tiers = pool.tiers.as_mut().filter(|_| of.contains(&at));
+            tiers.into_iter().for_each(|tiers| tiers.want_hot(pool.size));
         }
     }
 

@@ -187,6 +187,7 @@ impl Engine {
                 return self.ask(ctx, &[addr.into()], None, fx);
             }
             Err(reason) => {
+                self.note_refusal(ctx, reason);
                 if reason == DropReason::Exhausted {
                     self.say(ctx.now, Some(ctx.id()), EventKind::Exhausted(ctx.hw), fx);
                 }

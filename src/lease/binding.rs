@@ -73,6 +73,36 @@ pub struct Details {
     pub foreseen: Option<Box<Foreseen>>,
     /// Which share of its pool it counts for, where the network has tiers.
     pub tier: Option<Tier>,
+    /// Since when its client is to move to another address; `None` where it may stay.
+    pub draining: Option<Drain>,
+}
+
+/// That a client is to move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// Since when.
+    pub since: Timestamp,
+    /// On whose word.
+    pub by: Mover,
+}
+
+/// Who has a client moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mover {
+    /// The policy, for as long as the pool is short.
+    Policy,
+    /// Somebody, by the API.
+    Operator,
+}
+
+impl Mover {
+    /// The word that people read.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mover::Policy => "policy",
+            Mover::Operator => "operator",
+        }
+    }
 }
 
 /// Who foresees an instance, and what is known of it.

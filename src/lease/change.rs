@@ -96,6 +96,10 @@ causes! {
     InstanceEnded = 12 "instance-ended",
     /// It is held ahead of need: a demand shadow.
     Foreseen = 13 "foreseen",
+    /// Its address is needed for a better tier: its client is to move.
+    Draining = 14 "draining",
+    /// Its client need not move any more.
+    Spared = 15 "spared",
 }
 
 impl Cause {

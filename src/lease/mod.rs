@@ -17,7 +17,9 @@ pub mod shadows;
 pub mod shares;
 pub mod table;
 
-pub use binding::{Details, Foreseen, Foreseer, Lease, NextHop, QuarantineReason, State};
+pub use binding::{
+    Details, Drain, Foreseen, Foreseer, Lease, Mover, NextHop, QuarantineReason, State,
+};
 pub use census::Census;
 pub use change::{Act, Cause, Change, Seq};
 pub use delegation::PrefixPool;
@@ -27,5 +29,5 @@ pub use pool::Pool;
 pub use ranges::RangeSet;
 pub use score::{Score, Uses};
 pub use shadows::{Line, Shadows, Stocked};
-pub use shares::{Share, Shares};
+pub use shares::{Hold, Share, Shares};
 pub use table::{Counts, LeaseTable};

@@ -3,6 +3,8 @@
 //! A tier is a number of addresses. Any free address can become part of any tier, and leaves it
 //! when it is free again: so sizes move, and nobody is renumbered.
 
+use std::collections::BTreeSet;
+
 use hashbrown::HashMap;
 
 use crate::config::policy::{Tier, TierOrder};
@@ -24,8 +26,26 @@ pub struct Share {
 #[derive(Debug, Default)]
 pub struct Shares {
     shares: [Share; 3],
-    /// Which tier each address that is not free counts for.
-    of: HashMap<u128, Tier>,
+    /// Which tier each address that is not free counts for, and what can be done about it.
+    of: HashMap<u128, (Tier, Hold)>,
+    /// What can be moved, tier by tier, of the lowest score first.
+    movable: BTreeSet<(Tier, Score, u128)>,
+    /// What is being moved.
+    draining: BTreeSet<u128>,
+}
+
+type Score = u16;
+
+/// Whether an address can be freed by moving its client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hold {
+    /// It cannot: an offer, or what is kept for somebody.
+    #[default]
+    Fixed,
+    /// A lease with this lifecycle score.
+    Movable(u16),
+    /// A lease whose client is to move.
+    Draining,
 }
 
 /// Above what is used, a share of it is kept for who comes next: one part in so many.
@@ -37,7 +57,7 @@ impl Shares {
     /// With these bounds, in the order of [`Tier::ALL`].
     pub fn new(bounds: [(u128, u128); 3]) -> Shares {
         let share = |(min, max)| Share { min, max, size: min, used: 0 };
-        Shares { shares: bounds.map(share), of: HashMap::new() }
+        Shares { shares: bounds.map(share), ..Shares::default() }
     }
 
     /// How a tier stands.
@@ -47,7 +67,7 @@ impl Shares {
 
     /// Which tier an address counts for.
     pub fn tier(&self, value: u128) -> Option<Tier> {
-        self.of.get(&value).copied()
+        self.of.get(&value).map(|(tier, _)| *tier)
     }
 
     /// The first of these tiers that may have one of the `free` addresses, of which this one is; or
@@ -64,32 +84,90 @@ impl Shares {
 
     /// Counts an address for a tier, and no more for the one it was of.
     pub fn assign(&mut self, value: u128, tier: Tier) {
-        self.release(value);
-        self.of.insert(value, tier);
+        let hold = self.release(value);
+        self.of.insert(value, (tier, Hold::Fixed));
         self.shares[tier as usize].used += 1;
+        self.note(value, hold);
     }
 
-    /// Counts an address for none: it is free.
-    pub fn release(&mut self, value: u128) {
-        if let Some(tier) = self.of.remove(&value) {
-            self.shares[tier as usize].used -= 1;
+    /// Counts an address for none: it is free. What could be done about it before.
+    pub fn release(&mut self, value: u128) -> Hold {
+        let Some((tier, hold)) = self.of.remove(&value) else { return Hold::Fixed };
+        self.shares[tier as usize].used -= 1;
+        self.unlist(value, tier, hold);
+        hold
+    }
+
+    /// Notes what can be done about an address that counts for a tier.
+    pub fn note(&mut self, value: u128, hold: Hold) {
+        let Some((tier, before)) = self.of.get_mut(&value) else { return };
+        if *before == hold {
+            return;
         }
+        let (tier, before) = (*tier, std::mem::replace(before, hold));
+        self.unlist(value, tier, before);
+        match hold {
+            Hold::Movable(score) => drop(self.movable.insert((tier, score, value))),
+            Hold::Draining => drop(self.draining.insert(value)),
+            Hold::Fixed => {}
+        }
+    }
+
+    fn unlist(&mut self, value: u128, tier: Tier, hold: Hold) {
+        match hold {
+            Hold::Movable(score) => drop(self.movable.remove(&(tier, score, value))),
+            Hold::Draining => drop(self.draining.remove(&value)),
+            Hold::Fixed => {}
+        }
+    }
+
+    /// What a tier and those above it lack of what is kept for them.
+    pub fn lacks(&self, tier: Tier) -> u128 {
+        let of = Tier::ALL.into_iter().filter(|other| *other <= tier).map(|tier| self.share(tier));
+        of.map(|share| share.size.saturating_sub(share.used)).fold(0, u128::saturating_add)
+    }
+
+    /// What can be moved of a tier, of the lowest score first.
+    pub fn movable(&self, tier: Tier) -> impl Iterator<Item = (u16, u128)> + '_ {
+        let of = self.movable.range((tier, 0, 0)..=(tier, u16::MAX, u128::MAX));
+        of.map(|(_, score, value)| (*score, *value))
+    }
+
+    /// What is being moved.
+    pub fn draining(&self) -> impl ExactSizeIterator<Item = u128> + '_ {
+        self.draining.iter().copied()
     }
 
     /// All that count for a tier.
     pub fn iter(&self) -> impl Iterator<Item = (u128, Tier)> + '_ {
-        self.of.iter().map(|(value, tier)| (*value, *tier))
+        self.of.iter().map(|(value, (tier, _))| (*value, *tier))
     }
 
     /// What is kept for each tier follows what it has, in a pool of `all`: it grows at once, and
-    /// where it `may_shrink`, does so slowly.
+    /// where it `may_shrink`, does so slowly; but not while addresses are being freed for it.
     pub fn resize(&mut self, all: u128, may_shrink: bool) {
+        let may_shrink = may_shrink && self.draining.is_empty();
         let mut left = all;
         for share in &mut self.shares {
             let wanted = share.used.saturating_add(share.used.div_ceil(HEADROOM));
             let given_up = share.size.saturating_sub(wanted).div_ceil(SHRINK);
             let rest = share.size - if may_shrink { given_up } else { 0 };
             share.size = wanted.max(rest).clamp(share.min, share.max).min(left);
+            left -= share.size;
+        }
+    }
+
+    /// Hot was asked for in vain, in a pool of `all`: one more is kept for it, at the cost of the
+    /// others, unless it lacks its headroom already.
+    pub fn want_hot(&mut self, all: u128) {
+        let hot = &mut self.shares[Tier::Hot as usize];
+        let headroom = hot.used.div_ceil(HEADROOM).max(1);
+        if hot.size < hot.used.saturating_add(headroom) {
+            hot.size = (hot.size + 1).min(hot.max);
+        }
+        let mut left = all;
+        for share in &mut self.shares {
+            share.size = share.size.min(left);
             left -= share.size;
         }
     }
@@ -180,12 +258,58 @@ mod tests {
     }
 
     #[test]
+    fn what_can_be_moved_is_known_by_tier_and_score() {
+        let (mut shares, mut free) = (shares(), 10);
+        fill(&mut shares, &[Cold], &mut free, 0..3);
+        fill(&mut shares, &[Warm], &mut free, 3..5);
+        shares.note(0, Hold::Movable(7));
+        shares.note(1, Hold::Movable(3));
+        shares.note(2, Hold::Draining);
+        shares.note(3, Hold::Movable(1));
+        shares.note(9, Hold::Movable(1));
+        let cold = |shares: &Shares| shares.movable(Cold).collect::<Vec<_>>();
+        assert_eq!(cold(&shares), [(3, 1), (7, 0)]);
+        assert_eq!(shares.movable(Warm).collect::<Vec<_>>(), [(1, 3)]);
+        assert_eq!(shares.draining().collect::<Vec<_>>(), [2]);
+        // It stays what it is in another tier, and is forgotten when it is free.
+        shares.assign(3, Cold);
+        assert_eq!(cold(&shares), [(1, 3), (3, 1), (7, 0)]);
+        assert_eq!((shares.release(1), shares.release(2)), (Hold::Movable(3), Hold::Draining));
+        assert_eq!((cold(&shares), shares.draining().len()), (vec![(1, 3), (7, 0)], 0));
+    }
+
+    #[test]
+    fn what_hot_asked_for_in_vain_is_kept_for_it_until_it_has_its_headroom() {
+        let mut shares = Shares::new([(0, 10), (0, 10), (0, 10)]);
+        (0..10).for_each(|value| shares.assign(value, Cold));
+        shares.resize(10, false);
+        (0..3).for_each(|_| shares.want_hot(10));
+        assert_eq!([Hot, Warm, Cold].map(|tier| shares.share(tier).size), [1, 0, 9]);
+        // While somebody moves for that, it stays so.
+        shares.note(3, Hold::Draining);
+        shares.resize(10, true);
+        assert_eq!(shares.lacks(Hot), 1);
+        shares.release(3);
+        shares.resize(10, true);
+        assert_eq!(shares.lacks(Hot), 0);
+    }
+
+    #[test]
+    fn what_is_lacking_is_that_of_all_above_too() {
+        let mut shares = Shares::new([(2, 10), (3, 10), (0, 10)]);
+        shares.assign(0, Hot);
+        assert_eq!([Hot, Warm, Cold].map(|tier| shares.lacks(tier)), [1, 4, 4]);
+    }
+
+    #[test]
     fn sizes_follow_demand_up_at_once_and_down_slowly() {
         let mut shares = Shares::new([(2, 50), (0, 100), (0, 100)]);
         (0..40).for_each(|value| shares.assign(value, Hot));
         shares.resize(100, false);
         assert_eq!(shares.share(Hot).size, 45);
-        (0..40).for_each(|value| shares.release(value));
+        for value in 0..40 {
+            shares.release(value);
+        }
         shares.resize(100, false);
         assert_eq!(shares.share(Hot).size, 45);
         shares.resize(100, true);

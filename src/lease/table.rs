@@ -27,6 +27,8 @@ pub struct LeaseTable {
     deadlines: BTreeSet<(Timestamp, u32)>,
     /// Ended bindings, by when they ended.
     remembered: BTreeSet<(NetworkId, Timestamp, u32)>,
+    /// Leases whose clients are to move.
+    draining: BTreeSet<Settled>,
     counts: HashMap<(NetworkId, Sort), Counts>,
     census: Census,
     shadows: Shadows,
@@ -188,6 +190,16 @@ impl LeaseTable {
     pub fn oldest_remembered(&self, network: NetworkId) -> Option<&Lease> {
         let (of, _, slot) = self.remembered.range((network, Timestamp(0), 0)..).next()?;
         (*of == network).then(|| self.at(*slot)).flatten()
+    }
+
+    /// Whether there are leases whose clients are to move.
+    pub fn any_draining(&self) -> bool {
+        !self.draining.is_empty()
+    }
+
+    /// All leases whose clients are to move, by network and address.
+    pub fn draining(&self) -> impl Iterator<Item = &Lease> {
+        self.draining.iter().filter_map(|(network, resource)| self.get(*network, *resource))
     }
 
     /// How many bindings of a sort a network has in each state.
@@ -375,6 +387,9 @@ impl LeaseTable {
         if lease.state.is_remembered() {
             self.remembered.remove(&(network, lease.until, slot));
         }
+        if lease.details.draining.is_some() {
+            self.draining.remove(&(network, resource));
+        }
         self.counts.entry((network, resource.sort())).or_default().add(lease.state, u64::MAX);
         if let Some(key) = port_key(&lease)
             && let Some(count) = self.of_port.get_mut(&key)
@@ -398,6 +413,9 @@ impl LeaseTable {
         }
         if lease.state.is_remembered() {
             self.remembered.insert((lease.network, lease.until, slot));
+        }
+        if lease.details.draining.is_some() && lease.state == State::Leased {
+            self.draining.insert((lease.network, lease.resource));
         }
         let sort = lease.resource.sort();
         self.counts.entry((lease.network, sort)).or_default().add(lease.state, 1);

@@ -34,6 +34,7 @@ pub mod mem;
 mod open;
 mod reader;
 pub mod record;
+mod record_details;
 mod record_error;
 pub mod recovery;
 mod search;

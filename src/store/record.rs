@@ -27,6 +27,7 @@
 //!            prediction:text type:text (empty: none)
 //!            0x08 uses: binds:u16 traffic:u8 (else: bound once)
 //!            0x10 tier:u8 (0 hot 1 warm 2 cold)
+//!            0x20 draining: by:u8 (0 policy 1 operator) since:varint
 //! bytes   := length:varint, so many bytes;  text := bytes in UTF-8, any character allowed
 //! ```
 //!
@@ -39,12 +40,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, LazyLock};
 
 pub(super) use super::reader::Reader;
+use super::record_details::{details, flags, more_details, more_flags, put_details, put_more};
 pub use super::record_error::RecordError;
 use crate::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
-use crate::config::policy::Tier;
-use crate::lease::{
-    Act, Cause, Change, Details, Foreseen, Foreseer, Lease, NextHop, QuarantineReason, State, Uses,
-};
+use crate::lease::{Act, Cause, Change, Details, Lease, QuarantineReason, State, Uses};
 
 /// The longest record, in bytes: the largest lease fits four times over.
 pub const RECORD_MAX: usize = 6000;
@@ -64,22 +63,10 @@ const ACT_ACCOUNT: u8 = 1;
 const ACT_BEFORE: u8 = 2;
 const ACT_AFTER: u8 = 4;
 
-const HOSTNAME: u8 = 0x01;
-const ACCOUNT: u8 = 0x02;
-const CIRCUIT: u8 = 0x04;
-const REMOTE: u8 = 0x08;
-const RELAY: u8 = 0x10;
-const NEXT_HOP: u8 = 0x20;
-const BOOT_STAGE: u8 = 0x40;
 const HW_IS_CLIENT: u8 = 0x80;
 
 /// In the byte of the state.
 const MORE: u8 = 0x80;
-const APPLICATION: u8 = 0x01;
-const INSTANCE: u8 = 0x02;
-const FORESEEN: u8 = 0x04;
-const USES: u8 = 0x08;
-const TIER: u8 = 0x10;
 
 /// Shared by all bindings that have none: a million small pieces of memory that are given back one
 /// by one leave a million holes.
@@ -220,71 +207,9 @@ fn put_lease(lease: &Lease, out: &mut Vec<u8>) -> Result<(), RecordError> {
     put_varint(lease.until.0.wrapping_sub(lease.updated.0), out);
     put_details(&lease.details, out);
     if more != 0 {
-        out.push(more);
-        let texts = [&lease.details.application, &lease.details.instance];
-        texts.into_iter().flatten().for_each(|text| put_bytes(text.as_bytes(), out));
-        if let Some(foreseen) = &lease.details.foreseen {
-            put_foreseen(foreseen, out);
-        }
-        if more & USES != 0 {
-            out.extend_from_slice(&lease.uses.binds.to_le_bytes());
-            out.push(lease.uses.traffic);
-        }
-        out.extend(lease.details.tier.map(|tier| tier as u8));
+        put_more(more, lease, out);
     }
     Ok(())
-}
-
-fn flags(details: &Details) -> u8 {
-    let flag = |there: bool, bit: u8| if there { bit } else { 0 };
-    flag(details.hostname.is_some(), HOSTNAME)
-        | flag(details.account.is_some(), ACCOUNT)
-        | flag(details.circuit_id.is_some(), CIRCUIT)
-        | flag(details.remote_id.is_some(), REMOTE)
-        | flag(details.relay.is_some(), RELAY)
-        | flag(details.next_hop.is_some(), NEXT_HOP)
-        | flag(details.boot_stage, BOOT_STAGE)
-}
-
-fn more_flags(lease: &Lease) -> u8 {
-    let flag = |there: bool, bit: u8| if there { bit } else { 0 };
-    let details = &lease.details;
-    flag(details.application.is_some(), APPLICATION)
-        | flag(details.instance.is_some(), INSTANCE)
-        | flag(details.foreseen.is_some(), FORESEEN)
-        | flag(lease.uses != Uses::default(), USES)
-        | flag(details.tier.is_some(), TIER)
-}
-
-fn put_foreseen(foreseen: &Foreseen, out: &mut Vec<u8>) {
-    let by = Foreseer::ALL.iter().position(|by| *by == foreseen.by);
-    out.push(by.and_then(|by| u8::try_from(by).ok()).unwrap_or_default());
-    for text in [&foreseen.prediction, &foreseen.instance_type] {
-        put_bytes(text.as_deref().unwrap_or_default().as_bytes(), out);
-    }
-}
-
-fn put_details(details: &Details, out: &mut Vec<u8>) {
-    let Details { hostname, account, circuit_id, remote_id, relay, next_hop, .. } = details;
-    if let Some(hostname) = hostname {
-        put_bytes(hostname.as_bytes(), out);
-    }
-    if let Some(account) = account {
-        put_bytes(account.as_bytes(), out);
-    }
-    if let Some(circuit) = circuit_id {
-        put_bytes(circuit, out);
-    }
-    if let Some(remote) = remote_id {
-        put_bytes(remote, out);
-    }
-    if let Some(relay) = relay {
-        out.extend_from_slice(&relay.octets());
-    }
-    if let Some(NextHop { addr, link }) = next_hop {
-        out.extend_from_slice(&addr.octets());
-        put_bytes(link.as_deref().unwrap_or_default().as_bytes(), out);
-    }
 }
 
 fn put_state(state: State, more: u8, out: &mut Vec<u8>) -> Result<(), RecordError> {
@@ -323,7 +248,7 @@ fn put_resource(resource: Resource, out: &mut Vec<u8>) {
     }
 }
 
-fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+pub(super) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     put_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
 }
@@ -419,65 +344,6 @@ fn state(r: &mut Reader<'_>) -> Result<(State, bool), RecordError> {
         _ => return Err(RecordError::Field("state")),
     };
     Ok((state, tag & MORE != 0))
-}
-
-fn more_details(details: &mut Details, r: &mut Reader<'_>) -> Result<Uses, RecordError> {
-    let flags = r.u8("more flags")?;
-    if flags == 0 || flags & !(APPLICATION | INSTANCE | FORESEEN | USES | TIER) != 0 {
-        return Err(RecordError::Field("more flags"));
-    }
-    if flags & APPLICATION != 0 {
-        details.application = Some(r.text("application")?.into());
-    }
-    if flags & INSTANCE != 0 {
-        details.instance = Some(r.text("instance")?.into());
-    }
-    if flags & FORESEEN != 0 {
-        details.foreseen = Some(Box::new(foreseen(r)?));
-    }
-    let mut uses = Uses::default();
-    if flags & USES != 0 {
-        uses = Uses { binds: u16::from_le_bytes(r.array("binds")?), traffic: r.u8("traffic")? };
-    }
-    if flags & TIER != 0 {
-        let tier = Tier::ALL.get(usize::from(r.u8("tier")?)).copied();
-        details.tier = Some(tier.ok_or(RecordError::Field("tier"))?);
-    }
-    Ok(uses)
-}
-
-fn foreseen(r: &mut Reader<'_>) -> Result<Foreseen, RecordError> {
-    let by = Foreseer::ALL.get(usize::from(r.u8("foreseer")?)).copied();
-    let by = by.ok_or(RecordError::Field("foreseer"))?;
-    let word = |text: &str| Some(text).filter(|text| !text.is_empty()).map(Box::from);
-    let prediction = word(r.text("prediction")?);
-    Ok(Foreseen { by, prediction, instance_type: word(r.text("instance type")?) })
-}
-
-fn details(flags: u8, r: &mut Reader<'_>) -> Result<Details, RecordError> {
-    let has = |bit: u8| flags & bit != 0;
-    let mut details = Details { boot_stage: has(BOOT_STAGE), ..Details::default() };
-    if has(HOSTNAME) {
-        details.hostname = Some(r.text("hostname")?.into());
-    }
-    if has(ACCOUNT) {
-        details.account = Some(r.text("account")?.into());
-    }
-    if has(CIRCUIT) {
-        details.circuit_id = Some(r.bytes("circuit id")?.into());
-    }
-    if has(REMOTE) {
-        details.remote_id = Some(r.bytes("remote id")?.into());
-    }
-    if has(RELAY) {
-        details.relay = Some(Ipv4Addr::from(r.array::<4>("relay")?));
-    }
-    if has(NEXT_HOP) {
-        let addr = Ipv6Addr::from(r.array::<16>("next hop")?);
-        let link = Some(r.text("interface")?).filter(|link| !link.is_empty()).map(Box::from);
-        details.next_hop = Some(NextHop { addr, link });
-    }
-    Ok(details)
 }
 
 fn resource(r: &mut Reader<'_>) -> Result<Resource, RecordError> {

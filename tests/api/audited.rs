@@ -22,7 +22,8 @@ fn writes(leased: &str, copy: &str) -> Vec<Write> {
     };
     let import = r#"{"leases":[{"address":"10.77.1.9","client":"id:01:02:03","state":"leased",
         "until":"2099-01-01T00:00:00Z"}]}"#;
-    let release = format!("/v1/leases/{leased}/release");
+    let [release, drain, stay] =
+        ["release", "drain", "stay"].map(|verb| format!("/v1/leases/{leased}/{verb}"));
     let copy = format!(r#"{{"directory":"{copy}"}}"#);
     let (account, applications) =
         ("/v1/accounts/{name}", "/v1/accounts/{name}/applications/{application}");
@@ -92,6 +93,15 @@ fn writes(leased: &str, copy: &str) -> Vec<Write> {
         same("post", "/v1/leases/import", import, "import", "leases"),
         one(
             "post",
+            "/v1/leases/{resource}/drain",
+            &drain,
+            "",
+            "drain",
+            &format!("leases/{leased}"),
+        ),
+        one("post", "/v1/leases/{resource}/stay", &stay, "", "stay", &format!("leases/{leased}")),
+        one(
+            "post",
             "/v1/leases/{resource}/release",
             &release,
             "",
@@ -128,7 +138,8 @@ fn found(served: &Served, verb: &str, object: &str) -> Option<Value> {
 
 #[test]
 fn every_write_has_its_record_with_the_name_of_the_caller() {
-    let served = Served::start("audited", "rate = 0");
+    let second = "[[network.subnet]]\nprefix = \"10.77.9.0/24\"\npools = [\"10.77.9.5\"]\n";
+    let served = Served::start_beside("audited", "rate = 0", second);
     let guest = served.world.client("guest", &served.host, "br0");
     let leased = Raw::on(&guest).lease(mac(7)).addr.to_string();
     let copy = served.file("copy");

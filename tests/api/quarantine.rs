@@ -73,3 +73,35 @@ fn what_is_kept_for_a_machine_is_not_put_out_of_use() {
     assert_eq!(put(&served, OPERATOR, &address, "lift").0, 200);
     assert!(listed(&served, "leaving").is_empty());
 }
+
+const TWO_POOLS: &str = "rate = 0\n[[account]]\nname = \"elsewhere\"\n";
+
+/// A client that is to move is told so when it renews, has an address of the other pool at once, and
+/// may stay until then.
+#[test]
+fn a_client_is_moved_when_it_renews() {
+    let second = "[[network.subnet]]\nprefix = \"10.77.9.0/24\"\npools = [\"10.77.9.5\"]\n";
+    let served = Served::start_beside("moves", TWO_POOLS, second);
+    let guest = served.world.client("guest", &served.host, "br0");
+    let mut raw = Raw::on(&guest);
+    let first = raw.lease(mac(1));
+    let address = first.addr.to_string();
+    let plan = served.ask(OPERATOR, "GET", "/v1/networks/lan/relocations", "");
+    assert_eq!((plan.status, plan.json()), (200, json!([])), "nothing is short");
+    assert_eq!(served.ask(OPERATOR, "GET", "/v1/networks/no/relocations", "").status, 404);
+    assert_eq!(put(&served, SCOPED, &address, "drain").0, 404, "another's");
+    assert_eq!(put(&served, OPERATOR, &address, "stay").0, 404, "it stays anyhow");
+    let (status, told) = put(&served, OPERATOR, &address, "drain");
+    assert_eq!((status, told["draining"].is_string()), (200, true), "{told}");
+    let (status, told) = put(&served, OPERATOR, &address, "stay");
+    assert_eq!((status, told.get("draining")), (200, None), "{told}");
+    assert_eq!(put(&served, OPERATOR, &address, "drain").0, 200);
+    let mut renewal = Message::request(dhcp::REQUEST, raw.xid(), first.mac);
+    renewal.ciaddr = first.addr;
+    assert_eq!(raw.ask(&renewal).expect("an answer").message.kind(), dhcp::NAK);
+    assert_eq!(raw.lease(mac(1)).addr.to_string(), "10.77.9.5");
+    assert!(!listed(&served, "leased").contains(&address));
+    // There is no other place any more.
+    let next = raw.lease(mac(2)).addr.to_string();
+    assert_eq!(put(&served, OPERATOR, &next, "drain").0, 409);
+}

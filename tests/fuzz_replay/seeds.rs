@@ -8,7 +8,8 @@ use std::sync::Arc;
 use foreshadow::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
 use foreshadow::config::policy::Tier;
 use foreshadow::lease::{
-    Act, Cause, Change, Details, Foreseen, Foreseer, Lease, NextHop, QuarantineReason, State,
+    Act, Cause, Change, Details, Drain, Foreseen, Foreseer, Lease, Mover, NextHop,
+    QuarantineReason, State,
 };
 use foreshadow::store::record::encode;
 
@@ -161,6 +162,7 @@ fn records() -> Vec<(&'static str, Vec<u8>)> {
         boot_stage: true,
         next_hop: Some(NextHop { addr: Ipv6Addr::LOCALHOST, link: Some("br0".into()) }),
         tier: Some(Tier::Warm),
+        draining: Some(Drain { since: Timestamp(1_700_000_000_000), by: Mover::Operator }),
         foreseen: Some(Box::new(Foreseen {
             by: Foreseer::Prediction,
             prediction: Some("p-7".into()),

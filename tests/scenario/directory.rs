@@ -13,8 +13,20 @@ use super::world::World;
 
 /// Whether a line begins with one of these.
 pub(crate) fn is_verb(verb: &str) -> bool {
-    ["create", "destroy", "rename", "reserve", "unreserve", "account", "has", "quarantine", "lift"]
-        .contains(&verb)
+    [
+        "create",
+        "destroy",
+        "rename",
+        "reserve",
+        "unreserve",
+        "account",
+        "has",
+        "quarantine",
+        "lift",
+        "drain",
+        "stay",
+    ]
+    .contains(&verb)
         || shadows::is_verb(verb)
 }
 
@@ -70,6 +82,16 @@ impl World {
                 let network = self.policy.networks[0].id;
                 let done = self.engine.lift(self.now, network, resource(id)?, fx);
                 done.map(|was| format!("done {}", was.state))
+            }
+            "drain" => {
+                let network = self.policy.networks[0].id;
+                let done = self.engine.drain(self.now, network, resource(id)?, fx);
+                done.map(|_| "done".into())
+            }
+            "stay" => {
+                let network = self.policy.networks[0].id;
+                let done = self.engine.let_stay(self.now, network, resource(id)?, fx);
+                done.map(|_| "done".into())
             }
             _ => {
                 let terms = Terms { max_addresses: words.cap, ..Terms::default() };

@@ -8,8 +8,8 @@ use foreshadow::lease::{Foreseen, Foreseer, Line, Owner};
 use super::words::resource;
 use super::world::World;
 
-const VERBS: [&str; 8] =
-    ["predict", "hold", "drop", "keep", "shadows", "shadows6", "tally", "tier"];
+const VERBS: [&str; 9] =
+    ["predict", "hold", "drop", "keep", "shadows", "shadows6", "tally", "tier", "moves"];
 
 pub(super) fn is_verb(verb: &str) -> bool {
     VERBS.contains(&verb)
@@ -71,6 +71,19 @@ impl World {
             "tier" => {
                 let tier = self.engine.tier_of(network, resource(about)?);
                 format!("done {}", tier.map_or("none", |tier| tier.as_str()))
+            }
+            "moves" => {
+                let plans = self.engine.plans_of(self.now, 0, 100);
+                let told = plans.iter().map(|plan| {
+                    let of = plan.candidates.iter().map(|c| {
+                        let stays = c.stays.map_or(String::new(), |s| format!("={}", s.as_str()));
+                        format!(" {}@{}{stays}", c.resource, c.whole)
+                    });
+                    let lacking = plan.lacking;
+                    let frozen = if plan.frozen { " frozen" } else { "" };
+                    format!("{lacking}{frozen}{}", of.collect::<String>())
+                });
+                format!("done {}", told.collect::<Vec<_>>().join("; ")).trim_end().into()
             }
             "tally" => {
                 let t = self.engine.tallies().get(&owner(about));

@@ -31,7 +31,8 @@ const LOOKS_MAX: usize = 160;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     let router = OpenApiRouter::new().routes(routes!(list)).routes(routes!(show));
-    router.routes(routes!(release)).routes(routes!(quarantine)).routes(routes!(lift))
+    let router = router.routes(routes!(release)).routes(routes!(quarantine)).routes(routes!(lift));
+    router.routes(routes!(drain)).routes(routes!(stay))
 }
 
 pub(super) fn views(page: &Page) -> Vec<LeaseView> {
@@ -273,6 +274,45 @@ async fn lift(
     Query(query): Query<NetworkQuery>,
 ) -> Answer<LeaseView> {
     put(&api, caller, conditions, named, query, Verb::Lift).await
+}
+
+/// Has the client of an address moved to another pool of the network: when it renews or boots, if
+/// there is room for it then. What is reserved, or registered for an instance, stays where it is.
+#[utoipa::path(
+    post,
+    path = "/v1/leases/{resource}/drain",
+    tag = "leases",
+    security(("bearer" = ["operate"])),
+    params(("resource" = String, Path, description = "An address.", max_length = 64), NetworkQuery),
+    responses((status = 200, description = "As it is now.", body = LeaseView)),
+)]
+async fn drain(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    conditions: Conditions,
+    named: Named,
+    Query(query): Query<NetworkQuery>,
+) -> Answer<LeaseView> {
+    put(&api, caller, conditions, named, query, Verb::Drain).await
+}
+
+/// Lets the client of an address stay that was to move.
+#[utoipa::path(
+    post,
+    path = "/v1/leases/{resource}/stay",
+    tag = "leases",
+    security(("bearer" = ["operate"])),
+    params(("resource" = String, Path, description = "An address.", max_length = 64), NetworkQuery),
+    responses((status = 200, description = "As it is now.", body = LeaseView)),
+)]
+async fn stay(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    conditions: Conditions,
+    named: Named,
+    Query(query): Query<NetworkQuery>,
+) -> Answer<LeaseView> {
+    put(&api, caller, conditions, named, query, Verb::Stay).await
 }
 
 async fn put(

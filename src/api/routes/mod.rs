@@ -22,6 +22,7 @@ mod known_events;
 mod leases;
 mod metrics;
 mod networks;
+mod relocations;
 mod reservations;
 mod scores;
 mod shadows;
@@ -140,6 +141,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(accounts::routes())
         .merge(applications::routes())
         .merge(shadows::routes())
+        .merge(relocations::routes())
         .merge(scores::routes())
         .merge(transfer::routes())
         .merge(configuration::routes())

@@ -80,6 +80,7 @@ pub(super) fn build(
         short_percent: raw.short_percent,
         lifecycle: raw.lifecycle,
         tiers,
+        relocation: raw.relocation,
         declines_max: raw.declines_max,
         offers_max: raw.offers_max,
         limits: raw.limits,
@@ -173,7 +174,8 @@ fn build_subnet(
         pools = raw.pools.into_iter().filter_map(build).collect();
         pools.sort_by_key(|pool| pool.range.first);
     }
-    let subnet = raw.prefix.map(|prefix| Subnet { prefix: prefix.value, settings, pools });
+    let region = raw.region;
+    let subnet = raw.prefix.map(|prefix| Subnet { prefix: prefix.value, region, settings, pools });
     (subnet, times, raw.reservations)
 }
 

@@ -128,6 +128,7 @@ fn build_subnet(
     let interface_ids = raw.interface_ids.into_iter().map(|at| at.value).collect();
     let subnet = raw.prefix.map(|prefix| Subnet6 {
         prefix: prefix.value,
+        region: raw.region,
         settings,
         pools,
         delegations,

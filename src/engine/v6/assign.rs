@@ -10,20 +10,18 @@ use crate::base::{ClientKey, Prefix6, Resource};
 use crate::config::policy::{Generate, Pool6};
 use crate::engine::Engine;
 use crate::engine::effects::{DropReason, Effects, EventKind, Offered};
-use crate::engine::grant::{Grant, cause, later_end};
+use crate::engine::grant::{Grant, cause};
 use crate::engine::identity::Identified;
 use crate::engine::lots::Lots;
 use crate::engine::network::NetDelegation;
-use crate::lease::directory::Kept;
-use crate::lease::{Details, Lease, NextHop, Offer, Owner, QuarantineReason, State, Uses};
+use crate::engine::relocate::is_draining;
+use crate::lease::{Cause, Details, Lease, Offer, Owner, QuarantineReason, State};
 use crate::wire::{Ia, IaKind};
 
+use super::bind::{binding6, details6};
 use super::context::{Ctx6, is_about};
 use super::doubt::QUESTIONS_MAX;
-use super::reply::{IaAnswer, Term};
-
-/// Longest identifier of a relay that is kept with a binding, in bytes: as long as IPv4 has them.
-const RELAY_ID_MAX: usize = 255;
+use super::reply::IaAnswer;
 
 /// What was found for one IA. Dynamic resources are taken out of their pools when they are
 /// offered or granted, not before.
@@ -170,7 +168,10 @@ impl Engine {
         let lease = self.table.get(ctx.id(), resource);
         if let Some(lease) = lease.filter(|l| l.state.is_held()) {
             return match lease.state {
-                State::Leased => lease.client == *key || is_reserved_alike(ctx, key, lease),
+                State::Leased => {
+                    let own = lease.client == *key && !self.is_leaving6(ctx, lease, kept);
+                    own || is_reserved_alike(ctx, key, lease)
+                }
                 // Its own, unknown to us until now.
                 State::Quarantined(QuarantineReason::InUse(mac)) => {
                     ctx.hw.and_then(|hw| hw.mac()) == Some(mac)
@@ -208,6 +209,14 @@ impl Engine {
         }
     }
 
+    /// Whether a client is to leave what it has: there is a place for it elsewhere.
+    fn is_leaving6(&self, ctx: &Ctx6<'_>, lease: &Lease, kept: bool) -> bool {
+        is_draining(lease)
+            && !kept
+            && !reserved(ctx, IaKind::Na).any(|own| own == lease.resource)
+            && self.is_moving6(ctx, lease, ctx.owner(None).as_ref())
+    }
+
     /// Whether no part of a prefix is held: one of another length may overlap it.
     fn is_whole(&self, ctx: &Ctx6<'_>, prefix: Prefix6) -> bool {
         let resource = Resource::Prefix6(prefix.network(), prefix.len());
@@ -225,7 +234,7 @@ impl Engine {
     }
 
     /// The next free address or prefix.
-    fn next6(
+    pub(super) fn next6(
         &mut self,
         ctx: &Ctx6<'_>,
         ia: &Ia<'_>,
@@ -405,7 +414,25 @@ impl Engine {
             };
             self.say(ctx.now, Some(ctx.id()), kind, fx);
         }
+        self.abandon_left(ctx, ia, &key, fx);
         Ok(result)
+    }
+
+    /// What an IA was to leave and names no more has been left: its client knows that it is over.
+    fn abandon_left(&mut self, ctx: &Ctx6<'_>, ia: &Ia<'_>, key: &ClientKey, fx: &mut Effects) {
+        let of = self.table.of_client(ctx.id(), key).filter(|l| is_draining(l));
+        let left: Vec<Lease> =
+            of.filter(|l| ctx.named(ia).all(|named| named != l.resource)).cloned().collect();
+        let others = self.table.of_client(ctx.id(), key).filter(|l| l.state == State::Leased);
+        if others.count() <= left.len() {
+            return;
+        }
+        for lease in left {
+            let (state, until) = (State::Released, ctx.now);
+            let abandoned = Lease { state, until, updated: ctx.now, ..lease.clone() };
+            self.put(abandoned, Cause::Abandoned, fx);
+            self.say(ctx.now, Some(ctx.id()), EventKind::Released(Box::new(lease)), fx);
+        }
     }
 
     /// The name that is kept for a client: its reservation's, or the first label of its own that
@@ -447,56 +474,4 @@ fn is_reserved_alike(ctx: &Ctx6<'_>, key: &ClientKey, lease: &Lease) -> bool {
     ctx.hw.is_some_and(|hw| hw == lease.hw)
         && (!lease.client.as_bytes().ends_with(ctx.duid) || same_ia)
         && reserved.any(|resource| resource == lease.resource)
-}
-
-fn binding6(
-    ctx: &Ctx6<'_>,
-    key: &ClientKey,
-    term: &Term,
-    details: Arc<Details>,
-    before: Option<&Lease>,
-) -> Lease {
-    let (resource, valid) = (term.resource, term.lifetimes.valid);
-    let until = if valid.is_forever() { crate::base::Timestamp::NEVER } else { ctx.now + valid };
-    Lease {
-        network: ctx.id(),
-        resource,
-        client: key.clone(),
-        hw: ctx.hw.unwrap_or_default(),
-        state: State::Leased,
-        since: before.filter(|l| l.state == State::Leased).map_or(ctx.now, |l| l.since),
-        updated: ctx.now,
-        until: later_end(before, until),
-        port: match before {
-            Some(before) if !ctx.is_own_frame() => before.port,
-            _ => ctx.arrival.port,
-        },
-        uses: Uses::default(),
-        details,
-    }
-}
-
-fn details6(
-    ctx: &Ctx6<'_>,
-    resource: Resource,
-    hostname: Option<Box<str>>,
-    next_hop: Option<NextHop>,
-) -> Details {
-    let hop = ctx.hops.last();
-    let kept = |id: &&[u8]| id.len() <= RELAY_ID_MAX;
-    // Another address of its counts for its account beside what is kept for it.
-    let attributed = |own: &&Kept| own.keeps(resource) || matches!(resource, Resource::Prefix6(..));
-    Details {
-        hostname,
-        account: ctx.chain(Some(resource)).account().cloned(),
-        application: ctx.chain(Some(resource)).application().cloned(),
-        instance: ctx.kept.filter(attributed).and_then(|kept| kept.instance.clone()),
-        circuit_id: hop.and_then(|h| h.interface_id()).filter(kept).map(Box::from),
-        remote_id: hop.and_then(|h| h.remote_id()).map(|(_, id)| id).filter(kept).map(Box::from),
-        relay: None,
-        boot_stage: false,
-        next_hop,
-        foreseen: None,
-        tier: None,
-    }
 }

@@ -5,6 +5,7 @@
 //! [`reply`] (options and destination).
 
 pub mod assign;
+mod bind;
 pub mod context;
 pub mod doubt;
 pub mod reply;
@@ -24,6 +25,7 @@ use super::Engine;
 use super::context::Proof;
 use super::effects::{Arrival6, DropReason, Effects, EventKind};
 use super::grant::Grant;
+use super::relocate::is_draining;
 use super::tally::{Asked, Before};
 use assign::Assigned;
 use context::Ctx6;
@@ -183,8 +185,9 @@ impl Engine {
         self.reply6_after(ctx, Answer6::reply(), &answers, fx)
     }
 
-    fn say_if_exhausted(&self, ctx: &Ctx6<'_>, answers: &Answers6, fx: &mut Effects) {
+    fn say_if_exhausted(&mut self, ctx: &Ctx6<'_>, answers: &Answers6, fx: &mut Effects) {
         if answers.is_exhausted() {
+            self.note_refusal6(ctx);
             let kind = match self.is_tier_full6(ctx, ctx.owner(None).as_ref()) {
                 true => EventKind::Dropped(DropReason::TierFull, ctx.hw),
                 false => EventKind::Exhausted(ctx.hw.unwrap_or_default()),
@@ -238,13 +241,18 @@ impl Engine {
                 }
                 continue;
             }
-            let how = if held.is_empty() { Grant::Adopt } else { Grant::Extend };
+            let mut how = if held.is_empty() { Grant::Adopt } else { Grant::Extend };
+            if resources.is_empty() && held.iter().any(is_draining) {
+                resources.extend(self.next_place(ctx, &ia, &key));
+                how = Grant::New;
+            }
             resources.truncate(room);
             let known = resources.clone();
             let assigned = Assigned { key, resources, proven: true };
             let mut answer = self.grant6(ctx, &ia, assigned, how, fx)?;
             // Who stays away from what is no longer given may still hold it: it runs out by itself.
-            answer.add_zero(gone.into_iter());
+            let held = |r: &Resource| self.table.get(ctx.id(), *r).is_some_and(|l| l.is_bound());
+            answer.add_zero(gone.into_iter().filter(held));
             answer.add_zero(ctx.named(&ia).filter(|r| !known.contains(r)));
             answers.push(answer);
         }
@@ -252,6 +260,12 @@ impl Engine {
             return Err(DropReason::UnknownClient);
         }
         self.reply6_after(ctx, Answer6::reply(), &answers, fx)
+    }
+
+    /// s18.3.4: what an IA gets beside an address that it is to leave.
+    fn next_place(&mut self, ctx: &Ctx6<'_>, ia: &Ia<'_>, key: &ClientKey) -> Option<Resource> {
+        let owner = ctx.owner(None);
+        self.next6(ctx, ia, key, owner.as_ref()).map(|(resource, _)| resource)
     }
 
     /// s18.3.3: are these addresses right for this link?

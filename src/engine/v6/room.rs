@@ -3,9 +3,10 @@
 use std::net::Ipv6Addr;
 
 use crate::base::{Prefix6, Resource, Sort};
-use crate::config::policy::{Pool6, Subnet6, Tier};
+use crate::config::policy::{Pool6, RelocationMode, Subnet6, Tier};
 use crate::engine::Engine;
 use crate::engine::choose::OFFERS_LOOKED_AT;
+use crate::engine::network::NetPool;
 use crate::engine::quota::Rank;
 use crate::lease::{Held, Owner, State};
 use crate::wire::IaKind;
@@ -74,7 +75,7 @@ impl Engine {
     }
 
     /// A pool whose next address a client may have.
-    pub(super) fn open6<'a>(
+    pub(in crate::engine) fn open6<'a>(
         &self,
         ctx: &Ctx6<'_>,
         owner: Option<&Owner>,
@@ -97,9 +98,32 @@ impl Engine {
         let of = policy.pools.get(pool.index).filter(|_| pool.subnet == subnet)?;
         let lent = self.lent(ctx.id(), Sort::V6, at);
         let usable = ctx.may_use(&of.allow, &of.deny)
+            && !self.is_to_leave(ctx.id(), &ctx.hw.unwrap_or_default(), Sort::V6, at)
             && pool.has_room_for(ctx.network, rank, lent)
             && self.may_use_range6(owner, ctx.id(), of.first, of.last);
         usable.then_some(of)
+    }
+
+    /// A client got nothing: the best of its tiers is to have more.
+    pub(super) fn note_refusal6(&mut self, ctx: &Ctx6<'_>) {
+        if ctx.network.relocation.mode == RelocationMode::Off {
+            return;
+        }
+        let owner = ctx.owner(None);
+        let rank = self.rank(ctx.network, owner.as_ref(), ctx.classes.iter());
+        let (Some(order), Some(net)) = (rank.tiers, self.nets.get(ctx.net)) else { return };
+        let usable = |pool: &NetPool| {
+            ctx.subnets().any(|(subnet, policy)| {
+                let of = policy.pools.get(pool.index).filter(|_| pool.subnet == subnet);
+                of.is_some_and(|of| {
+                    ctx.may_use(&of.allow, &of.deny)
+                        && self.may_use_range6(owner.as_ref(), ctx.id(), of.first, of.last)
+                })
+            })
+        };
+        let pools = net.pools6.iter().enumerate().filter(|(_, pool)| usable(pool));
+        let usable: Vec<usize> = pools.map(|(at, _)| at).collect();
+        self.asked_in_vain(ctx.net, true, &order, &usable);
     }
 
     /// Whether it is for its tiers that a client finds no address.
