@@ -13,6 +13,7 @@ mod real {
     mod flood;
     mod identity;
     mod lab;
+    mod moves;
     mod network;
     mod orchestrator;
     mod routes;

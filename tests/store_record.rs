@@ -91,7 +91,7 @@ fn details() -> impl Strategy<Value = Details> {
     let foreseen = of(foreseen());
     let by = prop_oneof![Just(Mover::Policy), Just(Mover::Operator)];
     let drain = (any::<u64>(), by).prop_map(|(at, by)| Drain { since: Timestamp(at), by });
-    let rest = (foreseen, tier, of(drain));
+    let rest = (foreseen, tier, of(drain), any::<bool>());
     (texts, ids, of(any::<u32>()), any::<bool>(), of(next_hop()), rest).prop_map(
         |(
             (hostname, account, application, instance),
@@ -99,7 +99,7 @@ fn details() -> impl Strategy<Value = Details> {
             relay,
             boot_stage,
             next_hop,
-            (foreseen, tier, draining),
+            (foreseen, tier, draining, wakes),
         )| Details {
             hostname: hostname.map(Into::into),
             account: account.map(Into::into),
@@ -113,6 +113,7 @@ fn details() -> impl Strategy<Value = Details> {
             foreseen: foreseen.map(Box::new),
             tier,
             draining,
+            wakes,
         },
     )
 }

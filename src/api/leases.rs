@@ -294,6 +294,7 @@ impl LeaseView {
             foreseen: None,
             tier: None,
             draining: None,
+            wakes: false,
         })
     }
 }

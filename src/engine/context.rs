@@ -11,6 +11,7 @@ use crate::wire::{Message, RelayInfo};
 
 use super::classes::Classes;
 use super::effects::{Arrival, Source};
+use super::wake;
 
 /// What the handlers of `v4` work on.
 #[derive(Debug)]
@@ -102,6 +103,13 @@ impl Scope {
 }
 
 impl<'a> Ctx<'a> {
+    /// Whether the client can be asked to renew at once: it says so, and is on the link.
+    pub fn takes_forcerenew(&self) -> bool {
+        self.path == Path::Link
+            && wake::is_open(self.network)
+            && self.msg.takes_forcerenew(wake::HMAC_MD5)
+    }
+
     /// The network's identity.
     pub fn id(&self) -> NetworkId {
         self.network.id

@@ -15,6 +15,7 @@ use super::effects::{DropReason, Effects, EventKind, Offered};
 use super::relocate::is_draining;
 use super::settings::{Chain, Times};
 use super::v4::is_of;
+use super::wake;
 
 /// Names that resolvers and browsers trust without asking whose they are.
 const SPECIAL_NAMES: [&str; 4] = ["localhost", "wpad", "isatap", "broadcasthost"];
@@ -100,7 +101,12 @@ impl Engine {
             self.settle(other.network, other.resource);
         }
         self.take_from_pool(ctx.id(), addr.into());
-        let details = Details { tier, ..details(ctx, &chain, addr, self.client_name(ctx)) };
+        let wakes = wake::wakes(ctx.takes_forcerenew(), &ctx.client, before.as_ref());
+        if wakes {
+            self.note_xid(ctx.id(), addr.into(), ctx.msg.xid());
+        }
+        let details = details(ctx, &chain, addr, self.client_name(ctx));
+        let details = Details { tier, wakes, ..details };
         let details = match before.as_ref().filter(|l| *l.details == details) {
             Some(lease) => Arc::clone(&lease.details),
             None => self.table.share(details),
@@ -253,5 +259,6 @@ fn details(
         foreseen: None,
         tier: None,
         draining: None,
+        wakes: false,
     }
 }

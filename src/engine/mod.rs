@@ -46,6 +46,7 @@ pub mod v4;
 pub mod v6;
 pub mod verify;
 pub mod wait;
+mod wake;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -83,6 +84,8 @@ pub struct Engine {
     resized: Timestamp,
     /// What was last said of each pool that is short, by its first address.
     short_said: BTreeMap<(NetworkId, Resource), relocate::Said>,
+    /// Who can be asked to renew.
+    wakes: wake::Wakes,
     /// The batch that is being gathered.
     seq: Seq,
     /// Whether this batch has changes.
@@ -115,6 +118,7 @@ impl Engine {
             tallies: Tallies::default(),
             resized: Timestamp(0),
             short_said: BTreeMap::new(),
+            wakes: wake::Wakes::default(),
             seq: last.next(),
             dirty: false,
             store_ok: true,
@@ -204,6 +208,7 @@ impl Engine {
             self.next_plan(),
             self.next_reproof(),
             self.next_resize(),
+            self.next_asking(),
         ]
         .into_iter()
         .flatten()
@@ -317,6 +322,7 @@ impl Engine {
         self.run_reproofs(now, fx);
         self.run_plans(now, fx);
         self.follow_tiers(now, fx);
+        self.ask_again(now, fx);
         self.advertise(now, fx);
         if self.may_expire() {
             self.expire(now, fx);

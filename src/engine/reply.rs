@@ -14,6 +14,7 @@ use super::context::{Ctx, Path};
 use super::effects::{Destination, DropReason, Effects, Reply};
 use super::settings::{Chain, Times};
 use super::tally::Answered;
+use super::wake::{AUTH_LEN, HMAC_MD5};
 
 /// The part of a reply that depends on the decision; the rest follows from request and policy.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +101,7 @@ impl Engine {
         answer: Answer,
         fx: &mut Effects,
     ) -> Result<(), DropReason> {
-        let reply = build(ctx, &answer, chain, fx)?;
+        let reply = build(ctx, &answer, chain, None, fx)?;
         fx.send_now.push(reply);
         Ok(())
     }
@@ -113,7 +114,9 @@ impl Engine {
         answer: Answer,
         fx: &mut Effects,
     ) -> Result<(), DropReason> {
-        let reply = build(ctx, &answer, chain, fx)?;
+        let told = answer.times.is_some() && ctx.takes_forcerenew();
+        let nonce = told.then(|| self.nonce(ctx.now, ctx.id(), ctx.client.as_bytes()));
+        let reply = build(ctx, &answer, chain, nonce.as_ref(), fx)?;
         fx.send_after.push(reply);
         Ok(())
     }
@@ -123,6 +126,7 @@ fn build<'a>(
     ctx: &Ctx<'a>,
     answer: &Answer,
     chain: &Chain<'a>,
+    nonce: Option<&[u8; AUTH_LEN]>,
     fx: &mut Effects,
 ) -> Result<Reply, DropReason> {
     let boot_file = if answer.is_nak() { None } else { chain.boot_file() };
@@ -131,6 +135,11 @@ fn build<'a>(
     match answer.is_nak() {
         true => nak_options(ctx, &encoded, &mut list),
         false => all_options(ctx, answer, chain, &encoded, boot_file, &mut list),
+    }
+    if let Some(nonce) = nonce {
+        // RFC 6704 s3.1.2.
+        list.push(opt::FORCERENEW_NONCE_CAPABLE, &[HMAC_MD5], false);
+        list.push(opt::AUTHENTICATION, nonce, false);
     }
     let msg = ctx.msg;
     let relayed = ctx.is_relayed();
@@ -334,8 +343,10 @@ fn is_ours(code: u8) -> bool {
         opt::PAD
             | opt::REQUESTED_IP..=opt::CLIENT_ID
             | opt::RAPID_COMMIT..=opt::RELAY_AGENT_INFO
+            | opt::AUTHENTICATION
             | opt::AUTO_CONFIGURE
             | opt::SUBNET_SELECTION
+            | opt::FORCERENEW_NONCE_CAPABLE
             | opt::END
     ) && code != opt::VENDOR_CLASS
 }

@@ -70,10 +70,14 @@ labelled! {
         Ack = ("v4", "ack"),
         /// DHCPNAK.
         Nak = ("v4", "nak"),
+        /// DHCPFORCERENEW.
+        ForceRenew = ("v4", "forcerenew"),
         /// ADVERTISE.
         Advertise = ("v6", "advertise"),
         /// REPLY.
         Reply = ("v6", "reply"),
+        /// RECONFIGURE.
+        Reconfigure = ("v6", "reconfigure"),
         /// A router advertisement.
         RouterAdvertisement = ("v6", "router-advertisement"),
     }

@@ -12,8 +12,8 @@ use crate::wire::{Kind, Message};
 use super::Engine;
 use super::choose::Choice;
 use super::classes::Classes;
-use super::context::{Ctx, Proof};
-use super::effects::{Arrival, DropReason, Effects, EventKind, NakReason};
+use super::context::{Ctx, Path, Proof};
+use super::effects::{Arrival, Destination, DropReason, Effects, EventKind, NakReason, Reply};
 use super::grant::Grant;
 use super::identity::{self, Identified};
 use super::reply::Answer;
@@ -421,7 +421,22 @@ impl Engine {
             self.settle(offer.network, offer.resource);
         }
         self.say(ctx.now, Some(ctx.id()), EventKind::Nak(ctx.hw, addr, why), fx);
-        self.reply_now(ctx, Answer::nak(), fx)
+        self.reply_now(ctx, Answer::nak(), fx)?;
+        if why == NakReason::Moved {
+            nak_to_holder(ctx, fx);
+        }
+        Ok(())
+    }
+}
+
+/// Sends the NAK that was just made to the client's own address too: who renews by unicast may hear
+/// nothing else (dhcpcd does not), and the address is its own until it has another.
+fn nak_to_holder(ctx: &Ctx<'_>, fx: &mut Effects) {
+    let ip = ctx.msg.ciaddr();
+    let mac = ctx.hw.mac().filter(|_| ctx.path == Path::Link && !ip.is_unspecified());
+    if let (Some(mac), Some(nak)) = (mac, fx.send_now.last()) {
+        let to = Destination::Frame { link: ctx.arrival.link, mac, from: ctx.server_id, ip };
+        fx.send_now.push(Reply { to, ..nak.clone() });
     }
 }
 

@@ -75,6 +75,8 @@ pub struct Details {
     pub tier: Option<Tier>,
     /// Since when its client is to move to another address; `None` where it may stay.
     pub draining: Option<Drain>,
+    /// Its client takes a message that asks it to renew at once.
+    pub wakes: bool,
 }
 
 /// That a client is to move.

@@ -28,6 +28,7 @@
 //!            0x08 uses: binds:u16 traffic:u8 (else: bound once)
 //!            0x10 tier:u8 (0 hot 1 warm 2 cold)
 //!            0x20 draining: by:u8 (0 policy 1 operator) since:varint
+//!            0x40 wakes
 //! bytes   := length:varint, so many bytes;  text := bytes in UTF-8, any character allowed
 //! ```
 //!

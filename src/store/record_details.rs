@@ -24,6 +24,7 @@ const FORESEEN: u8 = 0x04;
 const USES: u8 = 0x08;
 const TIER: u8 = 0x10;
 const DRAINING: u8 = 0x20;
+const WAKES: u8 = 0x40;
 
 /// Which details of the first byte there are.
 pub(super) fn flags(details: &Details) -> u8 {
@@ -47,6 +48,7 @@ pub(super) fn more_flags(lease: &Lease) -> u8 {
         | flag(lease.uses != Uses::default(), USES)
         | flag(details.tier.is_some(), TIER)
         | flag(details.draining.is_some(), DRAINING)
+        | flag(details.wakes, WAKES)
 }
 
 /// Those of the first byte.
@@ -131,7 +133,9 @@ pub(super) fn details(flags: u8, r: &mut Reader<'_>) -> Result<Details, RecordEr
 /// Reads those of the second.
 pub(super) fn more_details(details: &mut Details, r: &mut Reader<'_>) -> Result<Uses, RecordError> {
     let flags = r.u8("more flags")?;
-    if flags == 0 || flags & !(APPLICATION | INSTANCE | FORESEEN | USES | TIER | DRAINING) != 0 {
+    if flags == 0
+        || flags & !(APPLICATION | INSTANCE | FORESEEN | USES | TIER | DRAINING | WAKES) != 0
+    {
         return Err(RecordError::Field("more flags"));
     }
     if flags & APPLICATION != 0 {
@@ -143,6 +147,7 @@ pub(super) fn more_details(details: &mut Details, r: &mut Reader<'_>) -> Result<
     if flags & FORESEEN != 0 {
         details.foreseen = Some(Box::new(foreseen(r)?));
     }
+    details.wakes = flags & WAKES != 0;
     let mut uses = Uses::default();
     if flags & USES != 0 {
         uses = Uses { binds: u16::from_le_bytes(r.array("binds")?), traffic: r.u8("traffic")? };

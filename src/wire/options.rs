@@ -69,6 +69,8 @@ codes! {
     CLIENT_FQDN = 81,
     /// Relay agent information (RFC 3046).
     RELAY_AGENT_INFO = 82,
+    /// Authentication (RFC 3118 s2).
+    AUTHENTICATION = 90,
     /// Client system architectures (RFC 4578 s2.1).
     CLIENT_ARCH = 93,
     /// Client network interface identifier (RFC 4578 s2.2).
@@ -91,6 +93,8 @@ codes! {
     VI_VENDOR_CLASS = 124,
     /// Vendor-identifying vendor-specific information (RFC 3925 s4).
     VI_VENDOR_SPECIFIC = 125,
+    /// Takes a signed FORCERENEW: by which algorithms (RFC 6704 s3.1.1).
+    FORCERENEW_NONCE_CAPABLE = 145,
     /// TFTP server addresses (RFC 5859).
     TFTP_SERVER_ADDRESS = 150,
     /// Encapsulated options of iPXE and Etherboot; iPXE always sends it (site-specific code).

@@ -385,6 +385,11 @@ impl<'a> Message<'a> {
         self.fixed::<1>(opt::AUTO_CONFIGURE).map(|[value]| value)
     }
 
+    /// Whether option 145 names this algorithm (RFC 6704 s3.1.1).
+    pub fn takes_forcerenew(&self, algorithm: u8) -> bool {
+        self.option(opt::FORCERENEW_NONCE_CAPABLE).is_some_and(|of| of.contains(&algorithm))
+    }
+
     /// Whether this is iPXE: by its user class, or by option 175, which it always sends.
     pub fn is_ipxe(&self) -> bool {
         self.has(opt::ETHERBOOT) || self.user_classes().any(|class| class.as_ref() == b"iPXE")

@@ -88,7 +88,7 @@ noipv4ll
 noarp
 duid
 nodelay
-option dhcp6_name_servers, dhcp6_domain_search
+option dhcp6_name_servers, dhcp6_domain_search, dhcp6_reconfigure_accept
 ";
 
 const NETWORKD_CONF: &str = "\

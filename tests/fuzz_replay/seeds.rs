@@ -163,6 +163,7 @@ fn records() -> Vec<(&'static str, Vec<u8>)> {
         next_hop: Some(NextHop { addr: Ipv6Addr::LOCALHOST, link: Some("br0".into()) }),
         tier: Some(Tier::Warm),
         draining: Some(Drain { since: Timestamp(1_700_000_000_000), by: Mover::Operator }),
+        wakes: true,
         foreseen: Some(Box::new(Foreseen {
             by: Foreseer::Prediction,
             prediction: Some("p-7".into()),

@@ -114,6 +114,7 @@ impl Engine {
         let lease = Lease { details: self.table.share(details), updated: now, ..lease };
         self.put(lease.clone(), Cause::Draining, fx);
         self.note_hold(network, resource);
+        self.ask_to_renew(now, &lease, 0, fx);
         self.say(now, Some(network), EventKind::Draining(Box::new(lease)), fx);
     }
 

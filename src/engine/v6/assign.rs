@@ -15,6 +15,7 @@ use crate::engine::identity::Identified;
 use crate::engine::lots::Lots;
 use crate::engine::network::NetDelegation;
 use crate::engine::relocate::is_draining;
+use crate::engine::wake;
 use crate::lease::{Cause, Details, Lease, Offer, Owner, QuarantineReason, State};
 use crate::wire::{Ia, IaKind};
 
@@ -392,7 +393,9 @@ impl Engine {
             }
             let next_hop = self.next_hop(ctx, *resource);
             let tier = self.tier_of(ctx.id(), *resource);
-            let details = Details { tier, ..details6(ctx, *resource, hostname.clone(), next_hop) };
+            let wakes = wake::wakes(ctx.takes_reconfigure(), &key, before.as_ref());
+            let details = details6(ctx, *resource, hostname.clone(), next_hop);
+            let details = Details { tier, wakes, ..details };
             let details = match before.as_ref().filter(|l| *l.details == details) {
                 Some(lease) => Arc::clone(&lease.details),
                 None => self.table.share(details),

@@ -65,5 +65,6 @@ pub(super) fn details6(
         foreseen: None,
         tier: None,
         draining: None,
+        wakes: false,
     }
 }

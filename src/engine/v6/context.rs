@@ -15,6 +15,7 @@ use crate::engine::context::Proof;
 use crate::engine::effects::Arrival6;
 use crate::engine::pace::Pace;
 use crate::engine::settings::application;
+use crate::engine::wake;
 use crate::lease::Lease;
 use crate::lease::directory::Kept;
 use crate::wire::{Hop, Ia, IaKind, Message6};
@@ -58,6 +59,11 @@ pub struct Ctx6<'a> {
 }
 
 impl<'a> Ctx6<'a> {
+    /// Whether the client can be asked to renew at once: it says so, and is on the link.
+    pub fn takes_reconfigure(&self) -> bool {
+        self.hops.is_empty() && wake::is_open(self.network) && self.msg.reconfigure_accept()
+    }
+
     /// The network's identity.
     pub fn id(&self) -> NetworkId {
         self.network.id

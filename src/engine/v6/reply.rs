@@ -4,8 +4,9 @@ use crate::base::{ClientKey, Prefix6, Resource, Span};
 use crate::engine::Engine;
 use crate::engine::effects::{Destination, DropReason, Effects, Reply};
 use crate::engine::tally::Answered;
+use crate::engine::wake::AUTH_LEN;
 use crate::wire::options6::{self as opt, StatusCode};
-use crate::wire::{Ia, IaKind, MessageType6, Writer6, wrap_relay};
+use crate::wire::{Ia, IaKind, Kind6, MessageType6, Writer6, wrap_relay};
 
 use super::context::{Chain6, Ctx6, Lifetimes};
 
@@ -18,6 +19,8 @@ pub struct Answer6 {
     kind: MessageType6,
     status: Option<StatusCode>,
     rapid_commit: bool,
+    /// What the client is told, so that it can be asked to renew.
+    nonce: Option<[u8; AUTH_LEN]>,
 }
 
 /// One resource and its lifetimes.
@@ -51,7 +54,7 @@ impl Answer6 {
 
     /// REPLY with leases.
     pub fn reply() -> Answer6 {
-        Answer6 { kind: MessageType6::Reply, status: None, rapid_commit: false }
+        Answer6 { kind: MessageType6::Reply, status: None, rapid_commit: false, nonce: None }
     }
 
     /// The same as the answer to a rapid commit.
@@ -196,8 +199,9 @@ impl Answers6 {
 /// An IA without what is in it: option header, IAID, T1 and T2.
 const IA_LEN: usize = 4 + 12;
 
-/// Header, preference, rapid commit, status, and the headers of the identifiers.
-const BESIDE_IAS: usize = 64;
+/// Header, preference, rapid commit, status, the headers of the identifiers, and what is told of how
+/// the client can be asked.
+const BESIDE_IAS: usize = 64 + 4 + 4 + AUTH_LEN;
 
 /// An address, or a prefix with what is excluded of it, as options.
 fn resource_len(kind: IaKind) -> usize {
@@ -286,7 +290,12 @@ impl Engine {
         ias: &Answers6,
         fx: &mut Effects,
     ) -> Result<(), DropReason> {
-        let reply = build(ctx, answer, ias, &self.duid, fx)?;
+        // RFC 9915 s20.4.2: with the reply that gives it its first lease.
+        let begins =
+            matches!(ctx.msg.kind(), Kind6::Known(MessageType6::Solicit | MessageType6::Request));
+        let told = begins && ctx.takes_reconfigure() && ias.grant_something();
+        let nonce = told.then(|| self.nonce(ctx.now, ctx.id(), ctx.duid));
+        let reply = build(ctx, Answer6 { nonce, ..answer }, ias, &self.duid, fx)?;
         fx.send_after.push(reply);
         Ok(())
     }
@@ -335,6 +344,12 @@ fn write(
     }
     if answer.rapid_commit {
         out.option(opt::RAPID_COMMIT, &[]);
+    }
+    if answer.kind == MessageType6::Advertise && ctx.takes_reconfigure() || answer.nonce.is_some() {
+        out.option(opt::RECONF_ACCEPT, &[]);
+    }
+    if let Some(nonce) = &answer.nonce {
+        out.option(opt::AUTH, nonce);
     }
     if let Some(status) = answer.status {
         out.status(status, text(status));
