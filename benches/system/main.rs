@@ -13,10 +13,12 @@ mod api_flood;
 mod cases;
 mod figures;
 mod flood;
+mod foresight;
 mod load;
 mod many;
 mod meter;
 mod peer;
+mod replay;
 mod report;
 mod responder;
 mod soak;
@@ -43,6 +45,11 @@ fn main() {
             responder::respond(link.parse().expect("an interface's number")).expect("respond");
         }
         ["soak"] => soak::soak(),
+        ["foresight"] => {
+            let mut figures = Figures::default();
+            look_ahead(&mut figures, FULL.repetitions);
+            println!("{}", report::foreseen(&figures));
+        }
         ["quick", parts @ ..] => bench(QUICK, parts),
         parts => bench(FULL, parts),
     }
@@ -74,6 +81,9 @@ fn bench(sizes: Sizes, parts: &[&str]) {
     if wanted("flood") {
         flood::flood(&bench.sizes, &mut bench.figures);
     }
+    if wanted("foresight") {
+        look_ahead(&mut bench.figures, sizes.repetitions);
+    }
     if wanted("api") {
         api_flood::api_flood(&mut bench);
     }
@@ -82,6 +92,14 @@ fn bench(sizes: Sizes, parts: &[&str]) {
     if parts.is_empty() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks.md");
         std::fs::write(path, page).expect("docs/benchmarks.md");
+    }
+}
+
+/// What needs no wire: neither root nor a disk.
+fn look_ahead(figures: &mut Figures, repetitions: usize) {
+    for _ in 0..repetitions {
+        foresight::foresight(figures);
+        replay::replay(figures);
     }
 }
 
