@@ -41,7 +41,8 @@ pub(crate) fn replay(figures: &mut Figures) {
 pub(crate) fn month() -> String {
     let mut state = 1_u64;
     let mut below = move |n: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % n
     };
     let mut events: Vec<(u64, bool, u64)> = Vec::with_capacity(EVENTS);
