@@ -45,9 +45,10 @@ fn main() {
             responder::respond(link.parse().expect("an interface's number")).expect("respond");
         }
         ["soak"] => soak::soak(),
-        ["foresight"] => {
+        // These need neither root nor a disk.
+        ["ahead", parts @ ..] => {
             let mut figures = Figures::default();
-            look_ahead(&mut figures, FULL.repetitions);
+            look_ahead(&mut figures, FULL.repetitions, parts);
             println!("{}", report::foreseen(&figures));
         }
         ["quick", parts @ ..] => bench(QUICK, parts),
@@ -81,8 +82,8 @@ fn bench(sizes: Sizes, parts: &[&str]) {
     if wanted("flood") {
         flood::flood(&bench.sizes, &mut bench.figures);
     }
-    if wanted("foresight") {
-        look_ahead(&mut bench.figures, sizes.repetitions);
+    if wanted("ahead") {
+        look_ahead(&mut bench.figures, bench.sizes.repetitions, &[]);
     }
     if wanted("api") {
         api_flood::api_flood(&mut bench);
@@ -95,11 +96,16 @@ fn bench(sizes: Sizes, parts: &[&str]) {
     }
 }
 
-/// What needs no wire: neither root nor a disk.
-fn look_ahead(figures: &mut Figures, repetitions: usize) {
+/// What it costs to look ahead: shadows, and the replay of a month.
+fn look_ahead(figures: &mut Figures, repetitions: usize, parts: &[&str]) {
+    let wanted = |part| parts.is_empty() || parts.contains(&part);
     for _ in 0..repetitions {
-        foresight::foresight(figures);
-        replay::replay(figures);
+        if wanted("shadows") {
+            foresight::foresight(figures);
+        }
+        if wanted("backtest") {
+            replay::replay(figures);
+        }
     }
 }
 

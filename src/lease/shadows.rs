@@ -202,9 +202,27 @@ impl Shadows {
 
     /// A shadow is promised to a client, or not any more.
     pub fn set_promised(&mut self, line: &Line, resource: Resource, promised: bool) {
-        let Some(mut stand) = self.remove(line, resource) else { return };
-        stand.at = (!promised).then_some(0);
-        self.insert(line.clone(), resource, stand);
+        let priority = self.priorities.get(&line.owner).copied().unwrap_or_default();
+        let Some(stock) = self.of.get_mut(line) else { return };
+        let Some(stand) = stock.shadows.get_mut(&resource) else { return };
+        let (ranked, age) = (rank(line, priority, stand), (stand.since, resource));
+        let ranked = self.ranks.entry(ranked).or_default();
+        let in_pool = self.in_pool.entry((line.network, line.sort, stand.pool)).or_default();
+        match (stand.at, promised) {
+            (Some(place), true) => {
+                ranked.strike(age, stand.number);
+                *in_pool -= 1;
+                (stand.at, stand.number) = (None, None);
+                let queue = usize::from(stand.proven.is_some());
+                stock.unqueue(queue, place);
+            }
+            (None, false) => {
+                stand.number = ranked.add(age);
+                *in_pool += 1;
+                stock.enqueue(resource);
+            }
+            _ => {}
+        }
     }
 
     /// Says anew what priority the shadows of each owner have.

@@ -309,7 +309,8 @@ impl LeaseTable {
     fn recount_all(&mut self, old: Option<&Lease>, new: Option<&Lease>, of: Settled) {
         let (network, resource) = of;
         self.census.change(old, new);
-        let pool = self.census.pool_of(network, resource);
+        let is_shadow = new.is_some_and(|lease| lease.state == State::Shadow);
+        let pool = is_shadow.then(|| self.census.pool_of(network, resource)).flatten();
         self.shadows.change(old, new, pool);
         self.recount(old.and_then(counted), new.and_then(counted), resource);
     }
