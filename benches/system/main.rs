@@ -13,10 +13,12 @@ mod api_flood;
 mod cases;
 mod figures;
 mod flood;
+mod foresight;
 mod load;
 mod many;
 mod meter;
 mod peer;
+mod replay;
 mod report;
 mod responder;
 mod soak;
@@ -43,6 +45,12 @@ fn main() {
             responder::respond(link.parse().expect("an interface's number")).expect("respond");
         }
         ["soak"] => soak::soak(),
+        // These need neither root nor a disk.
+        ["ahead", parts @ ..] => {
+            let mut figures = Figures::default();
+            look_ahead(&mut figures, FULL.repetitions, parts);
+            println!("{}", report::foreseen(&figures));
+        }
         ["quick", parts @ ..] => bench(QUICK, parts),
         parts => bench(FULL, parts),
     }
@@ -74,6 +82,9 @@ fn bench(sizes: Sizes, parts: &[&str]) {
     if wanted("flood") {
         flood::flood(&bench.sizes, &mut bench.figures);
     }
+    if wanted("ahead") {
+        look_ahead(&mut bench.figures, bench.sizes.repetitions, &[]);
+    }
     if wanted("api") {
         api_flood::api_flood(&mut bench);
     }
@@ -82,6 +93,19 @@ fn bench(sizes: Sizes, parts: &[&str]) {
     if parts.is_empty() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks.md");
         std::fs::write(path, page).expect("docs/benchmarks.md");
+    }
+}
+
+/// What it costs to look ahead: shadows, and the replay of a month.
+fn look_ahead(figures: &mut Figures, repetitions: usize, parts: &[&str]) {
+    let wanted = |part| parts.is_empty() || parts.contains(&part);
+    for _ in 0..repetitions {
+        if wanted("shadows") {
+            foresight::foresight(figures);
+        }
+        if wanted("backtest") {
+            replay::replay(figures);
+        }
     }
 }
 

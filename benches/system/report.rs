@@ -6,9 +6,11 @@ use crate::api_flood::{ASKED, QUIET};
 use crate::cases::{self, Bench, SCENARIOS, Scenario};
 use crate::figures::{Figures, What};
 use crate::flood;
+use crate::foresight;
 use crate::many;
 use crate::meter;
 use crate::peer::Peer;
+use crate::replay;
 
 const OURS: Peer = Peer::Foreshadow;
 
@@ -41,6 +43,7 @@ pub(crate) fn page(bench: &Bench) -> String {
     storms(figures, &mut page);
     latencies(figures, &mut page);
     leases(bench, &mut page);
+    page += &foreseen(figures);
     page += NOTES;
     page += METHOD;
     page
@@ -333,6 +336,34 @@ fn leases(bench: &Bench, page: &mut String) {
         mib(many::RESTARTED),
         mib(many::STORE),
     );
+}
+
+/// What it costs to look ahead.
+pub(crate) fn foreseen(figures: &Figures) -> String {
+    let mut page = format!(
+        "\n## Looking ahead\n\nIn an engine with {} demand shadows of {} accounts. An instance is one \
+         that is registered before it boots; an exchange, DISCOVER to ACK of a machine that nobody \
+         registered. Each finds a shadow of its account, or is of an account that has none, in turns.\n\n\
+         | what | plain, µs of CPU | claims a shadow, µs |\n| --- | --- | --- |\n",
+        thousands(foresight::ACCOUNTS * foresight::READY),
+        thousands(foresight::ACCOUNTS),
+    );
+    for (what, [plain, shadow]) in [("instance", foresight::API), ("exchange", foresight::DHCP)] {
+        let text = |case| figures.text(case, OURS, What::Cpu, 2);
+        let _ = writeln!(page, "| {what} | {} | {} |", text(plain), text(shadow));
+    }
+    let made = |what, decimals| figures.text(foresight::MADE, OURS, what, decimals);
+    let _ = writeln!(
+        page,
+        "\nMaking a shadow takes {} µs of CPU, and it holds {} bytes of memory.",
+        made(What::Cpu, 2),
+        made(What::Each, 0)
+    );
+    page += "\n| a month of 1,000,000 events | seconds |\n| --- | --- |\n";
+    for case in replay::REPLAYED {
+        let _ = writeln!(page, "| {case} | {} |", figures.text(case, OURS, What::Seconds, 1));
+    }
+    page
 }
 
 /// With commas.

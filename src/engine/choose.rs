@@ -187,9 +187,10 @@ impl Engine {
 
     /// Whether one of the client's tiers has room for an address.
     pub(super) fn has_tier_for(&self, ctx: &Ctx<'_>, addr: Ipv4Addr) -> bool {
-        let owner = ctx.owner(None);
-        ctx.network.tiers.is_none()
-            || self.tier_has_room(ctx.id(), addr.into(), self.rank_of_client(ctx, owner.as_ref()))
+        ctx.network.tiers.is_none() || {
+            let owner = ctx.owner(None);
+            self.tier_has_room(ctx.id(), addr.into(), self.rank_of_client(ctx, owner.as_ref()))
+        }
     }
 
     /// What the client may have of a pool that others want too.

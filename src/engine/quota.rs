@@ -300,6 +300,11 @@ impl NetPool {
         !counts || self.has_room_for(network, rank, lent)
     }
 
+    /// Whether some of its addresses are kept for some priorities.
+    pub fn is_ranked(&self, network: &Network) -> bool {
+        network.short_percent > 0 && self.priorities.count_ones() > 1
+    }
+
     fn kept_back(&self, network: &Network, priority: u8) -> u128 {
         kept_back(self.size, self.priorities, network.short_percent, priority)
     }

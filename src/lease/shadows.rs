@@ -4,7 +4,7 @@
 //! What is durable of a shadow is its binding. Here stands what is not: whether its address was
 //! proven free of late, and whether it is promised to a client by an offer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hashbrown::HashMap;
 
@@ -27,8 +27,8 @@ pub struct Line {
 #[derive(Debug, Default)]
 pub struct Shadows {
     of: HashMap<Line, Stock>,
-    /// By network, sort, pool and priority, the oldest first; without those that are promised.
-    by_rank: BTreeSet<Rank>,
+    /// Of each pool and priority, without those that are promised.
+    ranks: BTreeMap<Rank, Ranked>,
     /// Of each owner that has some.
     priorities: HashMap<Owner, u8>,
     /// Those of each pool that are not promised.
@@ -38,7 +38,27 @@ pub struct Shadows {
     count: usize,
 }
 
-type Rank = (NetworkId, Sort, usize, u8, Timestamp, Resource);
+/// No rank is made anew for fewer gaps.
+const GAPS_MIN: usize = 4096;
+
+/// Network, sort, pool and priority.
+type Rank = (NetworkId, Sort, usize, u8);
+/// Since when, and which.
+type Age = (Timestamp, Resource);
+
+/// Shadows of one rank, the oldest first: they come in that order, and those that are claimed, which
+/// are the youngest of their lines, are struck out where they stand.
+#[derive(Debug, Default)]
+struct Ranked {
+    /// By their numbers; `None` where one is gone, but not at the ends.
+    made: VecDeque<Option<Age>>,
+    /// The number of the first.
+    first: u64,
+    /// How many are left.
+    left: usize,
+    /// Those that came again, after an offer of them lapsed or a write was taken back.
+    again: BTreeSet<Age>,
+}
 
 /// The shadows of one line.
 #[derive(Debug, Default)]
@@ -59,6 +79,8 @@ struct Stand {
     proven: Option<Timestamp>,
     /// Its place in its queue; `None` if it is promised to a client.
     at: Option<usize>,
+    /// Its number in its rank; `None` if it came again, or is promised.
+    number: Option<u64>,
     /// It was reserved by hand.
     kept: bool,
 }
@@ -129,8 +151,8 @@ impl Shadows {
         pool: usize,
         priority: u8,
     ) -> Option<Resource> {
-        let next = self.first_rank(network, sort, pool)?;
-        (next.3 < priority).then_some(next.5)
+        let (of, resource) = self.first_rank(network, sort, pool)?;
+        (of < priority).then_some(resource)
     }
 
     /// How many a line has.
@@ -146,13 +168,14 @@ impl Shadows {
     /// The shadow that goes first when a pool has no other address: of the lowest priority, and of
     /// these the oldest. Not what is promised.
     pub fn lowest(&self, network: NetworkId, sort: Sort, pool: usize) -> Option<Resource> {
-        self.first_rank(network, sort, pool).map(|rank| rank.5)
+        self.first_rank(network, sort, pool).map(|(_, resource)| resource)
     }
 
-    fn first_rank(&self, network: NetworkId, sort: Sort, pool: usize) -> Option<&Rank> {
-        let from = (network, sort, pool, 0, Timestamp(0), lowest(sort));
-        let next = self.by_rank.range(from..).next()?;
-        ((next.0, next.1, next.2) == (network, sort, pool)).then_some(next)
+    /// The lowest priority of a pool, and which of it goes first.
+    fn first_rank(&self, network: NetworkId, sort: Sort, pool: usize) -> Option<(u8, Resource)> {
+        let of_pool = (network, sort, pool, 0)..=(network, sort, pool, u8::MAX);
+        let mut ranks = self.ranks.range(of_pool);
+        ranks.find_map(|(rank, of)| of.oldest().map(|(_, resource)| (rank.3, resource)))
     }
 
     /// Whether a shadow is promised to a client.
@@ -168,12 +191,38 @@ impl Shadows {
 
     /// The address of a shadow was found silent, or an answer made that doubtful (`None`).
     pub fn set_proven(&mut self, line: &Line, resource: Resource, at: Option<Timestamp>) {
-        self.change_stand(line, resource, |stand| stand.proven = at);
+        let Some(stock) = self.of.get_mut(line) else { return };
+        let Some(stand) = stock.shadows.get_mut(&resource) else { return };
+        let before = std::mem::replace(&mut stand.proven, at).is_some();
+        if let Some(place) = stand.at.filter(|_| before != at.is_some()) {
+            stock.unqueue(usize::from(before), place);
+            stock.enqueue(resource);
+        }
     }
 
     /// A shadow is promised to a client, or not any more.
     pub fn set_promised(&mut self, line: &Line, resource: Resource, promised: bool) {
-        self.change_stand(line, resource, |stand| stand.at = (!promised).then_some(0));
+        let priority = self.priorities.get(&line.owner).copied().unwrap_or_default();
+        let Some(stock) = self.of.get_mut(line) else { return };
+        let Some(stand) = stock.shadows.get_mut(&resource) else { return };
+        let (ranked, age) = (rank(line, priority, stand), (stand.since, resource));
+        let ranked = self.ranks.entry(ranked).or_default();
+        let in_pool = self.in_pool.entry((line.network, line.sort, stand.pool)).or_default();
+        match (stand.at, promised) {
+            (Some(place), true) => {
+                ranked.strike(age, stand.number);
+                *in_pool -= 1;
+                (stand.at, stand.number) = (None, None);
+                let queue = usize::from(stand.proven.is_some());
+                stock.unqueue(queue, place);
+            }
+            (None, false) => {
+                stand.number = ranked.add(age);
+                *in_pool += 1;
+                stock.enqueue(resource);
+            }
+            _ => {}
+        }
     }
 
     /// Says anew what priority the shadows of each owner have.
@@ -225,16 +274,21 @@ impl Shadows {
     }
 
     fn rank_anew(&mut self) {
-        let priorities = &self.priorities;
-        let all = self.of.iter().flat_map(|(line, stock)| {
-            let priority = priorities.get(&line.owner).copied().unwrap_or_default();
-            let free = stock.shadows.iter().filter(|(_, stand)| stand.at.is_some());
-            free.map(move |(resource, stand)| rank(line, priority, *resource, stand))
-        });
-        self.by_rank = all.collect();
+        self.ranks.clear();
         self.in_pool.clear();
-        for (network, sort, pool, ..) in &self.by_rank {
-            *self.in_pool.entry((*network, *sort, *pool)).or_default() += 1;
+        let priorities = &self.priorities;
+        let mut all: Vec<(Rank, Age, &mut Stand)> = Vec::new();
+        for (line, stock) in &mut self.of {
+            let priority = priorities.get(&line.owner).copied().unwrap_or_default();
+            let free = stock.shadows.iter_mut().filter(|(_, stand)| stand.at.is_some());
+            all.extend(free.map(|(resource, stand)| {
+                (rank(line, priority, stand), (stand.since, *resource), stand)
+            }));
+        }
+        all.sort_unstable_by_key(|(rank, age, _)| (*rank, *age));
+        for (rank, age, stand) in all {
+            stand.number = self.ranks.entry(rank).or_default().add(age);
+            *self.in_pool.entry((rank.0, rank.1, rank.2)).or_default() += 1;
         }
     }
 
@@ -253,16 +307,11 @@ impl Shadows {
                 pool: pool.unwrap_or(usize::MAX),
                 proven: None,
                 at: Some(0),
+                number: None,
                 kept: lease.details.foreseen.as_ref().is_some_and(|f| f.by == Foreseer::Operator),
             };
             self.insert(line, lease.resource, stand);
         }
-    }
-
-    fn change_stand(&mut self, line: &Line, resource: Resource, change: impl FnOnce(&mut Stand)) {
-        let Some(mut stand) = self.remove(line, resource) else { return };
-        change(&mut stand);
-        self.insert(line.clone(), resource, stand);
     }
 
     fn insert(&mut self, line: Line, resource: Resource, mut stand: Stand) {
@@ -272,7 +321,8 @@ impl Shadows {
             let queue = &mut stock.queues[usize::from(stand.proven.is_some())];
             stand.at = Some(queue.len());
             queue.push(resource);
-            self.by_rank.insert(rank(&line, priority, resource, &stand));
+            let ranked = self.ranks.entry(rank(&line, priority, &stand)).or_default();
+            stand.number = ranked.add((stand.since, resource));
             *self.in_pool.entry((line.network, line.sort, stand.pool)).or_default() += 1;
         }
         self.count += 1;
@@ -292,8 +342,12 @@ impl Shadows {
                 self.of_owner.remove(&line.owner);
             }
         }
+        let mut crumbles = false;
         if let Some(at) = stand.at {
-            self.by_rank.remove(&rank(line, priority, resource, &stand));
+            if let Some(ranked) = self.ranks.get_mut(&rank(line, priority, &stand)) {
+                ranked.strike((stand.since, resource), stand.number);
+                crumbles = ranked.crumbles();
+            }
             if let Some(count) = self.in_pool.get_mut(&(line.network, line.sort, stand.pool)) {
                 *count -= 1;
             }
@@ -302,6 +356,9 @@ impl Shadows {
         stock.kept -= usize::from(stand.kept);
         if stock.shadows.is_empty() {
             self.of.remove(line);
+        }
+        if crumbles {
+            self.rank_anew();
         }
         Some(stand)
     }
@@ -315,6 +372,14 @@ impl Stock {
         Stocked { ready, unproven, promised, kept: self.kept }
     }
 
+    /// Puts a shadow that is not promised where it belongs now.
+    fn enqueue(&mut self, resource: Resource) {
+        let Some(stand) = self.shadows.get_mut(&resource) else { return };
+        let queue = &mut self.queues[usize::from(stand.proven.is_some())];
+        stand.at = Some(queue.len());
+        queue.push(resource);
+    }
+
     fn unqueue(&mut self, queue: usize, at: usize) {
         let queue = &mut self.queues[queue];
         queue.swap_remove(at);
@@ -326,15 +391,109 @@ impl Stock {
     }
 }
 
-fn rank(line: &Line, priority: u8, resource: Resource, stand: &Stand) -> Rank {
-    (line.network, line.sort, stand.pool, priority, stand.since, resource)
+impl Ranked {
+    /// Adds one; its number, if it came in its order.
+    fn add(&mut self, age: Age) -> Option<u64> {
+        if self.made.back().is_some_and(|last| last.is_some_and(|last| last > age)) {
+            self.again.insert(age);
+            return None;
+        }
+        self.made.push_back(Some(age));
+        self.left += 1;
+        Some(self.first + self.made.len() as u64 - 1)
+    }
+
+    /// Takes one away.
+    fn strike(&mut self, age: Age, number: Option<u64>) {
+        let Some(number) = number else {
+            self.again.remove(&age);
+            return;
+        };
+        let at = number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
+        if let Some(place) = at.and_then(|at| self.made.get_mut(at)) {
+            self.left -= usize::from(place.take().is_some());
+        }
+        while self.made.front().is_some_and(Option::is_none) {
+            self.made.pop_front();
+            self.first += 1;
+        }
+        while self.made.back().is_some_and(Option::is_none) {
+            self.made.pop_back();
+        }
+    }
+
+    /// Whether most of it is gaps.
+    fn crumbles(&self) -> bool {
+        self.made.len() > GAPS_MIN && self.left < self.made.len() / 4
+    }
+
+    fn oldest(&self) -> Option<Age> {
+        let made = self.made.front().copied().flatten();
+        made.into_iter().chain(self.again.first().copied()).min()
+    }
 }
 
-/// The resource of a sort before all others.
-fn lowest(sort: Sort) -> Resource {
-    match sort {
-        Sort::V4 => Resource::V4(std::net::Ipv4Addr::UNSPECIFIED),
-        Sort::V6 => Resource::V6(std::net::Ipv6Addr::UNSPECIFIED),
-        Sort::Prefix6 => Resource::Prefix6(std::net::Ipv6Addr::UNSPECIFIED, 0),
+fn rank(line: &Line, priority: u8, stand: &Stand) -> Rank {
+    (line.network, line.sort, stand.pool, priority)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever comes, goes and comes again: the oldest is that of a plain set.
+        #[test]
+        fn the_oldest_of_a_rank_goes_first(
+            steps in prop::collection::vec((any::<bool>(), 0..60_u64, any::<u8>()), 0..400),
+        ) {
+            let (mut ranked, mut plain) = (Ranked::default(), BTreeMap::new());
+            for (adds, at, which) in steps {
+                let age = (Timestamp(at), Resource::V4(Ipv4Addr::from_bits(which.into())));
+                if adds && !plain.contains_key(&age) {
+                    plain.insert(age, ranked.add(age));
+                } else if let Some((age, number)) = plain.iter().nth(usize::from(which) % plain.len().max(1)) {
+                    let age = *age;
+                    ranked.strike(age, *number);
+                    plain.remove(&age);
+                }
+                prop_assert_eq!(ranked.oldest(), plain.keys().next().copied());
+                let numbered = plain.values().flatten().count();
+                prop_assert_eq!(ranked.left, numbered);
+                prop_assert!(ranked.made.len() >= numbered && ranked.made.front() != Some(&None));
+            }
+        }
+    }
+
+    #[test]
+    fn gaps_do_not_pile_up() {
+        let mut shadows = Shadows::default();
+        let line =
+            Line { network: NetworkId::of("lab"), sort: Sort::V4, owner: ("shop".into(), None) };
+        let stand = |since| Stand {
+            since: Timestamp(since),
+            pool: 0,
+            proven: None,
+            at: Some(0),
+            number: None,
+            kept: false,
+        };
+        let addr = |n: u64| Resource::V4(Ipv4Addr::from_bits(n as u32));
+        shadows.insert(line.clone(), addr(0), stand(0));
+        // The oldest stays, and the others come and go, but for the one that came last.
+        for n in 1..50_000 {
+            shadows.insert(line.clone(), addr(n), stand(n));
+            if n > 1 {
+                assert!(shadows.remove(&line, addr(n - 1)).is_some());
+            }
+        }
+        assert_eq!((shadows.len(), shadows.lowest(line.network, Sort::V4, 0)), (2, Some(addr(0))));
+        assert_eq!(shadows.in_pool(line.network, Sort::V4, 0), 2);
+        let gaps = shadows.ranks.values().map(|ranked| ranked.made.len()).sum::<usize>();
+        assert!(gaps <= GAPS_MIN + 1, "{gaps}");
     }
 }

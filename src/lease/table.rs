@@ -336,7 +336,8 @@ impl LeaseTable {
     fn recount_all(&mut self, old: Option<&Lease>, new: Option<&Lease>, of: Settled) {
         let (network, resource) = of;
         self.census.change(old, new);
-        let pool = self.census.pool_of(network, resource);
+        let is_shadow = new.is_some_and(|lease| lease.state == State::Shadow);
+        let pool = is_shadow.then(|| self.census.pool_of(network, resource)).flatten();
         self.shadows.change(old, new, pool);
         self.recount(old.and_then(counted), new.and_then(counted), resource);
     }
@@ -375,7 +376,9 @@ impl LeaseTable {
         let lease = self.slots.get_mut(slot as usize)?.take()?;
         let (by_client, by_hw) =
             (self.hash((network, &lease.client)), self.hash((network, &lease.hw)));
-        if let Ok(entry) = self.by_client.find_entry(by_client, |s| *s == slot) {
+        if has_client(&lease)
+            && let Ok(entry) = self.by_client.find_entry(by_client, |s| *s == slot)
+        {
             entry.remove();
         }
         if lease.hw != HwAddr::default()
@@ -427,16 +430,18 @@ impl LeaseTable {
             self.hash((lease.network, &lease.client)),
             self.hash((lease.network, &lease.hw)),
         ];
-        let has_hw = lease.hw != HwAddr::default();
+        let (has_hw, has_client) = (lease.hw != HwAddr::default(), has_client(&lease));
         self.slots[slot as usize] = Some(lease);
         let (slots, hasher) = (&self.slots, &self.hasher);
         let of = |slot: &u32| slots.get(*slot as usize).and_then(Option::as_ref);
         self.by_resource.insert_unique(hashes[0], slot, |s| {
             of(s).map_or(0, |l| hasher.hash_one((l.network, l.resource)))
         });
-        self.by_client.insert_unique(hashes[1], slot, |s| {
-            of(s).map_or(0, |l| hasher.hash_one((l.network, &l.client)))
-        });
+        if has_client {
+            self.by_client.insert_unique(hashes[1], slot, |s| {
+                of(s).map_or(0, |l| hasher.hash_one((l.network, &l.client)))
+            });
+        }
         // All that have none would be found by one and the same hash.
         if has_hw {
             self.by_hw.insert_unique(hashes[2], slot, |s| {
@@ -452,6 +457,11 @@ impl LeaseTable {
     fn hash(&self, key: impl Hash) -> u64 {
         self.hasher.hash_one(key)
     }
+}
+
+/// Whether a client asks for it: nobody asks for what is held for who is to come.
+fn has_client(lease: &Lease) -> bool {
+    lease.state != State::Shadow
 }
 
 /// What says for whom a binding counts, if it does.

@@ -86,7 +86,8 @@ impl World {
         self.witness.arrives4(
             self.moment(),
             &bytes,
-            None,
+            // What it gives up itself, it has no longer.
+            (!forged).then_some(None),
             &Machines(&self.clients, &self.clients6, self.now, &self.cloud),
         );
         let arrival = Arrival {

@@ -75,8 +75,9 @@ impl Engine {
     fn has_rank(&self, network: NetworkId, resource: Resource, owner: &Owner) -> bool {
         let Some(spot) = self.spot(network, resource) else { return true };
         let policy = self.policy.networks.get(spot.net);
-        let lent = self.lent(network, resource.sort(), spot.pool);
-        policy.zip(self.pool(spot)).is_none_or(|(policy, pool)| {
+        let ranked = policy.zip(self.pool(spot)).filter(|(policy, pool)| pool.is_ranked(policy));
+        ranked.is_none_or(|(policy, pool)| {
+            let lent = self.lent(network, resource.sort(), spot.pool);
             let rank = Rank { priority: self.priority(Some(owner)), tiers: None };
             pool.has_room_for(policy, rank, lent)
         })

@@ -73,12 +73,14 @@ impl Plans {
         self.due.first().map(|(at, ..)| *at)
     }
 
-    /// Looks at a plan at a time, unless it is looked at before.
+    /// Whether a plan is looked at by then anyhow.
+    fn is_due(&self, key: &PlanKey, at: Timestamp) -> bool {
+        self.of.get(key).is_some_and(|plan| plan.due.is_some_and(|(due, _)| due <= at))
+    }
+
+    /// Looks at a plan at a time, which is before it would be looked at.
     fn wake(&mut self, key: &PlanKey, at: Timestamp, priority: u8) {
         let plan = self.of.entry(key.clone()).or_default();
-        if plan.due.is_some_and(|(due, _)| due <= at) {
-            return;
-        }
         if let Some((due, priority)) = plan.due {
             self.due.remove(&(due, priority, key.clone()));
         }
@@ -107,8 +109,11 @@ impl Engine {
 
     /// Looks at an owner's plan soon.
     pub(super) fn wake_plan(&mut self, now: Timestamp, network: NetworkId, owner: &Owner) {
-        let priority = self.priority(Some(owner));
-        self.plans.wake(&(network, owner.clone()), now, priority);
+        let key = (network, owner.clone());
+        if !self.plans.is_due(&key, now) {
+            let priority = self.priority(Some(owner));
+            self.plans.wake(&key, now, priority);
+        }
     }
 
     /// Looks at all plans anew: accounts, pools or the policy changed, or writes were lost.
@@ -206,7 +211,9 @@ impl Engine {
             let key = (network, line.owner);
             if let Some(plan) = self.plans.of.get_mut(&key) {
                 plan.creates += 1;
-                self.wake_plan(now, key.0, &key.1);
+                if self.directory.foresight(key.0, &key.1).is_some() {
+                    self.wake_plan(now, key.0, &key.1);
+                }
             }
         }
     }
@@ -223,7 +230,11 @@ impl Engine {
                 claims.pop_front();
             }
         }
-        self.wake_plan(now, line.network, &line.owner);
+        // What is always ready is made again after its time, and as much is wanted less until then.
+        let foreseen = self.directory.foresight(line.network, &line.owner).is_some();
+        let soon = !claimed || foreseen;
+        let at = if soon { now } else { now + self.policy.shadow.topup };
+        self.wake_plan(at, line.network, &line.owner);
     }
 
     /// Makes and gives back what is due, as part of the open batch.

@@ -68,12 +68,14 @@ impl Tallies {
 
     /// Counts something for an owner.
     pub(in crate::engine) fn count(&mut self, owner: &Owner, add: impl Fn(&mut Tally)) {
-        let new = !self.of.contains_key(owner);
-        if new && self.first.len() < FIRST_MAX {
+        add(&mut self.total);
+        if let Some(known) = self.of.get_mut(owner) {
+            return add(known);
+        }
+        if self.first.len() < FIRST_MAX {
             self.first.push(owner.clone());
         }
         add(self.of.entry(owner.clone()).or_default());
-        add(&mut self.total);
     }
 
     /// Forgets those whose account is gone.
