@@ -123,6 +123,7 @@ fn targets(bench: &Bench) -> Vec<Target> {
     all.extend(storm_targets(figures));
     all.extend(many_targets(bench));
     all.extend(latency_targets(figures));
+    all.extend(ahead_targets(figures));
     all
 }
 
@@ -336,6 +337,30 @@ fn leases(bench: &Bench, page: &mut String) {
         mib(many::RESTARTED),
         mib(many::STORE),
     );
+}
+
+fn ahead_targets(figures: &Figures) -> Vec<Target> {
+    let median = |case, what| figures.median(case, OURS, what);
+    let claim = |what: &str, [plain, shadow]: [&'static str; 2]| {
+        let both = median(shadow, What::Cpu).zip(median(plain, What::Cpu));
+        Target {
+            what: format!("CPU per {what} that claims a shadow, against one that does not"),
+            want: "1 or less",
+            ours: both.map_or("-".into(), |(a, b)| format!("{} and {} µs", text(a), text(b))),
+            value: both.map(|(a, b)| a / b),
+            met: |v| v <= 1.0,
+        }
+    };
+    let replayed = replay::REPLAYED.into_iter().filter_map(|case| median(case, What::Seconds));
+    let slowest = replayed.max_by(f64::total_cmp);
+    let month = Target {
+        what: "seconds to replay a month of 1,000,000 events".to_owned(),
+        want: "60 or less",
+        ours: slowest.map_or("-".into(), |s| format!("{} s", text(s))),
+        value: slowest,
+        met: |v| v <= 60.0,
+    };
+    vec![claim("instance", foresight::API), claim("exchange", foresight::DHCP), month]
 }
 
 /// What it costs to look ahead.

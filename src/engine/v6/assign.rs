@@ -183,10 +183,8 @@ impl Engine {
                     let offer = self.offers.get(ctx.id(), resource);
                     let to_it = offer.map(|offer| offer.client == *key);
                     // Reserved since it was held: an operator's word counts for more.
-                    let its = ctx
-                        .reservation
-                        .is_some_and(|r| r.addrs.iter().any(|a| resource == (*a).into()));
-                    let to_it = to_it.or(its.then_some(true));
+                    let its = || reserved(ctx, IaKind::Na).any(|r| r == resource).then_some(true);
+                    let to_it = to_it.or_else(its);
                     self.may_claim(lease, ctx.owner(None).as_ref(), to_it)
                 }
                 _ => false,
