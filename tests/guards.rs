@@ -31,10 +31,10 @@ fn every_guard_is_needed() {
     copy.plant(&guards);
     // What serde_json bounds by itself can only be taken away with this.
     let (bounded, open) =
-        ("serde_json = \"1\"\n", "{ version = \"1\", features = [\"unbounded_depth\"] }\n");
+        ("[\"float_roundtrip\"] }\n", "[\"float_roundtrip\", \"unbounded_depth\"] }\n");
     copy.edit("Cargo.toml", |text| {
         assert!(text.contains(bounded), "where is serde_json?");
-        text.replacen(bounded, &format!("serde_json = {open}"), 1)
+        text.replacen(bounded, open, 1)
     });
     let word = std::env::var("GUARDS").unwrap_or_default();
     let is_wanted = |guard: &Mutation| guard.name.contains(&word) || guard.file.contains(&word);

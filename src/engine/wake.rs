@@ -25,7 +25,7 @@ use super::relocate::is_draining;
 use super::tally::Answered;
 
 /// Length of an authentication option's data with 16 bytes in it (RFC 3118 s2, RFC 9915 s21.11).
-pub const AUTH_LEN: usize = 28;
+pub(super) const AUTH_LEN: usize = 28;
 /// Where these 16 bytes begin.
 const VALUE: usize = AUTH_LEN - 16;
 /// RFC 6704 s3.1.1 and RFC 9915 s20.4.1: the protocol, with HMAC-MD5 and a counter that only grows.
@@ -34,7 +34,7 @@ const PROTOCOL: [u8; 3] = [3, 1, 0];
 const NONCE: u8 = 1;
 const DIGEST: u8 = 2;
 /// The algorithm by which a client says that it takes a signed FORCERENEW (RFC 6704 s3.1.1).
-pub const HMAC_MD5: u8 = 1;
+pub(super) const HMAC_MD5: u8 = 1;
 /// DHCPFORCERENEW and Reconfigure are short.
 const ASK_MAX: usize = 548;
 

@@ -192,11 +192,6 @@ impl LeaseTable {
         (*of == network).then(|| self.at(*slot)).flatten()
     }
 
-    /// Whether there are leases whose clients are to move.
-    pub fn any_draining(&self) -> bool {
-        !self.draining.is_empty()
-    }
-
     /// All leases whose clients are to move, by network and address.
     pub fn draining(&self) -> impl Iterator<Item = &Lease> {
         self.draining.iter().filter_map(|(network, resource)| self.get(*network, *resource))

@@ -192,7 +192,7 @@ impl Engine {
         sort: Sort,
         pool: usize,
     ) -> bool {
-        self.table.any_draining()
+        self.table.draining().next().is_some()
             && self.table.of_hw(network, hw).filter(|l| is_draining(l)).any(|lease| {
                 let spot = self.spot(network, lease.resource);
                 lease.resource.sort() == sort && spot.is_some_and(|spot| spot.pool == pool)
