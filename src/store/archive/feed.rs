@@ -9,6 +9,8 @@ use crate::store::journal::{Found, Source};
 #[derive(Default)]
 pub(super) struct Feed {
     pub(super) turns: VecDeque<Turn>,
+    /// Turns that there ever were.
+    begun: u64,
     /// Batches up to this one are in the archive, durably.
     pub(super) synced_to: u64,
     pub(super) trouble: Option<String>,
@@ -25,6 +27,8 @@ pub(super) struct Feed {
 /// Batches that stand one behind the other in a journal.
 #[derive(Clone)]
 pub(super) struct Turn {
+    /// Tells it from other turns of the same journal.
+    number: u64,
     pub(super) source: Source,
     /// Where the first one begins.
     pub(super) begin: u64,
@@ -52,10 +56,27 @@ impl Turn {
 }
 
 impl Feed {
+    /// Adds a turn, of which nothing was read yet, from `begin` to `end` with batch `last`.
+    pub(super) fn add(&mut self, source: Source, (begin, end): (u64, u64), last: u64) -> &mut Turn {
+        self.begun += 1;
+        let (is_over, is_backlog) = (false, false);
+        self.turns.push_back(Turn {
+            number: self.begun,
+            source,
+            begin,
+            read: begin,
+            end,
+            last,
+            is_over,
+            is_backlog,
+        });
+        let at = self.turns.len() - 1;
+        &mut self.turns[at]
+    }
+
     /// Notes that a turn was read up to where it ended.
     pub(super) fn note_read(&mut self, done: &Turn) {
-        let is_it = |turn: &&mut Turn| turn.source.is(&done.source) && turn.read == done.read;
-        if let Some(turn) = self.turns.iter_mut().find(is_it) {
+        if let Some(turn) = self.turns.iter_mut().find(|turn| turn.number == done.number) {
             turn.read = done.end;
         }
     }
@@ -80,5 +101,38 @@ impl Feed {
         while self.turns.front().is_some_and(is_done) {
             self.turns.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A panic is how a test fails.
+
+    use super::*;
+    use crate::store::disk::Disk;
+    use crate::store::journal::Journal;
+
+    /// Batches have few lengths: an old turn of a journal may end where a new one is.
+    #[test]
+    fn turns_of_one_journal_are_told_apart() {
+        let path = std::env::temp_dir().join(format!("fs-feed-{}", std::process::id()));
+        std::fs::write(&path, []).unwrap();
+        let source = Journal::open(&Disk::default(), &path, 7).unwrap().source();
+        let mut feed = Feed::default();
+        let old = feed.add(source.clone(), (512, 1024), 1);
+        old.is_over = true;
+        let old = old.clone();
+        feed.note_read(&old);
+        let new = feed.add(source, (512, 1024), 2).clone();
+        feed.note_read(&new);
+        let new = feed.turns.back_mut().unwrap();
+        new.end = 1536;
+        let new = new.clone();
+        feed.note_read(&new);
+        let unread: Vec<u64> = feed.turns.iter().map(Turn::unread).collect();
+        assert_eq!(unread, [0, 0]);
+        feed.synced(1);
+        assert_eq!(feed.turns.len(), 1, "only what is over is done with");
+        std::fs::remove_file(path).unwrap();
     }
 }

@@ -142,9 +142,8 @@ impl Keeper {
                 (turn.end, turn.last) = (found.end(), found.seq);
                 continue;
             }
-            let (source, begin, is_over) = (source.clone(), found.offset, true);
-            let (read, end, last) = (begin, found.end(), found.seq);
-            feed.turns.push_back(Turn { source, begin, read, end, last, is_over, is_backlog });
+            let turn = feed.add(source.clone(), (found.offset, found.end()), found.seq);
+            (turn.is_over, turn.is_backlog) = (true, is_backlog);
         }
     }
 
@@ -181,12 +180,12 @@ impl Keeper {
 
     /// A turn begins in this journal, after batch `last`.
     pub(in crate::store) fn begin(&self, source: Source, last: u64) {
-        let (begin, read, end) = (TURN_BEGINS, TURN_BEGINS, TURN_BEGINS);
-        let (is_over, is_backlog) = (false, false);
-        let turn = Turn { source, begin, read, end, last, is_over, is_backlog };
         let mut feed = self.shared.lock();
         feed.turns.iter_mut().for_each(|turn| turn.is_over = true);
-        feed.turns.push_back(turn);
+        // What was durable before its turn was over is done with now.
+        let to = feed.synced_to;
+        feed.synced(to);
+        feed.add(source, (TURN_BEGINS, TURN_BEGINS), last);
     }
 
     /// The journal of this turn goes up to `end` now, with batch `seq`. `is_news` says that
