@@ -143,7 +143,10 @@ impl Engine {
         let Some(network) = policy.networks.get(at).filter(|network| is_open(network)) else {
             return;
         };
-        let up = self.links.values().find(|up| up.network == lease.network);
+        // The client is behind its access port, where it has one.
+        let serves = |up: &&LinkUp| up.network == lease.network;
+        let port = lease.port.and_then(|port| self.links.get(&port)).filter(serves);
+        let up = port.or_else(|| self.links.values().find(serves));
         let Some(up) = up.filter(|_| lease.details.wakes) else { return };
         let start = fx.bytes.len();
         let asked = match lease.resource {
