@@ -132,6 +132,9 @@ pub struct TermsView {
     /// Whether addresses next to each other are held where there are some.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shadow_contiguous: Option<bool>,
+    /// Whether addresses that its instances had before are held first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow_sticky: Option<bool>,
     /// Which tiers of a pool it uses, the first one that has room; by default those of its level.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(min_items = 1, max_items = 3)]
@@ -154,6 +157,7 @@ impl TermsView {
             shadow_max: terms.shadow.max,
             shadow_quantile: terms.shadow.quantile,
             shadow_contiguous: terms.shadow.contiguous.then_some(true),
+            shadow_sticky: terms.shadow.sticky.then_some(true),
             tier: terms.tier.map(|order| order.tiers().map(Into::into).collect()),
         }
     }
@@ -195,6 +199,7 @@ impl TermsView {
                 max: self.shadow_max,
                 quantile: self.shadow_quantile,
                 contiguous: self.shadow_contiguous.unwrap_or_default(),
+                sticky: self.shadow_sticky.unwrap_or_default(),
                 ranges: Vec::new(),
             },
         })

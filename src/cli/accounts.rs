@@ -158,6 +158,7 @@ fn applied(words: &TermsWords, was: TermsView) -> Result<TermsView, Failure> {
         shadow_max: now(&words.shadow_max, was.shadow_max),
         shadow_quantile: now(&words.shadow_quantile, was.shadow_quantile),
         shadow_contiguous: now(&words.shadow_contiguous, was.shadow_contiguous),
+        shadow_sticky: now(&words.shadow_sticky, was.shadow_sticky),
         tier: tiers(&words.tier, was.tier)?,
     })
 }

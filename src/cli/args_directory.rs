@@ -303,6 +303,9 @@ pub struct TermsWords {
     /// Whether addresses next to each other are held where there are some
     #[arg(long, value_name = "BOOL", value_parser = setting::<bool>)]
     pub shadow_contiguous: Option<Setting<bool>>,
+    /// Whether addresses that its instances had before are held first
+    #[arg(long, value_name = "BOOL", value_parser = setting::<bool>)]
+    pub shadow_sticky: Option<Setting<bool>>,
     /// Tiers of a pool that it uses, the first one that has room; repeat it
     #[arg(long, value_parser = PossibleValuesParser::new(["hot", "warm", "cold", "none"]))]
     pub tier: Vec<String>,

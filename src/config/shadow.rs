@@ -104,6 +104,12 @@ pub(super) static OWNER: Section = Section {
             "all",
             "Prefixes or ranges of either protocol, at most 16: its shadows are taken from them alone.",
         ),
+        key(
+            "sticky",
+            "true",
+            "false",
+            "Addresses that its instances had before are held first, the latest first, so that they stay with it.",
+        ),
     ],
 };
 
@@ -171,6 +177,8 @@ pub struct ShadowTerms {
     pub quantile: Option<u8>,
     /// Addresses in a row rather than proven ones.
     pub contiguous: bool,
+    /// Addresses that its instances had before come first.
+    pub sticky: bool,
     /// Where they are taken from; anywhere if empty.
     pub ranges: Vec<Block>,
 }
@@ -213,6 +221,7 @@ pub(super) fn terms(node: &Node<'_>) -> ShadowTerms {
         max: count("max"),
         quantile: get("quantile").and_then(|n| n.percent()),
         contiguous: get("contiguous").and_then(|n| n.boolean()).unwrap_or_default(),
+        sticky: get("sticky").and_then(|n| n.boolean()).unwrap_or_default(),
         ranges: ranges.into_iter().map(|at| at.value).collect(),
     };
     if terms.max.is_some_and(|max| max < terms.ready) {

@@ -62,7 +62,7 @@ use effects::{Event, EventKind, LinkUp};
 use lots::Lots;
 use network::Net;
 use quota::Meters;
-use shadows::{Plans, Tallies};
+use shadows::{Former, Plans, Tallies};
 use wait::WaitingRoom;
 
 /// The lease engine. One thread owns it; see [`Engine::handle`].
@@ -79,6 +79,7 @@ pub struct Engine {
     directory: Directory,
     meters: Meters,
     plans: Plans,
+    former: Former,
     tallies: Tallies,
     /// When tiers were let shrink last.
     resized: Timestamp,
@@ -115,6 +116,7 @@ impl Engine {
             directory: Directory::default(),
             meters: Meters::default(),
             plans: Plans::default(),
+            former: Former::default(),
             tallies: Tallies::default(),
             resized: Timestamp(0),
             short_said: BTreeMap::new(),
@@ -437,6 +439,9 @@ impl Engine {
     fn put(&mut self, lease: Lease, cause: Cause, fx: &mut Effects) {
         self.dirty = true;
         let half_life = self.lifecycle(lease.network).half_life;
+        if lease.state.is_remembered() {
+            self.note_former(&lease);
+        }
         self.table.put(self.seq, lease, cause, half_life, &mut fx.changes);
     }
 

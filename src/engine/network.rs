@@ -246,6 +246,7 @@ impl Engine {
         self.rank_pools();
         self.watch_all();
         self.watch_all_shadows();
+        self.find_former();
     }
 
     /// Takes a held prefix out of the new pools. They may be cut otherwise by now, so that a part

@@ -129,11 +129,13 @@ impl Pool {
         Some((next, false))
     }
 
-    /// The lowest free address of `first..=last`, taken out, and whether it is proven.
+    /// The lowest free address of `first..=last` that nobody may still have, taken out, and whether
+    /// it is proven.
     pub fn take_within(&mut self, first: u128, last: u128) -> Option<(u128, bool)> {
         let fresh = self.fresh.next_from(first);
         let ranked = self.ranks.range(first..).next().map(|(value, _)| *value);
-        let checked = self.checked.range(first..).next().map(|(value, _)| *value);
+        let mut checked = self.checked.range(first..).map(|(value, _)| *value);
+        let checked = checked.find(|value| !self.retried.contains(value));
         let value = [fresh, ranked, checked].into_iter().flatten().min()?;
         let proven = matches!(self.checked.get(&value), Some(Check::Proven { .. }));
         (value <= last && self.take(value)).then_some((value, proven))

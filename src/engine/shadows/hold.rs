@@ -132,9 +132,7 @@ impl Engine {
         let shadows = self.table.shadows();
         let mut lower = pools.iter().filter_map(|pool| {
             let resource = shadows.lowest_below(network, sort, *pool, priority)?;
-            let number = value(resource);
-            let inside = |(first, last): &(u128, u128)| (*first..=*last).contains(&number);
-            (ranges.is_empty() || ranges.iter().any(inside)).then_some(())?;
+            is_within(&ranges, value(resource)).then_some(())?;
             Some((resource, self.table.get(network, resource)?))
         });
         let (resource, lease) = lower.next()?;
@@ -153,6 +151,9 @@ impl Engine {
         let usable = self.usable4(site, &subnets);
         let keep_free = self.policy.shadow.keep_free_percent;
         let ranges = self.shadow_ranges(site.owner, Sort::V4);
+        if let Some((value, proven)) = self.take_former(site, Sort::V4, &usable, &ranges) {
+            return Some((address(value).into(), proven));
+        }
         let contiguous = self.is_contiguous(site.owner);
         for at in usable {
             let pool = self.nets.get_mut(site.at)?.pools.get_mut(at)?;
@@ -177,6 +178,10 @@ impl Engine {
             .collect();
         let keep_free = self.policy.shadow.keep_free_percent;
         let ranges = self.shadow_ranges(site.owner, Sort::V6);
+        let pools: Vec<usize> = usable.iter().map(|(at, ..)| *at).collect();
+        if let Some((value, proven)) = self.take_former(site, Sort::V6, &pools, &ranges) {
+            return Some((Ipv6Addr::from_bits(value).into(), proven));
+        }
         let contiguous = self.is_contiguous(site.owner);
         for (at, generate, first, end) in usable {
             let from = (generate == Generate::Random).then(|| self.lots.draw(first, end));
@@ -285,10 +290,15 @@ impl Engine {
 
 /// Whether a pool has more free addresses than are kept from shadows. What somebody may still have
 /// is not held ahead of need.
-fn has_spare(pool: &NetPool, network: &Network, keep_free_percent: u8) -> bool {
+pub(super) fn has_spare(pool: &NetPool, network: &Network, keep_free_percent: u8) -> bool {
     let percent = keep_free_percent.max(network.short_percent);
     !pool.free.is_doubted()
         && pool.free.available() > pool.size.saturating_mul(percent.into()).div_ceil(100)
+}
+
+/// Whether a shadow may lie there.
+pub(super) fn is_within(ranges: &[(u128, u128)], value: u128) -> bool {
+    ranges.is_empty() || ranges.iter().any(|(first, last)| (*first..=*last).contains(&value))
 }
 
 /// The next address of a pool for a shadow, and whether it is proven.
@@ -313,7 +323,7 @@ fn next_of(
 }
 
 /// An address as pools count.
-fn value(resource: Resource) -> u128 {
+pub(super) fn value(resource: Resource) -> u128 {
     match resource {
         Resource::V4(addr) => u128::from(addr.to_bits()),
         Resource::V6(addr) | Resource::Prefix6(addr, _) => addr.to_bits(),

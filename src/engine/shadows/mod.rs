@@ -3,9 +3,11 @@
 //! A shadow is a durable binding without a client ([`State::Shadow`]). [`claim`] gives it to an
 //! instance of its owner, or to whoever else needs it when nothing else is free; [`hold`] makes
 //! shadows and gives them back; [`plan`] says how many each owner is to have; [`prove`] keeps
-//! asking the wire whether their addresses are free; [`tally`] counts what came of them.
+//! asking the wire whether their addresses are free; [`former`] knows which ones an owner had before;
+//! [`tally`] counts what came of them.
 
 pub mod claim;
+pub mod former;
 pub mod hold;
 pub mod plan;
 pub mod prove;
@@ -20,6 +22,7 @@ use crate::lease::{Line, Owner};
 use super::Engine;
 
 pub use claim::Claimed;
+pub use former::Former;
 pub use hold::{Reserve, ShadowDenied};
 pub use plan::{Plans, Prediction, Wanted};
 pub use prove::Reproofs;

@@ -110,6 +110,8 @@ struct TermsFact {
     shadow_quantile: Option<u8>,
     #[serde(skip_serializing_if = "is_false")]
     shadow_contiguous: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    shadow_sticky: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     tier: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -225,6 +227,7 @@ fn terms_fact(terms: &Terms) -> TermsFact {
         shadow_max: terms.shadow.max,
         shadow_quantile: terms.shadow.quantile,
         shadow_contiguous: terms.shadow.contiguous,
+        shadow_sticky: terms.shadow.sticky,
         tier: terms.tier.map(|order| order.text()),
         ..TermsFact::default()
     }
@@ -390,6 +393,7 @@ fn terms(fact: TermsFact) -> Result<Terms, String> {
             max: fact.shadow_max,
             quantile: fact.shadow_quantile,
             contiguous: fact.shadow_contiguous,
+            sticky: fact.shadow_sticky,
             ranges: Vec::new(),
         },
     })

@@ -53,6 +53,7 @@ fn account() -> Entry {
             max: Some(9),
             quantile: Some(70),
             contiguous: true,
+            sticky: true,
             ranges: Vec::new(),
         },
         tier: Some(TierOrder::of(&[Tier::Hot, Tier::Warm])),
