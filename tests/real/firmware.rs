@@ -106,9 +106,12 @@ fn boot(count: usize) {
             seen
         };
         let acks = of_machine(dhcp::ACK);
-        assert_eq!(acks.len(), 1, "ACKs for {name}");
-        assert_eq!(reports.get(&name), Some(&acks[0].message.yiaddr.to_string()));
-        assert_eq!(of_machine(dhcp::REQUEST).len(), 1, "REQUESTs of {name}");
+        // A machine whose ACK waits for a slow disk asks again, and is told the same again.
+        assert!(!acks.is_empty(), "no ACK for {name}");
+        assert_eq!(acks.len(), of_machine(dhcp::REQUEST).len(), "ACKs for {name}");
+        for ack in &acks {
+            assert_eq!(reports.get(&name), Some(&ack.message.yiaddr.to_string()));
+        }
         assert!(of_machine(dhcp::NAK).is_empty(), "a NAK for {name}");
     }
 }
