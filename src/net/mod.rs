@@ -4,6 +4,7 @@
 //! - [`udp`] and [`udp6`]: relayed and routed traffic, in by the server's port, out by the kernel's
 //!   routes; multicast groups.
 //! - [`route`]: the kernel's routes to delegated prefixes.
+//! - [`gate`]: which ports of a bridge may speak for which addresses.
 //! - [`link`]: which interfaces there are, their addresses, and behind which bridge port a MAC is.
 //! - [`poll`]: one wait for all of them, and a waker for other threads.
 //! - [`sys`]: every `unsafe` line of the project.
@@ -14,6 +15,7 @@
 
 mod fdb;
 pub mod filter;
+pub mod gate;
 pub mod link;
 mod netlink;
 mod outbox;
