@@ -104,8 +104,10 @@ pub(crate) const TOWARDS: &[Kind] = &[
 ];
 
 /// What a guest behind a port may not say at all.
-pub(crate) const TAGGED: &[Kind] =
-    &[all("in two VLANs", |n| tagged(&[0x88a8, 0x8100], arp(mac(n), 1, VIP4, OTHER4)))];
+pub(crate) const TAGGED: &[Kind] = &[
+    all("in two VLANs", |n| tagged(&[0x88a8, 0x8100], arp(mac(n), 1, VIP4, OTHER4))),
+    all("in two of a provider", |n| tagged(&[0x8100, 0x88a8], arp(mac(n), 1, VIP4, OTHER4))),
+];
 
 /// Whether a guarded port gets them through. The guarded guest is the second one.
 pub(crate) const GUARDED: &[(Kind, bool)] = &[

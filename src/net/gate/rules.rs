@@ -48,8 +48,8 @@ impl fmt::Debug for Port {
 /// What is to hold on a host's bridges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// Ports of guests: what they send is in no VLAN, and they hear nothing for a shared address
-    /// that is another's.
+    /// Ports of guests: what they send is in one VLAN at most, and they hear nothing for a shared
+    /// address that is another's. An address is the same in every VLAN.
     pub guests: BTreeSet<Port>,
     /// Addresses that more than one port holds.
     pub shared: BTreeSet<IpAddr>,

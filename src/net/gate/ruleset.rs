@@ -160,9 +160,6 @@ const ROUTER_ADVERT: u8 = 134;
 const NEIGHBOR_SOLICIT: u8 = 135;
 const NEIGHBOR_ADVERT: u8 = 136;
 const REDIRECT: u8 = 137;
-/// To all DHCPv6 servers and relay agents of the link (RFC 9915 s7.1).
-const SERVERS6: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2];
-
 /// A side of a frame's way through the bridge, by the key of its name.
 #[derive(Clone, Copy)]
 enum Side {
@@ -230,6 +227,7 @@ fn from_guarded(writer: &mut Writer, dhcp_per_s: Option<u32>) {
 
 /// What a port may not say of a shared address that is another's.
 fn from_port(writer: &mut Writer) {
+    // One tag is set aside by the kernel: what is left of a tag is a second one.
     for vlan in VLANS {
         Rule::from(Side::In, Set::Guests).protocol(vlan).end(writer, FROM, DROP);
     }
@@ -273,39 +271,31 @@ fn to_port(writer: &mut Writer) {
     drop(not_its_own(asks, Field::ND_TARGET, v6));
 }
 
-/// Requests of DHCP clients, whoever they are.
-fn to_servers() -> [Rule; 4] {
+/// Requests of DHCP clients that have an address: those without one break no rule, nor do those of
+/// DHCPv6, which are sent from link-local addresses.
+fn to_servers() -> [Rule; 3] {
     let v4 = || {
         let asks = Rule::default().protocol(IP).transport(UDP);
         let asks = asks.is(Field::SOURCE_PORT, &68u16.to_be_bytes());
         asks.is(Field::DESTINATION_PORT, &67u16.to_be_bytes())
     };
-    let v6 = || {
-        let asks = Rule::default().protocol(IP6).transport(UDP);
-        asks.is(Field::DESTINATION_PORT, &547u16.to_be_bytes())
-    };
+    let v6 = Rule::default().protocol(IP6).transport(UDP);
+    let v6 = v6.is(Field::DESTINATION_PORT, &547u16.to_be_bytes());
     [
         v4().is(Field::IP_DESTINATION, &[255; 4]),
         v4().within(Field::IP_DESTINATION, Set::Servers4),
-        v6().is(Field::IP6_DESTINATION, &SERVERS6),
-        v6().within(Field::IP6_DESTINATION, Set::Servers6),
+        v6.within(Field::IP6_DESTINATION, Set::Servers6),
     ]
 }
 
-/// Their answers.
-fn from_servers() -> [Rule; 3] {
-    let v4 = || {
-        let tells = Rule::default().protocol(IP).transport(UDP);
-        let tells = tells.is(Field::SOURCE_PORT, &67u16.to_be_bytes());
-        tells.is(Field::DESTINATION_PORT, &68u16.to_be_bytes())
-    };
+/// Answers of servers to such an address.
+fn from_servers() -> [Rule; 2] {
+    let v4 = Rule::default().protocol(IP).transport(UDP);
+    let v4 = v4.is(Field::SOURCE_PORT, &67u16.to_be_bytes());
+    let v4 = v4.is(Field::DESTINATION_PORT, &68u16.to_be_bytes());
     let v6 = Rule::default().protocol(IP6).transport(UDP);
     let v6 = v6.is(Field::DESTINATION_PORT, &546u16.to_be_bytes());
-    [
-        v4().is(Field::IP_DESTINATION, &[255; 4]),
-        v4().within(Field::IP_SOURCE, Set::Servers4),
-        v6.within(Field::IP6_SOURCE, Set::Servers6),
-    ]
+    [v4.within(Field::IP_SOURCE, Set::Servers4), v6.within(Field::IP6_SOURCE, Set::Servers6)]
 }
 
 /// The first of the 16 registers of 4 bytes: a name takes four of them.
