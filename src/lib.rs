@@ -10,6 +10,7 @@
 //! | 1 | [`config`] | the TOML file, checked into a [`config::Policy`]; options encoded |
 //! | 1 | [`import`] | the lease files of other servers |
 //! | 2 | [`lease`] | bindings, their indexes, and the free addresses of a pool |
+//! | 2 | [`forecast`] | looks ahead: histories in, quantiles of what comes out; anomalies |
 //! | 3 | [`engine`] | decides: an input and the time in, effects out |
 //! | 4 | [`store`] | makes bindings durable: a journal, and a checkpoint behind it |
 //! | 4 | [`telemetry`] | what instances report: taken, kept, downsampled, scraped |
@@ -26,6 +27,7 @@ pub mod config;
 pub mod import;
 pub mod wire;
 
+pub mod forecast;
 pub mod lease;
 
 pub mod engine;

@@ -14,6 +14,7 @@ use crate::import::Source;
 
 pub use super::args_audit::{Audit, Events, Who};
 pub use super::args_directory::{Accounts, Applications, Asked, Instances, Reservations};
+pub use super::args_forecast::{Anomaly, Forecast};
 pub use super::args_shadows::{Backtest, Predict, Relocation, Shadows};
 
 /// Where the configuration is unless the command says otherwise.
@@ -66,6 +67,10 @@ pub enum Command {
     Predict(Predict),
     /// Play an event log, and say what demand shadows would have done
     Backtest(Backtest),
+    /// Forecast a series that comes on standard input
+    Forecast(Forecast),
+    /// Score how unusual the values of a series are that comes on standard input
+    Anomaly(Anomaly),
     /// List, reserve, extend and give back addresses that are held ahead of need
     #[command(subcommand)]
     Shadows(Shadows),

@@ -7,6 +7,7 @@
 pub mod args;
 pub mod args_audit;
 pub mod args_directory;
+pub mod args_forecast;
 pub mod args_shadows;
 pub mod exit;
 
@@ -17,6 +18,7 @@ mod check;
 mod control;
 mod entries;
 mod events;
+mod forecast;
 mod import;
 mod instances;
 mod leases;
@@ -74,6 +76,8 @@ fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
         Command::Applications(args) => accounts::applications(args, out),
         Command::Reservations(args) => reservations::reservations(args, out),
         Command::Backtest(args) => backtest::backtest(&args, out),
+        Command::Forecast(args) => forecast::forecast(&args, out),
+        Command::Anomaly(args) => forecast::anomaly(&args, out),
         Command::Predict(args) => shadows::predict(args, out),
         Command::Score(args) => score::score(&args, out),
         Command::Relocation(args) => relocation::relocation(&args, out),

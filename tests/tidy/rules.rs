@@ -11,7 +11,7 @@ const FILE_MAX: usize = 500;
 const LAYERS: &[&[&str]] = &[
     &["base"],
     &["wire", "config", "import"],
-    &["lease"],
+    &["lease", "forecast"],
     &["engine"],
     &["store", "net", "telemetry"],
     &["api", "backtest"],

@@ -1,0 +1,253 @@
+//! How many instances the accounts of a fleet start: one model for all of them.
+//!
+//! A single account creates too seldom to learn from, so all accounts teach one regression, and
+//! what it says is turned into a distribution by what came of the moments of any account for which
+//! it said the like. What was announced is kept out of that and added again, with the turnout that
+//! announcements have had.
+
+use std::collections::BTreeMap;
+
+use crate::base::{Span, Timestamp};
+
+use super::calendar::{FEATURES, Past};
+use super::plan::{Plan, Turnout};
+use super::residual::quantile;
+use super::solve::{Square, dot, inner, ridge};
+
+/// The most accounts that are remembered; of more, the one least recently asked about goes.
+pub const ACCOUNTS_MAX: usize = 10_000;
+/// The most periods of an account that are remembered.
+pub const PERIODS_MAX: usize = 2_688;
+/// The most moments that a model is fitted to.
+const ROWS_MAX: usize = 60_000;
+/// Moments of the like that make a distribution.
+const LIKE: usize = 400;
+/// Weight of coefficients in the fit, in moments.
+const PENALTY: f64 = 10.0;
+
+/// A question about one account.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Whose creates.
+    pub account: &'a str,
+    /// When the first period began.
+    pub start: Timestamp,
+    /// How long a period is.
+    pub step: Span,
+    /// Creates by period, the oldest first; what is not finite is missing.
+    pub history: &'a [f64],
+    /// How many periods ahead.
+    pub horizon: usize,
+    /// Which quantiles, each from 0 to 1.
+    pub quantiles: &'a [f64],
+    /// What is announced, and what was.
+    pub plans: &'a [Plan],
+}
+
+/// What is known of a fleet: the histories of its accounts, and the model they share.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    accounts: BTreeMap<String, Account>,
+    model: Option<Model>,
+    asked: u64,
+}
+
+#[derive(Debug)]
+struct Account {
+    past: Past,
+    plans: Vec<Plan>,
+    /// When it was asked about last.
+    asked: u64,
+}
+
+impl Fleet {
+    /// A fleet of which nothing is known.
+    pub fn new() -> Fleet {
+        Fleet::default()
+    }
+
+    /// By quantile, as asked, the creates of each period ahead. Learns the history that comes
+    /// with the question.
+    pub fn forecast(&mut self, asked: &Asked<'_>) -> Vec<Vec<f64>> {
+        self.learn(asked);
+        let Some(account) = self.accounts.get(asked.account) else {
+            return vec![vec![0.0; asked.horizon]; asked.quantiles.len()];
+        };
+        let end = account.past.end();
+        let now = self.accounts.values().map(|account| account.past.end()).max().unwrap_or(end);
+        let step = account.past.step_s;
+        let known = self.accounts.len();
+        if self.model.as_ref().is_none_or(|model| model.is_old(now, known, step)) {
+            self.model = Some(Model::fit(&self.accounts, now));
+        }
+        let mut rows = vec![Vec::with_capacity(asked.horizon); asked.quantiles.len()];
+        let Some(model) = &self.model else { return rows };
+        let mut past = account.past.clone();
+        for _ in 0..asked.horizon {
+            let (values, mean) = model.distribution(&past, &account.plans);
+            for (row, &wanted) in rows.iter_mut().zip(asked.quantiles) {
+                row.push(quantile(&values, wanted).max(0.0));
+            }
+            // Further ahead, what is expected stands for what is not known yet.
+            past.push(mean);
+        }
+        rows
+    }
+
+    fn learn(&mut self, asked: &Asked<'_>) {
+        self.asked += 1;
+        let Some(past) = Past::new(asked.start, asked.step, asked.history) else {
+            self.accounts.remove(asked.account);
+            return;
+        };
+        if let Some(account) = self.accounts.get_mut(asked.account) {
+            account.past.take(past);
+            account.asked = self.asked;
+            Plan::merge(&mut account.plans, asked.plans);
+            return;
+        }
+        if self.accounts.len() >= ACCOUNTS_MAX {
+            let oldest = self.accounts.iter().min_by_key(|(_, account)| account.asked);
+            if let Some(name) = oldest.map(|(name, _)| name.clone()) {
+                self.accounts.remove(&name);
+            }
+        }
+        let mut plans = Vec::new();
+        Plan::merge(&mut plans, asked.plans);
+        let account = Account { past, plans, asked: self.asked };
+        self.accounts.insert(asked.account.to_owned(), account);
+    }
+}
+
+/// What all accounts have taught.
+#[derive(Debug)]
+struct Model {
+    /// Coefficients of the expected root of creates, and of the chance of any.
+    root: Vec<f64>,
+    any: Vec<f64>,
+    /// Moments by what was said of them: expected root, chance of any, creates that came.
+    moments: Vec<[f32; 3]>,
+    turnout: Turnout,
+    /// The newest period, in seconds, and the number of accounts when this was fitted.
+    fitted: i64,
+    accounts: usize,
+}
+
+impl Model {
+    /// Whether a day has gone, or there are half as many accounts more.
+    fn is_old(&self, now: i64, accounts: usize, step_s: i64) -> bool {
+        (now - self.fitted) >= (86_400 / step_s).max(1)
+            || now < self.fitted
+            || accounts > self.accounts + self.accounts / 2
+    }
+
+    fn fit(accounts: &BTreeMap<String, Account>, now: i64) -> Model {
+        let total: usize = accounts.values().map(|account| account.past.counts.len()).sum();
+        let stride = total.div_ceil(ROWS_MAX).max(1);
+        let mut columns: Vec<Vec<f32>> = vec![Vec::new(); FEATURES];
+        let (mut roots, mut anys, mut came) = (Vec::new(), Vec::new(), Vec::new());
+        let mut turnout = Turnout::default();
+        for account in accounts.values() {
+            let past = &account.past;
+            turnout.learn(&account.plans, past);
+            let warm = past.warm_up();
+            for t in (warm..past.counts.len()).step_by(stride) {
+                // What was announced is not what usually happens.
+                if Plan::touches(&account.plans, past, t) {
+                    continue;
+                }
+                let features = past.features(t);
+                columns.iter_mut().zip(features).for_each(|(column, value)| column.push(value));
+                let count = past.counts[t];
+                came.push(count);
+                roots.push(count.sqrt());
+                anys.push(f32::from(count > 0.0));
+            }
+        }
+        let (root, any) = solve(&columns, &roots, &anys);
+        let mut moments: Vec<[f32; 3]> = (0..came.len())
+            .map(|row| {
+                let said = |factors: &[f64]| -> f32 {
+                    columns.iter().zip(factors).map(|(c, f)| f64::from(c[row]) * f).sum::<f64>()
+                        as f32
+                };
+                [said(&root), said(&any), came[row]]
+            })
+            .collect();
+        moments.sort_unstable_by(|a, b| a[0].total_cmp(&b[0]));
+        Model { root, any, moments, turnout, fitted: now, accounts: accounts.len() }
+    }
+
+    /// Sorted values that are as likely one as another, and their mean, of the period that
+    /// follows a past.
+    fn distribution(&self, past: &Past, plans: &[Plan]) -> (Vec<f64>, f64) {
+        let features: Vec<f64> =
+            past.features(past.counts.len()).iter().map(|&f| f64::from(f)).collect();
+        let said = [inner(&self.root, &features) as f32, inner(&self.any, &features) as f32];
+        let mut values = self.like(said);
+        if values.is_empty() {
+            // Nothing was taught yet: a mean of its own, Poisson's spread.
+            values = poisson(past.mean());
+        }
+        values.sort_unstable_by(f64::total_cmp);
+        let values = self.turnout.add(&values, plans, past, past.counts.len());
+        let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+        (values, mean)
+    }
+
+    /// What came of the moments of which the like was said, scaled to what is said now.
+    fn like(&self, said: [f32; 2]) -> Vec<f64> {
+        let all = &self.moments;
+        let at = all.partition_point(|moment| moment[0] < said[0]);
+        // Far above, where moments are few, fewer of them are like this one.
+        let above = all.len() - at;
+        let count = if above * 10 < all.len() { (above / 2 + 60).min(LIKE) } else { LIKE };
+        let count = count.min(all.len());
+        let begin = at.saturating_sub(count / 2).min(all.len() - count);
+        let window = &all[begin..begin + count];
+        window
+            .iter()
+            .map(|moment| {
+                let ratio = f64::from(said[0].max(0.05) / moment[0].max(0.05)).powi(2);
+                f64::from(moment[2]) * ratio.clamp(0.25, 4.0)
+            })
+            .collect()
+    }
+}
+
+fn solve(columns: &[Vec<f32>], roots: &[f32], anys: &[f32]) -> (Vec<f64>, Vec<f64>) {
+    let size = columns.len();
+    let mut gram = Square::zero(size);
+    for i in 0..size {
+        for j in 0..=i {
+            gram.set(i, j, dot(&columns[i], &columns[j]));
+        }
+    }
+    let rows = roots.len().max(1) as f64;
+    // In units of each column's own spread.
+    let penalties: Vec<f64> = (0..size)
+        .map(|i| if i == 0 { 1e-6 } else { PENALTY * (gram.at(i, i) / rows + 1e-6) })
+        .collect();
+    let fit = |target: &[f32]| {
+        let moment: Vec<f64> = columns.iter().map(|column| dot(column, target)).collect();
+        ridge(&gram, &penalties, &moment).unwrap_or_else(|| vec![0.0; size])
+    };
+    (fit(roots), fit(anys))
+}
+
+/// A hundred values as likely one as another, of a Poisson distribution.
+fn poisson(mean: f64) -> Vec<f64> {
+    let mean = mean.clamp(0.0, 700.0);
+    let (mut count, mut chance) = (0.0, (-mean).exp());
+    let mut sum = chance;
+    (0..100)
+        .map(|i| {
+            while sum < (f64::from(i) + 0.5) / 100.0 && count < 2_000.0 {
+                count += 1.0;
+                chance *= mean / count;
+                sum += chance;
+            }
+            count
+        })
+        .collect()
+}

@@ -1,0 +1,163 @@
+//! What a forecast is computed from: for each origin in a history, what was known there.
+//!
+//! Every feature is a difference (now and a while ago, now and a mean, a season ago and just after
+//! that), so that a coefficient of zero means "as it is now", and shrinking leads to persistence.
+//! Row `t` of a column uses values up to `t` only.
+
+/// Weight of the newest day in the profile of a season.
+const PROFILE_GAIN: f64 = 0.25;
+
+/// A history and what is derived from it once for all horizons.
+pub(super) struct Frame<'z> {
+    /// The standardised history.
+    pub(super) z: &'z [f64],
+    /// The shorter season in points, zero if there is none.
+    pub(super) season: usize,
+    /// The longer season in points, zero if there is none.
+    pub(super) long: usize,
+    /// The first origin at which every feature of the shorter season is known.
+    pub(super) first: usize,
+    /// Running sums of `z`, one longer than it.
+    sums: Vec<f64>,
+    /// Deviation from the mean of the season that ends there.
+    deviation: Vec<f64>,
+    /// What that deviation usually is: weighted mean over earlier seasons, the newest included.
+    profile: Vec<f64>,
+    /// Running sums of `profile`.
+    profile_sums: Vec<f64>,
+}
+
+/// The running sums of some values: one more than there are values.
+fn sums(values: &[f64]) -> Vec<f64> {
+    let mut sum = 0.0;
+    let mut sums = Vec::with_capacity(values.len() + 1);
+    sums.push(0.0);
+    sums.extend(values.iter().map(|value| {
+        sum += value;
+        sum
+    }));
+    sums
+}
+
+/// Which of the seasons a history of `n` points supports: a shorter one, and a longer one.
+pub(super) fn seasons(candidates: &[usize], n: usize) -> (usize, usize) {
+    let mut fitting = candidates.iter().copied().filter(|&season| season >= 2);
+    let season = fitting.by_ref().find(|&season| 2 * season + 12 <= n).unwrap_or(0);
+    let is_long = |&long: &usize| long > season && season > 0 && long + 2 * season <= n;
+    (season, fitting.find(is_long).unwrap_or(0))
+}
+
+impl<'z> Frame<'z> {
+    pub(super) fn new(z: &'z [f64], candidates: &[usize]) -> Frame<'z> {
+        let n = z.len();
+        let (season, long) = seasons(candidates, n);
+        let sums = sums(z);
+        let mut frame = Frame {
+            z,
+            season,
+            long,
+            first: if season > 0 { season } else { (n / 8).min(36) },
+            sums,
+            deviation: Vec::new(),
+            profile: Vec::new(),
+            profile_sums: Vec::new(),
+        };
+        if season > 0 {
+            frame.deviation = (0..n).map(|t| z[t] - frame.mean(t, season)).collect();
+            frame.profile = profile(&frame.deviation, season);
+        }
+        frame.profile_sums = self::sums(&frame.profile);
+        frame
+    }
+
+    /// The mean of the newest `width` values at `t`, of fewer near the beginning.
+    pub(super) fn mean(&self, t: usize, width: usize) -> f64 {
+        mean(&self.sums, (t + 1).saturating_sub(width), t + 1)
+    }
+
+    /// The profile near slot `at`, as known at `t`: over the neighbours too.
+    pub(super) fn usual(&self, at: usize, t: usize) -> f64 {
+        let reach = if self.season >= 96 { 2 } else { 0 };
+        mean(&self.profile_sums, at.saturating_sub(reach), (at + reach + 1).min(t + 1))
+    }
+
+    /// The newest point before `t + ahead` of the same phase that is known at `t`.
+    pub(super) fn same_phase(&self, t: usize, ahead: usize, season: usize) -> Option<usize> {
+        (t + ahead).checked_sub(season * ahead.div_ceil(season).max(1))
+    }
+
+    /// The columns that are the same for all horizons, each from `first` to the end.
+    pub(super) fn common(&self) -> Vec<Vec<f32>> {
+        let z = self.z;
+        let lag = |t: usize, k: usize| z[t.saturating_sub(k)];
+        let mut columns: Vec<Vec<f32>> = Vec::new();
+        let mut add = |f: &dyn Fn(usize) -> f64| {
+            columns.push((self.first..z.len()).map(|t| f(t) as f32).collect());
+        };
+        add(&|_| 1.0);
+        for (from, to) in [(0, 1), (1, 2), (2, 3), (3, 5), (5, 11)] {
+            add(&|t| lag(t, from) - lag(t, to));
+        }
+        add(&|t| z[t]);
+        for width in [3, 6, 12, 36] {
+            add(&|t| z[t] - self.mean(t, width));
+        }
+        if self.season > 0 {
+            let season = self.season;
+            let width = 12.min(season / 4).max(1);
+            add(&|t| z[t] - self.mean(t, season));
+            // How far today is from yesterday, and from the usual.
+            add(&|t| {
+                self.mean(t, width)
+                    - t.checked_sub(season).map_or(0.0, |then| self.mean(then, width))
+            });
+            add(&|t| self.deviation[t] - self.usual(t - season, t));
+        }
+        columns
+    }
+
+    /// The columns of one horizon: what happened next, a season ago.
+    pub(super) fn ahead(&self, ahead: usize) -> Vec<Vec<f32>> {
+        let (z, season) = (self.z, self.season);
+        let mut columns: Vec<Vec<f32>> = Vec::new();
+        if season == 0 {
+            return columns;
+        }
+        let mut add = |f: &dyn Fn(usize) -> f64| {
+            columns.push((self.first..z.len()).map(|t| f(t) as f32).collect());
+        };
+        let near =
+            |at: usize, t: usize| mean(&self.sums, at.saturating_sub(1), (at + 2).min(t + 1));
+        let change = |t: usize, season: usize, smooth: bool| {
+            let at = self.same_phase(t, ahead, season)?;
+            let then = t.checked_sub(season)?;
+            Some(if smooth { near(at, t) - near(then, t) } else { z[at] - z[then] })
+        };
+        add(&|t| change(t, season, false).unwrap_or(0.0));
+        add(&|t| change(t, season, true).unwrap_or(0.0));
+        add(&|t| {
+            let at = self.same_phase(t, ahead, season).unwrap_or(t);
+            self.usual(at, t) - self.usual(t - season, t)
+        });
+        if self.long > 0 {
+            add(&|t| change(t, self.long, true).unwrap_or(0.0));
+        }
+        columns
+    }
+}
+
+/// The mean of the values from `from` to before `to`, by their running sums; zero of none.
+fn mean(sums: &[f64], from: usize, to: usize) -> f64 {
+    if to <= from { 0.0 } else { (sums[to] - sums[from]) / (to - from) as f64 }
+}
+
+/// For each point the weighted mean of the values at its phase up to it; the first seasons weigh
+/// as much as they must for the mean to be one.
+fn profile(values: &[f64], season: usize) -> Vec<f64> {
+    let mut profile = values.to_vec();
+    for t in season..values.len() {
+        let gain = PROFILE_GAIN.max(1.0 / ((t / season) as f64 + 1.0));
+        profile[t] = profile[t - season] + gain * (values[t] - profile[t - season]);
+    }
+    profile
+}

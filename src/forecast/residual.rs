@@ -1,0 +1,150 @@
+//! From a point forecast to quantiles: the errors that the model made where it had not looked,
+//! scaled by how large errors are expected to be just now (conformal prediction with locally
+//! scaled errors).
+
+use super::features::Frame;
+use super::ridge::Step;
+use super::solve::{Square, dot, inner, ridge};
+
+/// Errors are not expected smaller than this share of the mean error.
+const SCALE_MIN: f64 = 0.2;
+/// Share of the origins whose forecast was nearest to this one, whose errors count.
+const NEAR_SHARE: f64 = 0.4;
+/// How many errors count at least, if there are so many.
+const NEAR_MIN: usize = 120;
+
+/// How restless a history was at each of its points: what the size of errors is expected from.
+pub(super) struct Restless {
+    columns: Vec<Vec<f32>>,
+    /// Absolute change by phase of the season: a weighted mean over earlier seasons.
+    by_phase: Vec<f64>,
+}
+
+impl Restless {
+    pub(super) fn new(frame: &Frame<'_>) -> Restless {
+        let z = frame.z;
+        let change = |t: usize| if t == 0 { 0.0 } else { (z[t] - z[t - 1]).abs() };
+        let averaged = |gain: f64| {
+            let mut mean = 0.0;
+            let mut means = Vec::with_capacity(z.len());
+            for t in 0..z.len() {
+                mean += gain.max(1.0 / (t + 1) as f64) * (change(t) - mean);
+                means.push(mean);
+            }
+            means[frame.first..].iter().map(|&mean| mean as f32).collect::<Vec<f32>>()
+        };
+        let columns = vec![vec![1.0; z.len() - frame.first], averaged(0.25), averaged(0.01)];
+        let mut by_phase = Vec::new();
+        if frame.season > 0 {
+            // Over the neighbours too: three points before and after.
+            let near: Vec<f64> = (0..z.len()).map(change).collect();
+            by_phase = near.clone();
+            for t in frame.season..z.len() {
+                let gain = 0.3f64.max(1.0 / ((t / frame.season) as f64 + 1.0));
+                by_phase[t] =
+                    by_phase[t - frame.season] + gain * (near[t] - by_phase[t - frame.season]);
+            }
+        }
+        Restless { columns, by_phase }
+    }
+
+    /// The change that is usual on the way from `t` to `t + ahead`.
+    fn on_the_way(&self, frame: &Frame<'_>, t: usize, ahead: usize) -> f64 {
+        let Some(at) = frame.same_phase(t, ahead, frame.season) else { return 0.0 };
+        let reach = if frame.season >= 96 { 3 } else { 1 };
+        let (from, to) = (at.saturating_sub(reach), (at + reach).min(t));
+        if to < from {
+            return 0.0;
+        }
+        self.by_phase[from..=to].iter().sum::<f64>() / (to - from + 1) as f64
+    }
+}
+
+/// The quantiles, standardised, of one step ahead.
+pub(super) fn quantiles(
+    frame: &Frame<'_>,
+    restless: &Restless,
+    step: &Step,
+    ahead: usize,
+    wanted: &[f64],
+) -> Vec<f64> {
+    let (z, from, rows) = (frame.z, frame.first, step.past.len());
+    let errors: Vec<f64> =
+        (0..rows).map(|row| z[from + row + ahead] - f64::from(step.past[row])).collect();
+    let (scales, scale_now) = scales(frame, restless, step, ahead, &errors);
+    let mut order: Vec<(f64, f64)> =
+        (0..rows).map(|row| (f64::from(step.past[row]), errors[row] / scales[row])).collect();
+    let count = ((rows as f64 * NEAR_SHARE) as usize).max(NEAR_MIN).min(rows);
+    if count < rows {
+        order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        let middle = order.partition_point(|&(past, _)| past < step.point);
+        let begin = middle.saturating_sub(count / 2).min(rows - count);
+        order = order[begin..begin + count].to_vec();
+    }
+    let mut ratios: Vec<f64> = order.into_iter().map(|(_, ratio)| ratio).collect();
+    ratios.sort_unstable_by(f64::total_cmp);
+    wanted.iter().map(|&q| step.point + scale_now * quantile(&ratios, q)).collect()
+}
+
+/// The expected size of the error at each origin, and at the end.
+fn scales(
+    frame: &Frame<'_>,
+    restless: &Restless,
+    step: &Step,
+    ahead: usize,
+    errors: &[f64],
+) -> (Vec<f64>, f64) {
+    let (rows, from) = (errors.len(), frame.first);
+    let size: Vec<f32> = errors.iter().map(|error| error.abs() as f32).collect();
+    let mean = size.iter().map(|&size| f64::from(size)).sum::<f64>() / rows.max(1) as f64;
+    if mean <= 0.0 {
+        return (vec![1.0; rows], 0.0);
+    }
+    let mut extra: Vec<(Vec<f32>, f32)> = vec![(step.past.clone(), step.point as f32)];
+    if frame.season > 0 {
+        let way = |t: usize| restless.on_the_way(frame, t, ahead) as f32;
+        extra.push(((from..from + rows).map(way).collect(), way(frame.z.len() - 1)));
+    }
+    let columns: Vec<&[f32]> = restless
+        .columns
+        .iter()
+        .map(|column| &column[..rows])
+        .chain(extra.iter().map(|extra| extra.0.as_slice()))
+        .collect();
+    let mut gram = Square::zero(columns.len());
+    for i in 0..columns.len() {
+        for j in 0..=i {
+            gram.set(i, j, dot(columns[i], columns[j]));
+        }
+    }
+    let moment: Vec<f64> = columns.iter().map(|column| dot(column, &size)).collect();
+    let penalties: Vec<f64> = (0..columns.len())
+        .map(|i| if i == 0 { 1e-6 } else { 0.02 * gram.at(i, i) + 1e-9 * rows as f64 })
+        .collect();
+    let Some(factors) = ridge(&gram, &penalties, &moment) else {
+        return (vec![1.0; rows], 1.0);
+    };
+    let bounded = |scale: f64| scale.max(SCALE_MIN * mean);
+    let scales = (0..rows).map(|row| {
+        let sum =
+            columns.iter().zip(&factors).map(|(column, factor)| f64::from(column[row]) * factor);
+        bounded(sum.sum())
+    });
+    let now: Vec<f64> = restless
+        .columns
+        .iter()
+        .map(|column| column[column.len() - 1])
+        .chain(extra.iter().map(|extra| extra.1))
+        .map(f64::from)
+        .collect();
+    (scales.collect(), bounded(inner(&now, &factors)))
+}
+
+/// A quantile of sorted values, between neighbours; zero of none.
+pub(super) fn quantile(sorted: &[f64], wanted: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    let place = wanted.clamp(0.0, 1.0) * last as f64;
+    let below = place as usize;
+    let above = (below + 1).min(last);
+    sorted[below] + (place - below as f64) * (sorted[above] - sorted[below])
+}
