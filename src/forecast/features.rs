@@ -7,6 +7,9 @@
 /// Weight of the newest day in the profile of a season.
 const PROFILE_GAIN: f64 = 0.25;
 
+/// Share of the seen range by which a forecast may leave it.
+const RANGE_MARGIN: f64 = 0.05;
+
 /// A history and what is derived from it once for all horizons.
 pub(super) struct Frame<'z> {
     /// The standardised history.
@@ -68,6 +71,14 @@ impl<'z> Frame<'z> {
         }
         frame.profile_sums = self::sums(&frame.profile);
         frame
+    }
+
+    /// What a forecast may be: as low and as high as anything seen, and a little more.
+    pub(super) fn range(&self) -> (f64, f64) {
+        let low = self.z.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = self.z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let margin = RANGE_MARGIN * (high - low);
+        (low - margin, high + margin)
     }
 
     /// The mean of the newest `width` values at `t`, of fewer near the beginning.

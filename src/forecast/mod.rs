@@ -97,8 +97,10 @@ pub fn forecast(request: &Request<'_>) -> Forecast {
         let spread = |ahead: usize| if known > 100.0 { 0.0 } else { unit * (ahead as f64).sqrt() };
         widening(request, last, spread, Basis::Constant)
     } else if series.z.len() < VALUES_MIN {
-        let changes = series.z.windows(2).map(|pair| (pair[1] - pair[0]).powi(2));
-        let change = (changes.sum::<f64>() / known).sqrt().max(0.1) * series.scale;
+        let value = |z: f64| series.back(z);
+        let changes = series.z.windows(2).map(|pair| (value(pair[1]) - value(pair[0])).powi(2));
+        let least = 0.1 * (series.range.1 - series.range.0);
+        let change = (changes.sum::<f64>() / known).sqrt().max(least);
         // As Student's distribution is wider than Gauss's.
         let unsure = 1.0 + 3.0 / known;
         let spread = |ahead: usize| change * unsure * (ahead as f64).sqrt();
@@ -176,13 +178,8 @@ fn modelled(request: &Request<'_>, series: &Series) -> Forecast {
         before = (ahead, off);
     }
     if series.whole {
-        // Counts, but for what arithmetic leaves.
-        for value in values.iter_mut().flatten() {
-            let whole = value.round();
-            if (*value - whole).abs() < 1e-4 * series.scale.min(1.0) {
-                *value = whole;
-            }
-        }
+        // Counts have whole quantiles.
+        values.iter_mut().flatten().for_each(|value| *value = value.round());
     }
     Forecast { values, basis: Basis::Models }
 }

@@ -11,7 +11,7 @@ use super::solve::{Square, dot, inner, ridge};
 const BLOCKS: usize = 4;
 
 /// Penalties that are tried, in units of the number of rows.
-const PENALTIES: [f64; 3] = [0.0003, 0.005, 0.05];
+const PENALTIES: [f64; 4] = [0.0001, 0.001, 0.01, 0.06];
 
 /// The fewest rows for each column.
 const ROWS_PER_COLUMN: usize = 3;
@@ -118,7 +118,12 @@ pub(super) fn step(frame: &Frame<'_>, shared: &Shared, ahead: usize) -> Option<S
     }
     let last = columns[0].len() - 1;
     let now: Vec<f64> = columns.iter().map(|column| f64::from(column[last])).collect();
-    Some(Step { point: z[z.len() - 1] + inner(&coefficients, &now), past })
+    let mut point = z[z.len() - 1] + inner(&coefficients, &now);
+    // Beyond what was ever seen, a line is no model.
+    let (low, high) = frame.range();
+    point = point.clamp(low, high);
+    past.iter_mut().for_each(|past| *past = past.clamp(low as f32, high as f32));
+    Some(Step { point, past })
 }
 
 /// The penalty whose coefficients predict the blocks best that they have not seen, and those

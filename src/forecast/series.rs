@@ -9,12 +9,13 @@ const MAGNITUDE_MAX: f64 = 1e15;
 /// A history without gaps.
 #[derive(Clone, Debug)]
 pub(super) struct Series {
-    /// The values, standardised, the oldest first.
+    /// The values, or their square roots if none is negative, standardised, the oldest first. Counts
+    /// and loads vary more where they are larger; their roots do so less.
     pub(super) z: Vec<f64>,
-    /// What stands for zero among `z`, in the unit of the history.
-    pub(super) mean: f64,
-    /// What stands for one among `z`, in the unit of the history; never zero.
-    pub(super) scale: f64,
+    /// What stands for zero among `z`, before that.
+    mean: f64,
+    /// What stands for one among `z`; never zero.
+    scale: f64,
     /// Smallest and largest value that was seen, in the unit of the history.
     pub(super) range: (f64, f64),
     /// Share of the values that were there.
@@ -23,6 +24,8 @@ pub(super) struct Series {
     pub(super) whole: bool,
     /// How many of the newest points were missing.
     pub(super) stale: usize,
+    /// Whether roots were taken.
+    rooted: bool,
 }
 
 impl Series {
@@ -48,14 +51,19 @@ impl Series {
             last = at;
         }
         filled[last..].fill(history[last]);
+        let rooted = range.0 >= 0.0;
+        if rooted {
+            filled.iter_mut().for_each(|value| *value = value.sqrt());
+        }
         let mean = filled.iter().sum::<f64>() / filled.len() as f64;
         let spread = filled.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
         let spread = (spread / filled.len() as f64).sqrt();
         // A constant, up to rounding.
-        let scale = if spread > 1e-12 * range.0.abs().max(range.1.abs()) { spread } else { 1.0 };
+        let scale = if spread > 1e-12 * mean.abs() { spread } else { 1.0 };
         let z = filled.iter().map(|value| (value - mean) / scale).collect();
         let known = count as f64 / history.len() as f64;
-        Some(Series { z, mean, scale, range, known, whole, stale: history.len() - 1 - last })
+        let stale = history.len() - 1 - last;
+        Some(Series { z, mean, scale, range, known, whole, stale, rooted })
     }
 
     /// Whether every value that was there is the same.
@@ -65,7 +73,8 @@ impl Series {
 
     /// A standardised value in the unit of the history.
     pub(super) fn back(&self, z: f64) -> f64 {
-        self.mean + self.scale * z
+        let value = self.mean + self.scale * z;
+        if self.rooted { value.max(0.0).powi(2) } else { value }
     }
 }
 
