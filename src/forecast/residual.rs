@@ -76,10 +76,18 @@ pub(super) fn quantiles(
         (0..rows).map(|row| (f64::from(step.past[row]), errors[row] / scales[row])).collect();
     let count = ((rows as f64 * NEAR_SHARE) as usize).max(NEAR_MIN).min(rows);
     if count < rows {
-        order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-        let middle = order.partition_point(|&(past, _)| past < step.point);
-        let begin = middle.saturating_sub(count / 2).min(rows - count);
-        order = order[begin..begin + count].to_vec();
+        let below = order.iter().filter(|(past, _)| *past < step.point).count();
+        let begin = below.saturating_sub(count / 2).min(rows - count);
+        let by_past = |a: &(f64, f64), b: &(f64, f64)| a.0.total_cmp(&b.0);
+        // Not sorted, but parted: what is below, what is near, what is above.
+        if begin > 0 {
+            order.select_nth_unstable_by(begin, by_past);
+        }
+        order.drain(..begin);
+        if count < order.len() {
+            order.select_nth_unstable_by(count, by_past);
+        }
+        order.truncate(count);
     }
     let mut ratios: Vec<f64> = order.into_iter().map(|(_, ratio)| ratio).collect();
     ratios.sort_unstable_by(f64::total_cmp);
