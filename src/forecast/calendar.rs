@@ -5,9 +5,11 @@ use crate::base::{Span, Timestamp};
 use super::creates::PERIODS_MAX;
 
 /// How many features a period has.
-pub(super) const FEATURES: usize = 1 + 2 * PLAIN;
+pub(super) const FEATURES: usize = 1 + 3 * PLAIN;
 const PLAIN: usize = 16;
 
+/// Larger counts count as such, beside their roots.
+const COUNT_MAX: f32 = 50.0;
 const DAY_S: i64 = 86_400;
 /// Weights of the days before, the newest first.
 const DAYS: [f32; 7] = [1.0, 0.8, 0.64, 0.5, 0.4, 0.32, 0.26];
@@ -148,8 +150,9 @@ impl Past {
         ];
         let mut features = [1.0; FEATURES];
         for (i, value) in plain.into_iter().enumerate() {
-            features[1 + 2 * i] = value;
-            features[2 + 2 * i] = value.sqrt();
+            features[1 + 3 * i] = value.min(1.0);
+            features[2 + 3 * i] = value.sqrt();
+            features[3 + 3 * i] = value.min(COUNT_MAX);
         }
         features
     }

@@ -20,8 +20,11 @@ pub const ACCOUNTS_MAX: usize = 10_000;
 pub const PERIODS_MAX: usize = 2_688;
 /// The most moments that a model is fitted to.
 const ROWS_MAX: usize = 60_000;
-/// Moments of the like that make a distribution.
-const LIKE: usize = 400;
+/// Moments of the like that make a distribution, and among how many they are looked for.
+const LIKE: usize = 250;
+const WIDE: usize = 6_000;
+/// How much farther a moment of another account is.
+const OTHER_ACCOUNT: f32 = 0.4;
 /// Weight of coefficients in the fit, in moments.
 const PENALTY: f64 = 10.0;
 
@@ -49,6 +52,7 @@ pub struct Asked<'a> {
 pub struct Fleet {
     accounts: BTreeMap<String, Account>,
     model: Option<Model>,
+    numbers: u32,
     asked: u64,
 }
 
@@ -56,6 +60,8 @@ pub struct Fleet {
 struct Account {
     past: Past,
     plans: Vec<Plan>,
+    /// Its number; never that of another.
+    number: u32,
     /// When it was asked about last.
     asked: u64,
 }
@@ -84,7 +90,7 @@ impl Fleet {
         let Some(model) = &self.model else { return rows };
         let mut past = account.past.clone();
         for _ in 0..asked.horizon {
-            let (values, mean) = model.distribution(&past, &account.plans);
+            let (values, mean) = model.distribution(&past, &account.plans, account.number);
             for (row, &wanted) in rows.iter_mut().zip(asked.quantiles) {
                 row.push(quantile(&values, wanted).max(0.0));
             }
@@ -114,7 +120,8 @@ impl Fleet {
         }
         let mut plans = Vec::new();
         Plan::merge(&mut plans, asked.plans);
-        let account = Account { past, plans, asked: self.asked };
+        self.numbers += 1;
+        let account = Account { past, plans, number: self.numbers, asked: self.asked };
         self.accounts.insert(asked.account.to_owned(), account);
     }
 }
@@ -125,8 +132,8 @@ struct Model {
     /// Coefficients of the expected root of creates, and of the chance of any.
     root: Vec<f64>,
     any: Vec<f64>,
-    /// Moments by what was said of them: expected root, chance of any, creates that came.
-    moments: Vec<[f32; 3]>,
+    /// Moments by the expected root.
+    moments: Vec<Moment>,
     turnout: Turnout,
     /// The newest period, in seconds, and the number of accounts when this was fitted.
     fitted: i64,
@@ -146,8 +153,10 @@ impl Model {
         let stride = total.div_ceil(ROWS_MAX).max(1);
         let mut columns: Vec<Vec<f32>> = vec![Vec::new(); FEATURES];
         let (mut roots, mut anys, mut came) = (Vec::new(), Vec::new(), Vec::new());
+        let mut whose = Vec::new();
         let mut turnout = Turnout::default();
         for account in accounts.values() {
+            let number = account.number;
             let past = &account.past;
             turnout.learn(&account.plans, past);
             let warm = past.warm_up();
@@ -160,31 +169,32 @@ impl Model {
                 columns.iter_mut().zip(features).for_each(|(column, value)| column.push(value));
                 let count = past.counts[t];
                 came.push(count);
+                whose.push(number);
                 roots.push(count.sqrt());
                 anys.push(f32::from(count > 0.0));
             }
         }
         let (root, any) = solve(&columns, &roots, &anys);
-        let mut moments: Vec<[f32; 3]> = (0..came.len())
+        let mut moments: Vec<Moment> = (0..came.len())
             .map(|row| {
                 let said = |factors: &[f64]| -> f32 {
                     columns.iter().zip(factors).map(|(c, f)| f64::from(c[row]) * f).sum::<f64>()
                         as f32
                 };
-                [said(&root), said(&any), came[row]]
+                Moment { root: said(&root), any: said(&any), count: came[row], account: whose[row] }
             })
             .collect();
-        moments.sort_unstable_by(|a, b| a[0].total_cmp(&b[0]));
+        moments.sort_unstable_by(|a, b| a.root.total_cmp(&b.root));
         Model { root, any, moments, turnout, fitted: now, accounts: accounts.len() }
     }
 
     /// Sorted values that are as likely one as another, and their mean, of the period that
     /// follows a past.
-    fn distribution(&self, past: &Past, plans: &[Plan]) -> (Vec<f64>, f64) {
+    fn distribution(&self, past: &Past, plans: &[Plan], account: u32) -> (Vec<f64>, f64) {
         let features: Vec<f64> =
             past.features(past.counts.len()).iter().map(|&f| f64::from(f)).collect();
         let said = [inner(&self.root, &features) as f32, inner(&self.any, &features) as f32];
-        let mut values = self.like(said);
+        let mut values = self.like(said, account);
         if values.is_empty() {
             // Nothing was taught yet: a mean of its own, Poisson's spread.
             values = poisson(past.mean());
@@ -195,24 +205,43 @@ impl Model {
         (values, mean)
     }
 
-    /// What came of the moments of which the like was said, scaled to what is said now.
-    fn like(&self, said: [f32; 2]) -> Vec<f64> {
+    /// What came of the moments of which the like was said, scaled to what is said now. Those of
+    /// the same account are nearer.
+    fn like(&self, said: [f32; 2], account: u32) -> Vec<f64> {
         let all = &self.moments;
-        let at = all.partition_point(|moment| moment[0] < said[0]);
-        // Far above, where moments are few, fewer of them are like this one.
-        let above = all.len() - at;
-        let count = if above * 10 < all.len() { (above / 2 + 60).min(LIKE) } else { LIKE };
-        let count = count.min(all.len());
-        let begin = at.saturating_sub(count / 2).min(all.len() - count);
-        let window = &all[begin..begin + count];
-        window
+        let at = all.partition_point(|moment| moment.root < said[0]);
+        let wide = WIDE.min(all.len());
+        let begin = at.saturating_sub(wide / 2).min(all.len() - wide);
+        let mut near: Vec<(f32, f32)> = all[begin..begin + wide]
             .iter()
             .map(|moment| {
-                let ratio = f64::from(said[0].max(0.05) / moment[0].max(0.05)).powi(2);
-                f64::from(moment[2]) * ratio.clamp(0.25, 4.0)
+                let other = if moment.account == account { 0.0 } else { OTHER_ACCOUNT };
+                // A step between large roots is smaller than one between small ones.
+                let root = (moment.root - said[0]) / (0.3 + 0.15 * said[0].abs());
+                let any = (moment.any - said[1]) / 0.3;
+                let ratio = (said[0].max(0.0) + 1.5) / (moment.root.max(0.0) + 1.5);
+                let scaled = moment.count * (ratio * ratio).clamp(0.25, 4.0);
+                (root.hypot(any) + other, scaled)
             })
-            .collect()
+            .collect();
+        let count = LIKE.min(near.len());
+        if count < near.len() {
+            near.select_nth_unstable_by(count, |a, b| a.0.total_cmp(&b.0));
+        }
+        near[..count].iter().map(|&(_, count)| f64::from(count)).collect()
     }
+}
+
+/// A moment of an account that the model was fitted to.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    /// What is said of it: the expected root of creates, and the chance of any.
+    root: f32,
+    any: f32,
+    /// How many came.
+    count: f32,
+    /// Whose.
+    account: u32,
 }
 
 fn solve(columns: &[Vec<f32>], roots: &[f32], anys: &[f32]) -> (Vec<f64>, Vec<f64>) {
