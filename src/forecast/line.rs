@@ -55,6 +55,8 @@ struct Event {
 struct Suspect {
     values: Vec<Option<f64>>,
     #[serde(default)]
+    frequency_seconds: f64,
+    #[serde(default)]
     probation: usize,
 }
 
@@ -178,6 +180,11 @@ fn written(quantiles: &[f64], rows: &[Vec<f64>]) -> String {
     text
 }
 
+/// How many values a day has; 0 if that is not known.
+fn a_day(step_s: f64) -> usize {
+    if (1.0..=86_400.0).contains(&step_s) { (86_400.0 / step_s) as usize } else { 0 }
+}
+
 /// The response to one series: a score for each of its values.
 ///
 /// # Errors
@@ -185,7 +192,7 @@ fn written(quantiles: &[f64], rows: &[Vec<f64>]) -> String {
 /// Says in words what is wrong with a request that is no JSON or lacks a field.
 pub fn anomalies(request: &str) -> Result<String, String> {
     let suspect: Suspect = serde_json::from_str(request).map_err(|why| why.to_string())?;
-    let mut detector = Detector::new(suspect.probation);
+    let mut detector = Detector::new(suspect.probation, a_day(suspect.frequency_seconds));
     let values = suspect.values.iter().map(|value| value.unwrap_or(f64::NAN));
     let scores = Scores { scores: values.map(|value| detector.score(value)).collect() };
     serde_json::to_string(&scores).map_err(|why| why.to_string())
