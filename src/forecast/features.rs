@@ -28,10 +28,13 @@ pub(super) struct Frame<'z> {
     profile: Vec<f64>,
     /// Running sums of `profile`.
     profile_sums: Vec<f64>,
+    /// The profile and the history over their neighbours on both sides.
+    smooth_profile: Vec<f64>,
+    smooth: Vec<f64>,
 }
 
 /// The running sums of some values: one more than there are values.
-fn sums(values: &[f64]) -> Vec<f64> {
+pub(super) fn sums(values: &[f64]) -> Vec<f64> {
     let mut sum = 0.0;
     let mut sums = Vec::with_capacity(values.len() + 1);
     sums.push(0.0);
@@ -44,7 +47,7 @@ fn sums(values: &[f64]) -> Vec<f64> {
 
 /// Which of the seasons a history of `n` points supports: a shorter one, and a longer one.
 pub(super) fn seasons(candidates: &[usize], n: usize) -> (usize, usize) {
-    let mut fitting = candidates.iter().copied().filter(|&season| season >= 2);
+    let mut fitting = candidates.iter().copied().filter(|season| (2..=n).contains(season));
     let season = fitting.by_ref().find(|&season| 2 * season + 12 <= n).unwrap_or(0);
     let is_long = |&long: &usize| long > season && season > 0 && long + 2 * season <= n;
     (season, fitting.find(is_long).unwrap_or(0))
@@ -64,12 +67,19 @@ impl<'z> Frame<'z> {
             deviation: Vec::new(),
             profile: Vec::new(),
             profile_sums: Vec::new(),
+            smooth_profile: Vec::new(),
+            smooth: Vec::new(),
         };
         if season > 0 {
             frame.deviation = (0..n).map(|t| z[t] - frame.mean(t, season)).collect();
             frame.profile = profile(&frame.deviation, season);
         }
         frame.profile_sums = self::sums(&frame.profile);
+        let reach = frame.reach();
+        frame.smooth_profile = (0..frame.profile.len())
+            .map(|at| around(&frame.profile_sums, at, reach, n - 1))
+            .collect();
+        frame.smooth = (0..n).map(|at| around(&frame.sums, at, 1, n - 1)).collect();
         frame
     }
 
@@ -86,10 +96,23 @@ impl<'z> Frame<'z> {
         mean(&self.sums, (t + 1).saturating_sub(width), t + 1)
     }
 
-    /// The profile near slot `at`, as known at `t`: over the neighbours too.
+    /// How many neighbours on each side the profile is smoothed over.
+    fn reach(&self) -> usize {
+        if self.season >= 96 { 2 } else { 0 }
+    }
+
+    /// The profile near slot `at`, as known at `t`.
     pub(super) fn usual(&self, at: usize, t: usize) -> f64 {
-        let reach = if self.season >= 96 { 2 } else { 0 };
-        mean(&self.profile_sums, at.saturating_sub(reach), (at + reach + 1).min(t + 1))
+        let reach = self.reach();
+        if at + reach <= t {
+            return self.smooth_profile[at];
+        }
+        around(&self.profile_sums, at, reach, t)
+    }
+
+    /// The history near point `at`, as known at `t`.
+    fn near(&self, at: usize, t: usize) -> f64 {
+        if at < t { self.smooth[at] } else { around(&self.sums, at, 1, t) }
     }
 
     /// The newest point before `t + ahead` of the same phase that is known at `t`.
@@ -137,12 +160,10 @@ impl<'z> Frame<'z> {
         let mut add = |f: &dyn Fn(usize) -> f64| {
             columns.push((self.first..z.len()).map(|t| f(t) as f32).collect());
         };
-        let near =
-            |at: usize, t: usize| mean(&self.sums, at.saturating_sub(1), (at + 2).min(t + 1));
         let change = |t: usize, season: usize, smooth: bool| {
             let at = self.same_phase(t, ahead, season)?;
             let then = t.checked_sub(season)?;
-            Some(if smooth { near(at, t) - near(then, t) } else { z[at] - z[then] })
+            Some(if smooth { self.near(at, t) - self.near(then, t) } else { z[at] - z[then] })
         };
         add(&|t| change(t, season, false).unwrap_or(0.0));
         add(&|t| change(t, season, true).unwrap_or(0.0));
@@ -160,6 +181,11 @@ impl<'z> Frame<'z> {
 /// The mean of the values from `from` to before `to`, by their running sums; zero of none.
 fn mean(sums: &[f64], from: usize, to: usize) -> f64 {
     if to <= from { 0.0 } else { (sums[to] - sums[from]) / (to - from) as f64 }
+}
+
+/// The mean of the values around `at`, up to `last`.
+fn around(sums: &[f64], at: usize, reach: usize, last: usize) -> f64 {
+    mean(sums, at.saturating_sub(reach), (at + reach).min(last) + 1)
 }
 
 /// For each point the weighted mean of the values at its phase up to it; the first seasons weigh

@@ -2,7 +2,7 @@
 //! scaled by how large errors are expected to be just now (conformal prediction with locally
 //! scaled errors).
 
-use super::features::Frame;
+use super::features::{Frame, sums};
 use super::ridge::Step;
 use super::solve::{Square, dot, inner, ridge};
 
@@ -16,7 +16,8 @@ const NEAR_MIN: usize = 120;
 /// How restless a history was at each of its points: what the size of errors is expected from.
 pub(super) struct Restless {
     columns: Vec<Vec<f32>>,
-    /// Absolute change by phase of the season: a weighted mean over earlier seasons.
+    /// Running sums of the absolute change by phase of the season: a weighted mean over earlier
+    /// seasons.
     by_phase: Vec<f64>,
 }
 
@@ -45,7 +46,7 @@ impl Restless {
                     by_phase[t - frame.season] + gain * (near[t] - by_phase[t - frame.season]);
             }
         }
-        Restless { columns, by_phase }
+        Restless { columns, by_phase: sums(&by_phase) }
     }
 
     /// The change that is usual on the way from `t` to `t + ahead`.
@@ -56,7 +57,7 @@ impl Restless {
         if to < from {
             return 0.0;
         }
-        self.by_phase[from..=to].iter().sum::<f64>() / (to - from + 1) as f64
+        (self.by_phase[to + 1] - self.by_phase[from]) / (to - from + 1) as f64
     }
 }
 

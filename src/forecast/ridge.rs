@@ -13,6 +13,9 @@ const BLOCKS: usize = 4;
 /// Penalties that are tried, in units of the number of rows.
 const PENALTIES: [f64; 4] = [0.0001, 0.001, 0.01, 0.06];
 
+/// Each so-many-th step ahead chooses a penalty.
+const CHOOSING: usize = 4;
+
 /// The fewest rows for each column.
 const ROWS_PER_COLUMN: usize = 3;
 
@@ -32,6 +35,8 @@ pub(super) struct Shared {
     bounds: [usize; BLOCKS + 1],
     /// Products of the common columns, by block; the last one up to the end.
     products: Vec<Square>,
+    /// The penalty that was chosen last.
+    penalty: Option<f64>,
 }
 
 impl Shared {
@@ -54,7 +59,7 @@ impl Shared {
             product
         });
         let products = products.collect();
-        Some(Shared { columns, bounds, products })
+        Some(Shared { columns, bounds, products, penalty: None })
     }
 }
 
@@ -92,7 +97,7 @@ impl Sums {
 }
 
 /// Fits and applies the model of one step ahead.
-pub(super) fn step(frame: &Frame<'_>, shared: &Shared, ahead: usize) -> Option<Step> {
+pub(super) fn step(frame: &Frame<'_>, shared: &mut Shared, ahead: usize) -> Option<Step> {
     let own = frame.ahead(ahead);
     let columns: Vec<&[f32]> = shared.columns.iter().chain(&own).map(Vec::as_slice).collect();
     let (rows, z) = (columns[0].len().checked_sub(ahead)?, frame.z);
@@ -105,7 +110,13 @@ pub(super) fn step(frame: &Frame<'_>, shared: &Shared, ahead: usize) -> Option<S
         (0..BLOCKS).map(|block| block_sums(shared, &columns, &target, block)).collect();
     let mut whole = blocks[0].clone();
     blocks[1..].iter().for_each(|block| whole.add(block, 1.0));
-    let (penalty, without) = choose(&whole, &blocks)?;
+    // What is best for one step ahead is good for the next ones.
+    let last = shared.penalty.filter(|_| !ahead.is_multiple_of(CHOOSING) && ahead != 1);
+    let (penalty, without) = match last {
+        Some(penalty) => choose(&whole, &blocks, &[penalty])?,
+        None => choose(&whole, &blocks, &PENALTIES)?,
+    };
+    shared.penalty = Some(penalty);
     let coefficients = whole.fit(penalty)?;
     let mut past: Vec<f32> = z[from..from + rows].iter().map(|&z| z as f32).collect();
     for (block, coefficients) in without.iter().enumerate() {
@@ -128,7 +139,7 @@ pub(super) fn step(frame: &Frame<'_>, shared: &Shared, ahead: usize) -> Option<S
 
 /// The penalty whose coefficients predict the blocks best that they have not seen, and those
 /// coefficients, by block.
-fn choose(whole: &Sums, blocks: &[Sums]) -> Option<(f64, Vec<Vec<f64>>)> {
+fn choose(whole: &Sums, blocks: &[Sums], penalties: &[f64]) -> Option<(f64, Vec<Vec<f64>>)> {
     let mut best: Option<(f64, f64, Vec<Vec<f64>>)> = None;
     let rest: Vec<Sums> = blocks
         .iter()
@@ -138,7 +149,7 @@ fn choose(whole: &Sums, blocks: &[Sums]) -> Option<(f64, Vec<Vec<f64>>)> {
             rest
         })
         .collect();
-    for penalty in PENALTIES {
+    for &penalty in penalties {
         let fits: Option<Vec<Vec<f64>>> = rest.iter().map(|rest| rest.fit(penalty)).collect();
         let Some(fits) = fits else { continue };
         let error: f64 = blocks.iter().zip(&fits).map(|(block, fit)| block.error(fit)).sum();
