@@ -6,11 +6,14 @@ use super::creates::PERIODS_MAX;
 
 /// How many features a period has.
 pub(super) const FEATURES: usize = 1 + 3 * PLAIN;
-const PLAIN: usize = 16;
+const PLAIN: usize = 19;
 
 /// Larger counts count as such, beside their roots.
 const COUNT_MAX: f32 = 50.0;
 const DAY_S: i64 = 86_400;
+/// Longer periods than a year, and times after the year 30,000, are none.
+const STEP_MAX_S: i64 = 366 * DAY_S;
+const START_MAX_S: i64 = 1_000_000_000_000;
 /// Weights of the days before, the newest first.
 const DAYS: [f32; 7] = [1.0, 0.8, 0.64, 0.5, 0.4, 0.32, 0.26];
 
@@ -25,15 +28,34 @@ pub(super) struct Past {
     pub(super) counts: Vec<f32>,
     /// Averages that forget by half in an hour, six hours and two days, after each period.
     averages: Vec<[f32; 3]>,
+    /// The gains of those.
+    gains: [f32; 3],
+    /// Running sums of the creates: one more.
+    sums: Vec<f64>,
 }
 
 impl Past {
     /// `None` if there is nothing to go by. Gaps, negative and absurd values count as no creates.
     pub(super) fn new(start: Timestamp, step: Span, history: &[f64]) -> Option<Past> {
-        let step_s = i64::try_from(step.0 / 1_000).ok().filter(|&step_s| step_s > 0)?;
+        let step_s = i64::try_from(step.0 / 1_000).ok()?;
+        let start_s = i64::try_from(start.secs()).ok()?;
+        if !(1..=STEP_MAX_S).contains(&step_s) || start_s > START_MAX_S {
+            return None;
+        }
         let skipped = history.len().saturating_sub(PERIODS_MAX);
-        let first = i64::try_from(start.secs()).ok()? / step_s + i64::try_from(skipped).ok()?;
-        let mut past = Past { first, step_s, counts: Vec::new(), averages: Vec::new() };
+        let first = start_s / step_s + i64::try_from(skipped).ok()?;
+        let gains = [1.0f32, 6.0, 48.0].map(|hours| {
+            let half_life = (hours * 3_600.0 / step_s as f32).max(0.5);
+            1.0 - 0.5f32.powf(1.0 / half_life)
+        });
+        let mut past = Past {
+            first,
+            step_s,
+            counts: Vec::new(),
+            averages: Vec::new(),
+            gains,
+            sums: vec![0.0],
+        };
         history[skipped..].iter().for_each(|&count| past.push(count));
         Some(past).filter(|past| !past.counts.is_empty())
     }
@@ -43,12 +65,32 @@ impl Past {
         let count = if count.is_finite() && count > 0.0 { count.min(1e9) as f32 } else { 0.0 };
         let last = self.averages.last().copied().unwrap_or([0.0; 3]);
         let mut next = last;
-        for (average, hours) in next.iter_mut().zip([1.0, 6.0, 48.0]) {
-            let half_life = (hours * 3_600.0 / self.step_s as f32).max(0.5);
-            *average += (1.0 - 0.5f32.powf(1.0 / half_life)) * (count - *average);
+        for (average, gain) in next.iter_mut().zip(self.gains) {
+            *average += gain * (count - *average);
         }
         self.counts.push(count);
         self.averages.push(next);
+        self.sums.push(self.sums[self.sums.len() - 1] + f64::from(count));
+    }
+
+    /// The same with other counts in some periods, which are in order.
+    pub(super) fn with(&self, others: &[(usize, f32)]) -> Past {
+        let Some(&(first, _)) = others.first() else { return self.clone() };
+        let mut past = self.clone();
+        past.cut(first);
+        let mut others = others.iter().peekable();
+        for (t, &count) in self.counts.iter().enumerate().skip(first) {
+            let other = others.next_if(|other| other.0 == t);
+            past.push(f64::from(other.map_or(count, |other| other.1)));
+        }
+        past
+    }
+
+    /// Forgets all but the first periods.
+    fn cut(&mut self, periods: usize) {
+        self.counts.truncate(periods);
+        self.averages.truncate(periods);
+        self.sums.truncate(periods + 1);
     }
 
     /// Takes over newer periods, and keeps older ones that they do not have.
@@ -61,12 +103,12 @@ impl Past {
             return;
         }
         let known = usize::try_from(known).unwrap_or(0);
-        self.counts.truncate(known);
-        self.averages.truncate(known);
+        self.cut(known);
         newer.counts.iter().for_each(|&count| self.push(f64::from(count)));
         let excess = self.counts.len().saturating_sub(PERIODS_MAX);
         self.counts.drain(..excess);
         self.averages.drain(..excess);
+        self.sums.drain(..excess);
         self.first += i64::try_from(excess).unwrap_or(0);
     }
 
@@ -78,6 +120,11 @@ impl Past {
     /// When period `t` begins, in seconds since the epoch.
     pub(super) fn begins(&self, t: usize) -> i64 {
         (self.first + i64::try_from(t).unwrap_or(0)) * self.step_s
+    }
+
+    /// Creates by period over the last hours, after period `t`.
+    pub(super) fn average(&self, t: usize) -> f32 {
+        self.averages.get(t).map_or(0.0, |averages| averages[1])
     }
 
     /// Creates by period, on average.
@@ -93,8 +140,7 @@ impl Past {
 
     /// The first period that is worth learning from.
     pub(super) fn warm_up(&self) -> usize {
-        let day = self.day();
-        if self.counts.len() > 7 * day + day * 2 { 7 * day } else { day.min(self.counts.len() / 2) }
+        self.day().min(self.counts.len() / 2)
     }
 
     /// What the periods before `t` say of it.
@@ -110,6 +156,13 @@ impl Past {
                 count(back)
             }
         };
+        let reach = usize::try_from(3_600 / self.step_s).unwrap_or(0).max(1);
+        let wide = |back: usize| {
+            let Some(at) = t.checked_sub(back) else { return 0.0 };
+            let (from, to) = (at.saturating_sub(reach), (at + reach + 1).min(t));
+            ((self.sums[to] - self.sums[from]) / (to - from).max(1) as f64) as f32
+        };
+        let (mut wide_sum, mut wide_like) = (0.0, 0.0);
         let [hour, hours, days] =
             t.checked_sub(1).and_then(|at| self.averages.get(at)).copied().unwrap_or([0.0; 3]);
         let (mut exact, mut slot, mut like, mut most, mut sum, mut like_sum) =
@@ -123,13 +176,23 @@ impl Past {
             exact += weight * count(back);
             slot += weight * near(back);
             sum += weight;
+            wide_sum += weight * wide(back);
             most = most.max(count(back));
             if self.is_weekend(t - back) == kind {
                 like += weight * (count(back) + near(back)) / 2.0;
                 like_sum += weight;
+                wide_like += weight * wide(back);
             }
         }
-        let (sum, like) = (f32::max(sum, 1.0), like / f32::max(like_sum, 0.2));
+        let (sum, like_sum) = (f32::max(sum, 1.0), f32::max(like_sum, 0.2));
+        let like = like / like_sum;
+        // Before a week is over, what the days had stands for it.
+        let week = 7 * day;
+        let (week_count, week_near, week_wide) = if t > week {
+            (count(week), near(week), wide(week))
+        } else {
+            (exact / sum, slot / sum, wide_sum / sum)
+        };
         let plain: [f32; PLAIN] = [
             count(1),
             count(2),
@@ -141,12 +204,15 @@ impl Past {
             near(day),
             exact / sum,
             slot / sum,
-            count(7 * day),
-            near(7 * day),
-            count(day).max(count(7 * day)),
+            week_count,
+            week_near,
+            count(day).max(week_count),
             most,
             like,
-            count(7 * day).min(count(day)),
+            week_count.min(count(day)),
+            wide_sum / sum,
+            wide_like / like_sum,
+            week_wide,
         ];
         let mut features = [1.0; FEATURES];
         for (i, value) in plain.into_iter().enumerate() {
@@ -161,5 +227,61 @@ impl Past {
     fn is_weekend(&self, t: usize) -> bool {
         // The epoch began on a Thursday.
         matches!((self.begins(t).div_euclid(DAY_S) + 4).rem_euclid(7), 0 | 6)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: Span = Span::from_secs(900);
+
+    fn past(first: u64, counts: &[f64]) -> Past {
+        Past::new(Timestamp::from_secs(first * 900), STEP, counts).unwrap()
+    }
+
+    #[test]
+    fn newer_periods_are_joined_to_older_ones() {
+        let mut known = past(100, &[1.0, 2.0, 3.0]);
+        known.take(past(102, &[4.0, 5.0]));
+        assert_eq!((known.first, known.counts.as_slice()), (100, &[1.0, 2.0, 4.0, 5.0][..]));
+        // What does not join takes its place.
+        known.take(past(200, &[7.0]));
+        assert_eq!((known.first, known.end()), (200, 201));
+        known.take(past(50, &[8.0]));
+        assert_eq!((known.first, known.counts.as_slice()), (50, &[8.0][..]));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut known = past(0, &vec![1.0; PERIODS_MAX]);
+        known.take(past(PERIODS_MAX as u64, &[2.0; 10]));
+        assert_eq!((known.counts.len(), known.first), (PERIODS_MAX, 10));
+        assert_eq!(past(0, &vec![1.0; PERIODS_MAX + 7]).first, 7);
+    }
+
+    #[test]
+    fn features_look_back_only() {
+        let counts: Vec<f64> = (0..1_500).map(|t| f64::from(t * 31 % 7)).collect();
+        let mut later = counts.clone();
+        later[1_000..].fill(9.0);
+        assert_eq!(past(0, &counts).features(1_000), past(0, &later).features(1_000));
+    }
+
+    #[test]
+    fn other_counts_change_what_follows_them() {
+        let counts = past(0, &[1.0, 9.0, 1.0, 0.0]);
+        let other = counts.with(&[(1, 1.0), (3, 2.0)]);
+        assert_eq!(other.counts, [1.0, 1.0, 1.0, 2.0]);
+        assert_eq!(other.averages, past(0, &[1.0, 1.0, 1.0, 2.0]).averages);
+        assert_eq!(counts.with(&[]).counts, counts.counts);
+    }
+
+    #[test]
+    fn weekends_are_known() {
+        // 1970-01-01 was a Thursday.
+        let epoch = past(0, &[0.0]);
+        let weekends: Vec<bool> = (0..7).map(|day| epoch.is_weekend(day * 96)).collect();
+        assert_eq!(weekends, [false, false, true, true, false, false, false]);
     }
 }

@@ -23,6 +23,9 @@ const ROWS_MAX: usize = 60_000;
 /// Moments of the like that make a distribution, and among how many they are looked for.
 const LIKE: usize = 250;
 const WIDE: usize = 6_000;
+/// Moments farther than this are not like, if nearer ones are not too few.
+const NEAR: f32 = 0.5;
+const LIKE_MIN: usize = 10;
 /// How much farther a moment of another account is.
 const OTHER_ACCOUNT: f32 = 0.4;
 /// Weight of coefficients in the fit, in moments.
@@ -59,6 +62,8 @@ pub struct Fleet {
 #[derive(Debug)]
 struct Account {
     past: Past,
+    /// The same without what was announced.
+    usual: Past,
     plans: Vec<Plan>,
     /// Its number; never that of another.
     number: u32,
@@ -88,14 +93,15 @@ impl Fleet {
         }
         let mut rows = vec![Vec::with_capacity(asked.horizon); asked.quantiles.len()];
         let Some(model) = &self.model else { return rows };
-        let mut past = account.past.clone();
+        let (mut past, mut usual) = (account.past.clone(), account.usual.clone());
         for _ in 0..asked.horizon {
-            let (values, mean) = model.distribution(&past, &account.plans, account.number);
+            let (values, mean) = model.distribution(&past, &usual, &account.plans, account.number);
             for (row, &wanted) in rows.iter_mut().zip(asked.quantiles) {
                 row.push(quantile(&values, wanted).max(0.0));
             }
             // Further ahead, what is expected stands for what is not known yet.
             past.push(mean);
+            usual.push(mean);
         }
         rows
     }
@@ -110,6 +116,7 @@ impl Fleet {
             account.past.take(past);
             account.asked = self.asked;
             Plan::merge(&mut account.plans, asked.plans);
+            account.usual = Plan::without(&account.plans, &account.past);
             return;
         }
         if self.accounts.len() >= ACCOUNTS_MAX {
@@ -121,7 +128,8 @@ impl Fleet {
         let mut plans = Vec::new();
         Plan::merge(&mut plans, asked.plans);
         self.numbers += 1;
-        let account = Account { past, plans, number: self.numbers, asked: self.asked };
+        let usual = Plan::without(&plans, &past);
+        let account = Account { past, usual, plans, number: self.numbers, asked: self.asked };
         self.accounts.insert(asked.account.to_owned(), account);
     }
 }
@@ -165,7 +173,7 @@ impl Model {
                 if Plan::touches(&account.plans, past, t) {
                     continue;
                 }
-                let features = past.features(t);
+                let features = account.usual.features(t);
                 columns.iter_mut().zip(features).for_each(|(column, value)| column.push(value));
                 let count = past.counts[t];
                 came.push(count);
@@ -190,9 +198,15 @@ impl Model {
 
     /// Sorted values that are as likely one as another, and their mean, of the period that
     /// follows a past.
-    fn distribution(&self, past: &Past, plans: &[Plan], account: u32) -> (Vec<f64>, f64) {
+    fn distribution(
+        &self,
+        past: &Past,
+        usual: &Past,
+        plans: &[Plan],
+        account: u32,
+    ) -> (Vec<f64>, f64) {
         let features: Vec<f64> =
-            past.features(past.counts.len()).iter().map(|&f| f64::from(f)).collect();
+            usual.features(usual.counts.len()).iter().map(|&f| f64::from(f)).collect();
         let said = [inner(&self.root, &features) as f32, inner(&self.any, &features) as f32];
         let mut values = self.like(said, account);
         if values.is_empty() {
@@ -228,6 +242,10 @@ impl Model {
         if count < near.len() {
             near.select_nth_unstable_by(count, |a, b| a.0.total_cmp(&b.0));
         }
+        near.truncate(count);
+        near.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        let within = near.partition_point(|near| near.0 <= NEAR);
+        let count = within.max(LIKE_MIN).min(count);
         near[..count].iter().map(|&(_, count)| f64::from(count)).collect()
     }
 }
@@ -279,4 +297,114 @@ fn poisson(mean: f64) -> Vec<f64> {
             count
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Timestamp = Timestamp(1_767_571_200_000); // Monday, 2026-01-05
+    const STEP: Span = Span::from_secs(900);
+    const WANTED: [f64; 3] = [0.1, 0.5, 0.9];
+
+    fn ask(fleet: &mut Fleet, account: &str, history: &[f64], plans: &[Plan]) -> Vec<f64> {
+        let asked = Asked {
+            account,
+            start: START,
+            step: STEP,
+            history,
+            horizon: 2,
+            quantiles: &WANTED,
+            plans,
+        };
+        let rows = fleet.forecast(&asked);
+        assert!(rows.iter().all(|row| row.len() == 2));
+        assert!(rows.iter().flatten().all(|value| value.is_finite() && *value >= 0.0));
+        rows.into_iter().map(|row| row[0]).collect()
+    }
+
+    /// Twenty creates at three every night, and now and then one.
+    fn nightly(periods: usize) -> Vec<f64> {
+        (0..periods)
+            .map(|t| if t % 96 == 12 { 20.0 } else { f64::from(u8::from(t % 37 == 5)) })
+            .collect()
+    }
+
+    #[test]
+    fn what_happens_every_night_is_expected_tonight_and_not_at_noon() {
+        let mut fleet = Fleet::new();
+        let night = ask(&mut fleet, "a", &nightly(10 * 96 + 12), &[]);
+        assert!((17.0..23.0).contains(&night[1]), "{night:?}");
+        let noon = ask(&mut fleet, "a", &nightly(10 * 96 + 48), &[]);
+        assert!(noon[2] < 2.0, "{noon:?}");
+    }
+
+    #[test]
+    fn accounts_teach_each_other() {
+        let mut fleet = Fleet::new();
+        for (number, name) in ["a", "b", "c", "d"].into_iter().enumerate() {
+            let history: Vec<f64> =
+                nightly(12 * 96).iter().map(|count| count * (number + 1) as f64 / 2.0).collect();
+            ask(&mut fleet, name, &history, &[]);
+        }
+        // Two nights are no habit of its own, but such nights are one of the others.
+        let alone = ask(&mut Fleet::new(), "new", &nightly(2 * 96 + 12), &[]);
+        let among = ask(&mut fleet, "new", &nightly(2 * 96 + 12), &[]);
+        assert!(among[1] > 10.0 && among[1] > alone[1] + 5.0, "{among:?} against {alone:?}");
+    }
+
+    #[test]
+    fn plans_are_expected_as_far_as_such_plans_came_true() {
+        let plan = |day: u64, count: u64| Plan {
+            announced: START,
+            at: Timestamp(START.0 + (day * 86_400 + 43_200) * 1_000),
+            count,
+            duration: Span::from_secs(3_600),
+        };
+        let plans: Vec<Plan> = (1..=12).map(|day| plan(day, 40)).collect();
+        let said = |comes: bool| {
+            let mut history = vec![0.0; 12 * 96 + 48];
+            for day in (1..12).filter(|_| comes) {
+                history[day * 96 + 48] = 40.0;
+            }
+            ask(&mut Fleet::new(), "a", &history, &plans)
+        };
+        let (kept, broken) = (said(true), said(false));
+        assert!((38.0..42.0).contains(&kept[1]), "{kept:?}");
+        assert!(broken[1] < 2.0, "{broken:?}");
+    }
+
+    #[test]
+    fn nothing_bad_comes_of_bad_histories() {
+        let odd = [f64::NAN, -5.0, 1e300, 0.0, f64::INFINITY, 2.5];
+        let mut fleet = Fleet::new();
+        for length in [1, 2, 5, 96, 97, 700, 3_000] {
+            let history: Vec<f64> = (0..length).map(|t| odd[(t * t + t / 5) % odd.len()]).collect();
+            for start in [0, START.0, u64::MAX / 2, u64::MAX] {
+                for step in [0, 1_000, 900_000, 86_400_000_000, u64::MAX] {
+                    let asked = Asked {
+                        account: "a",
+                        start: Timestamp(start),
+                        step: Span(step),
+                        history: &history,
+                        horizon: 3,
+                        quantiles: &WANTED,
+                        plans: &[],
+                    };
+                    let rows = fleet.forecast(&asked);
+                    assert!(rows.iter().flatten().all(|value| value.is_finite()), "{rows:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_too_many_accounts_the_one_asked_about_last_goes() {
+        let mut fleet = Fleet::new();
+        for number in 0..=ACCOUNTS_MAX {
+            ask(&mut fleet, &number.to_string(), &[1.0, 0.0], &[]);
+        }
+        assert_eq!(fleet.accounts.len(), ACCOUNTS_MAX);
+        assert!(!fleet.accounts.contains_key("0") && fleet.accounts.contains_key("1"));
+    }
 }

@@ -109,14 +109,14 @@ fn scores(
     let mut scores = [0.0; TRIED];
     let (mut levels, mut slopes) = ([rest.get(from).copied().unwrap_or(0.0); TRIED], [0.0; TRIED]);
     let grown: Vec<f64> = horizons.iter().map(|&ahead| grown(damping, ahead)).collect();
-    for t in from..n {
+    for (t, value) in rest.iter().enumerate().skip(from) {
         for i in 0..TRIED {
             let expected = levels[i] + damping * slopes[i];
-            let error = rest[t] - expected;
+            let error = value - expected;
             levels[i] = expected + LEVEL_GAINS[i] * error;
             slopes[i] = damping * slopes[i] + LEVEL_GAINS[i] * SLOPE_GAINS[i] * error;
         }
-        if t < begin || (t - begin) % STRIDE != 0 {
+        if t < begin || !(t - begin).is_multiple_of(STRIDE) {
             continue;
         }
         for (&ahead, grown) in horizons.iter().zip(&grown) {

@@ -1,5 +1,7 @@
 //! What was announced, and how it turned out.
 
+use std::ops::Range;
+
 use crate::base::{Span, Timestamp};
 
 use super::calendar::Past;
@@ -55,6 +57,29 @@ impl Plan {
         plans.iter().any(|plan| plan.is_due(past, t))
     }
 
+    /// What usually happens: a past without what was announced.
+    pub(super) fn without(plans: &[Plan], past: &Past) -> Past {
+        let mut usual: Vec<(usize, f32)> = Vec::new();
+        for t in plans.iter().flat_map(|plan| plan.periods(past)) {
+            if Plan::touches(plans, past, t) {
+                // As much as before the plan, at most.
+                let before = past.average(t.saturating_sub(2));
+                usual.push((t, past.counts[t].min(before)));
+            }
+        }
+        usual.sort_unstable_by_key(|usual| usual.0);
+        usual.dedup_by_key(|usual| usual.0);
+        past.with(&usual)
+    }
+
+    /// The periods of a past that can have creates of this plan.
+    fn periods(&self, past: &Past) -> Range<usize> {
+        let number =
+            |at: i64| usize::try_from(at.div_euclid(past.step_s) - past.first).unwrap_or(0);
+        let end = past.counts.len();
+        number(self.at_s() - EARLY_S).min(end)..(number(self.at_s() + LATE_S) + 1).min(end)
+    }
+
     /// How many of its creates are still to come at the beginning of period `t`.
     fn left(&self, past: &Past, t: usize) -> f64 {
         let since = (self.at_s() - EARLY_S).div_euclid(past.step_s) - past.first;
@@ -76,13 +101,8 @@ impl Turnout {
     /// Learns from plans whose time has come.
     pub(super) fn learn(&mut self, plans: &[Plan], past: &Past) {
         for plan in plans {
-            let first = (plan.at_s() - EARLY_S).div_euclid(past.step_s) - past.first;
-            let last = (plan.at_s() + LATE_S).div_euclid(past.step_s) - past.first;
-            for t in first.max(0)..=last.min(first + 1_000) {
-                let Ok(t) = usize::try_from(t) else { continue };
-                let (Some(&count), left) = (past.counts.get(t), plan.left(past, t)) else {
-                    continue;
-                };
+            for t in plan.periods(past) {
+                let (count, left) = (past.counts[t], plan.left(past, t));
                 if plan.is_due(past, t) && left >= 1.0 {
                     self.seen.push((plan.at_s() - past.begins(t), f64::from(count) / left));
                 }
