@@ -145,74 +145,30 @@ impl Past {
 
     /// What the periods before `t` say of it.
     pub(super) fn features(&self, t: usize) -> [f32; FEATURES] {
-        let day = self.day();
-        let count = |back: usize| {
-            t.checked_sub(back).and_then(|at| self.counts.get(at)).copied().unwrap_or(0.0)
-        };
-        let near = |back: usize| {
-            if back > 1 {
-                (count(back - 1) + count(back) + count(back + 1)) / 3.0
-            } else {
-                count(back)
-            }
-        };
-        let reach = usize::try_from(3_600 / self.step_s).unwrap_or(0).max(1);
-        let wide = |back: usize| {
-            let Some(at) = t.checked_sub(back) else { return 0.0 };
-            let (from, to) = (at.saturating_sub(reach), (at + reach + 1).min(t));
-            ((self.sums[to] - self.sums[from]) / (to - from).max(1) as f64) as f32
-        };
-        let (mut wide_sum, mut wide_like) = (0.0, 0.0);
         let [hour, hours, days] =
             t.checked_sub(1).and_then(|at| self.averages.get(at)).copied().unwrap_or([0.0; 3]);
-        let (mut exact, mut slot, mut like, mut most, mut sum, mut like_sum) =
-            (0.0, 0.0, 0.0, 0.0f32, 0.0, 0.0);
-        let kind = self.is_weekend(t);
-        for (i, weight) in DAYS.into_iter().enumerate() {
-            let back = (i + 1) * day;
-            if back > t {
-                break;
-            }
-            exact += weight * count(back);
-            slot += weight * near(back);
-            sum += weight;
-            wide_sum += weight * wide(back);
-            most = most.max(count(back));
-            if self.is_weekend(t - back) == kind {
-                like += weight * (count(back) + near(back)) / 2.0;
-                like_sum += weight;
-                wide_like += weight * wide(back);
-            }
-        }
-        let (sum, like_sum) = (f32::max(sum, 1.0), f32::max(like_sum, 0.2));
-        let like = like / like_sum;
-        // Before a week is over, what the days had stands for it.
-        let week = 7 * day;
-        let (week_count, week_near, week_wide) = if t > week {
-            (count(week), near(week), wide(week))
-        } else {
-            (exact / sum, slot / sum, wide_sum / sum)
-        };
+        let slots = self.slots(t);
+        let (day, week) = (slots.day, slots.week);
         let plain: [f32; PLAIN] = [
-            count(1),
-            count(2),
-            count(3),
+            self.count(t, 1),
+            self.count(t, 2),
+            self.count(t, 3),
             hour,
             hours,
             days,
-            count(day),
-            near(day),
-            exact / sum,
-            slot / sum,
-            week_count,
-            week_near,
-            count(day).max(week_count),
-            most,
-            like,
-            week_count.min(count(day)),
-            wide_sum / sum,
-            wide_like / like_sum,
-            week_wide,
+            day.exact,
+            day.near,
+            slots.mean.exact,
+            slots.mean.near,
+            week.exact,
+            week.near,
+            day.exact.max(week.exact),
+            slots.most,
+            slots.like,
+            week.exact.min(day.exact),
+            slots.mean.wide,
+            slots.like_wide,
+            week.wide,
         ];
         let mut features = [1.0; FEATURES];
         for (i, value) in plain.into_iter().enumerate() {
@@ -223,11 +179,85 @@ impl Past {
         features
     }
 
+    /// The creates of the period so far before `t`.
+    fn count(&self, t: usize, back: usize) -> f32 {
+        t.checked_sub(back).and_then(|at| self.counts.get(at)).copied().unwrap_or(0.0)
+    }
+
+    /// The same time, so far before `t`; of that only what was before `t`.
+    fn slot(&self, t: usize, back: usize) -> Slot {
+        let exact = self.count(t, back);
+        let near = if back > 1 {
+            (self.count(t, back - 1) + exact + self.count(t, back + 1)) / 3.0
+        } else {
+            exact
+        };
+        let reach = usize::try_from(3_600 / self.step_s).unwrap_or(0).max(1);
+        let wide = t.checked_sub(back).map_or(0.0, |at| {
+            let (from, to) = (at.saturating_sub(reach), (at + reach + 1).min(t));
+            ((self.sums[to] - self.sums[from]) / (to - from).max(1) as f64) as f32
+        });
+        Slot { exact, near, wide }
+    }
+
+    /// The same time on the days before `t`.
+    fn slots(&self, t: usize) -> Slots {
+        let (day, kind) = (self.day(), self.is_weekend(t));
+        let mut slots = Slots { day: self.slot(t, day), ..Slots::default() };
+        let (mut sum, mut like_sum) = (0.0, 0.0);
+        let days = DAYS.into_iter().enumerate().map(|(i, weight)| ((i + 1) * day, weight));
+        for (back, weight) in days.take_while(|&(back, _)| back <= t) {
+            let slot = self.slot(t, back);
+            slots.mean.exact += weight * slot.exact;
+            slots.mean.near += weight * slot.near;
+            slots.mean.wide += weight * slot.wide;
+            sum += weight;
+            slots.most = slots.most.max(slot.exact);
+            if self.is_weekend(t - back) == kind {
+                slots.like += weight * (slot.exact + slot.near) / 2.0;
+                slots.like_wide += weight * slot.wide;
+                like_sum += weight;
+            }
+        }
+        let (sum, like_sum) = (f32::max(sum, 1.0), f32::max(like_sum, 0.2));
+        slots.mean.exact /= sum;
+        slots.mean.near /= sum;
+        slots.mean.wide /= sum;
+        slots.like /= like_sum;
+        slots.like_wide /= like_sum;
+        // Before a week is over, what the days had stands for it.
+        slots.week = if t > 7 * day { self.slot(t, 7 * day) } else { slots.mean };
+        slots
+    }
+
     /// Whether a period begins on a Saturday or Sunday, in UTC.
     fn is_weekend(&self, t: usize) -> bool {
         // The epoch began on a Thursday.
         matches!((self.begins(t).div_euclid(DAY_S) + 4).rem_euclid(7), 0 | 6)
     }
+}
+
+/// Creates by period at a time of another day.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    /// In that period, over its neighbours too, and over an hour on both sides.
+    exact: f32,
+    near: f32,
+    wide: f32,
+}
+
+/// The same time on earlier days.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slots {
+    /// A day and a week ago.
+    day: Slot,
+    week: Slot,
+    /// Weighted means over the days of a week, and over those of the same kind.
+    mean: Slot,
+    like: f32,
+    like_wide: f32,
+    /// The most of any of them.
+    most: f32,
 }
 
 #[cfg(test)]
