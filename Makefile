@@ -7,6 +7,8 @@ FUZZ_SECONDS ?= 120
 FUZZ ?=
 # A directory on the disk that the store is measured on.
 BENCH_DIR ?= /var/tmp
+# What `make bench-forecast` judges; none: what it makes itself.
+FORECAST_DATA ?=
 SOAK_MINUTES ?= 60
 SOAK_RATE ?= 2000
 PREFIX ?= /usr/local
@@ -22,7 +24,7 @@ STEPS ?= 1000000
 CUTS ?= 1000
 CUT_SEED ?=
 
-.PHONY: run test lint bench soak fuzz sim mutants guards powercut build install
+.PHONY: run test lint bench bench-forecast soak fuzz sim mutants guards powercut build install
 
 run:
 	scripts/ensure-packages run
@@ -46,6 +48,12 @@ bench:
 	scripts/ensure-packages bench
 	BENCH_DIR=$(BENCH_DIR) cargo bench --locked --bench micro
 	TMPDIR=$(BENCH_DIR) cargo bench --locked --bench system $(RUNNER) -- $(if $(QUICK),quick)
+
+# How well forecasts come true and what they cost, as a table: of the series and event logs in
+# FORECAST_DATA, or of some that are made for it. Half a minute.
+bench-forecast:
+	scripts/ensure-packages build
+	FORECAST_DATA=$(FORECAST_DATA) cargo bench --locked --bench forecast
 
 # Clients that come and go for SOAK_MINUTES at SOAK_RATE exchanges/s, while memory, the store and
 # the log are watched.
