@@ -14,6 +14,8 @@ const DAY_S: i64 = 86_400;
 /// Longer periods than a year, and times after the year 30,000, are none.
 const STEP_MAX_S: i64 = 366 * DAY_S;
 const START_MAX_S: i64 = 1_000_000_000_000;
+/// An hour on both sides of a period is looked at, but no more periods than these.
+const REACH_MAX: usize = 60;
 /// Weights of the days before, the newest first.
 const DAYS: [f32; 7] = [1.0, 0.8, 0.64, 0.5, 0.4, 0.32, 0.26];
 
@@ -30,8 +32,6 @@ pub(super) struct Past {
     averages: Vec<[f32; 3]>,
     /// The gains of those.
     gains: [f32; 3],
-    /// Running sums of the creates: one more.
-    sums: Vec<f64>,
 }
 
 impl Past {
@@ -48,14 +48,7 @@ impl Past {
             let half_life = (hours * 3_600.0 / step_s as f32).max(0.5);
             1.0 - 0.5f32.powf(1.0 / half_life)
         });
-        let mut past = Past {
-            first,
-            step_s,
-            counts: Vec::new(),
-            averages: Vec::new(),
-            gains,
-            sums: vec![0.0],
-        };
+        let mut past = Past { first, step_s, counts: Vec::new(), averages: Vec::new(), gains };
         history[skipped..].iter().for_each(|&count| past.push(count));
         Some(past).filter(|past| !past.counts.is_empty())
     }
@@ -70,7 +63,6 @@ impl Past {
         }
         self.counts.push(count);
         self.averages.push(next);
-        self.sums.push(self.sums[self.sums.len() - 1] + f64::from(count));
     }
 
     /// The same with other counts in some periods, which are in order.
@@ -90,7 +82,6 @@ impl Past {
     fn cut(&mut self, periods: usize) {
         self.counts.truncate(periods);
         self.averages.truncate(periods);
-        self.sums.truncate(periods + 1);
     }
 
     /// Takes over newer periods, and keeps older ones that they do not have.
@@ -108,13 +99,12 @@ impl Past {
         let excess = self.counts.len().saturating_sub(PERIODS_MAX);
         self.counts.drain(..excess);
         self.averages.drain(..excess);
-        self.sums.drain(..excess);
         self.first += i64::try_from(excess).unwrap_or(0);
     }
 
-    /// Number of the period after the last.
-    pub(super) fn end(&self) -> i64 {
-        self.first + i64::try_from(self.counts.len()).unwrap_or(0)
+    /// When the last period ended, in seconds since the epoch.
+    pub(super) fn end_s(&self) -> i64 {
+        self.begins(self.counts.len())
     }
 
     /// When period `t` begins, in seconds since the epoch.
@@ -192,10 +182,10 @@ impl Past {
         } else {
             exact
         };
-        let reach = usize::try_from(3_600 / self.step_s).unwrap_or(0).max(1);
+        let reach = usize::try_from(3_600 / self.step_s).unwrap_or(0).clamp(1, REACH_MAX);
         let wide = t.checked_sub(back).map_or(0.0, |at| {
-            let (from, to) = (at.saturating_sub(reach), (at + reach + 1).min(t));
-            ((self.sums[to] - self.sums[from]) / (to - from).max(1) as f64) as f32
+            let around = &self.counts[at.saturating_sub(reach)..(at + reach + 1).min(t)];
+            around.iter().sum::<f32>() / around.len().max(1) as f32
         });
         Slot { exact, near, wide }
     }
@@ -277,7 +267,7 @@ mod tests {
         assert_eq!((known.first, known.counts.as_slice()), (100, &[1.0, 2.0, 4.0, 5.0][..]));
         // What does not join takes its place.
         known.take(past(200, &[7.0]));
-        assert_eq!((known.first, known.end()), (200, 201));
+        assert_eq!((known.first, known.end_s()), (200, 201 * 900));
         known.take(past(50, &[8.0]));
         assert_eq!((known.first, known.counts.as_slice()), (50, &[8.0][..]));
     }

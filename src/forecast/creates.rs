@@ -18,6 +18,11 @@ use super::solve::{Square, dot, inner, ridge};
 pub const ACCOUNTS_MAX: usize = 10_000;
 /// The most periods of an account that are remembered.
 pub const PERIODS_MAX: usize = 2_688;
+/// The most lengths of periods that are told apart; of more, all are learnt anew.
+const MODELS_MAX: usize = 8;
+const DAY_S: i64 = 86_400;
+/// After so many questions about each account a model is fitted anew.
+const QUESTIONS: u64 = 300;
 /// The most moments that a model is fitted to.
 const ROWS_MAX: usize = 60_000;
 /// Moments of the like that make a distribution, and among how many they are looked for.
@@ -54,7 +59,8 @@ pub struct Asked<'a> {
 #[derive(Debug, Default)]
 pub struct Fleet {
     accounts: BTreeMap<String, Account>,
-    model: Option<Model>,
+    /// By how many seconds a period has: what is learnt from one length is not true of another.
+    models: BTreeMap<i64, Model>,
     numbers: u32,
     asked: u64,
 }
@@ -62,8 +68,8 @@ pub struct Fleet {
 #[derive(Debug)]
 struct Account {
     past: Past,
-    /// The same without what was announced.
-    usual: Past,
+    /// The same without what was announced, if anything was.
+    usual: Option<Past>,
     plans: Vec<Plan>,
     /// Its number; never that of another.
     number: u32,
@@ -84,16 +90,19 @@ impl Fleet {
         let Some(account) = self.accounts.get(asked.account) else {
             return vec![vec![0.0; asked.horizon]; asked.quantiles.len()];
         };
-        let end = account.past.end();
-        let now = self.accounts.values().map(|account| account.past.end()).max().unwrap_or(end);
-        let step = account.past.step_s;
+        let (step_s, now) = (account.past.step_s, account.past.end_s());
         let known = self.accounts.len();
-        if self.model.as_ref().is_none_or(|model| model.is_old(now, known, step)) {
-            self.model = Some(Model::fit(&self.accounts, now));
+        if self.models.get(&step_s).is_none_or(|model| model.is_old(now, known, self.asked)) {
+            let model = Model::fit(&self.accounts, step_s, self.asked);
+            if self.models.len() >= MODELS_MAX {
+                self.models.clear();
+            }
+            self.models.insert(step_s, model);
         }
         let mut rows = vec![Vec::with_capacity(asked.horizon); asked.quantiles.len()];
-        let Some(model) = &self.model else { return rows };
-        let (mut past, mut usual) = (account.past.clone(), account.usual.clone());
+        let Some(model) = self.models.get(&step_s) else { return rows };
+        let mut past = account.past.clone();
+        let mut usual = account.usual.clone().unwrap_or_else(|| past.clone());
         for _ in 0..asked.horizon {
             let (values, mean) = model.distribution(&past, &usual, &account.plans, account.number);
             for (row, &wanted) in rows.iter_mut().zip(asked.quantiles) {
@@ -143,29 +152,38 @@ struct Model {
     /// Moments by the expected root.
     moments: Vec<Moment>,
     turnout: Turnout,
-    /// The newest period, in seconds, and the number of accounts when this was fitted.
-    fitted: i64,
+    /// When the newest period ended, in seconds, and the number of accounts and of questions, when
+    /// this was fitted.
+    fitted_s: i64,
     accounts: usize,
+    asked: u64,
 }
 
 impl Model {
-    /// Whether a day has gone, or there are half as many accounts more.
-    fn is_old(&self, now: i64, accounts: usize, step_s: i64) -> bool {
-        (now - self.fitted) >= (86_400 / step_s).max(1)
-            || now < self.fitted
+    /// Whether a day has gone, or there are half as many accounts more. Questions are counted too:
+    /// where a clock had jumped ahead when this was fitted, the day would not end.
+    fn is_old(&self, now_s: i64, accounts: usize, asked: u64) -> bool {
+        let questions = (asked - self.asked) / self.accounts.max(1) as u64;
+        now_s - self.fitted_s >= DAY_S
+            || questions >= QUESTIONS
             || accounts > self.accounts + self.accounts / 2
     }
 
-    fn fit(accounts: &BTreeMap<String, Account>, now: i64) -> Model {
-        let total: usize = accounts.values().map(|account| account.past.counts.len()).sum();
+    /// Learns from all accounts with periods of a length.
+    fn fit(accounts: &BTreeMap<String, Account>, step_s: i64, asked: u64) -> Model {
+        let number = accounts.len();
+        let of_length = |account: &&Account| account.past.step_s == step_s;
+        let accounts: Vec<&Account> = accounts.values().filter(of_length).collect();
+        let now_s = accounts.iter().map(|account| account.past.end_s()).max().unwrap_or(0);
+        let total: usize = accounts.iter().map(|account| account.past.counts.len()).sum();
         let stride = total.div_ceil(ROWS_MAX).max(1);
         let mut columns: Vec<Vec<f32>> = vec![Vec::new(); FEATURES];
         let (mut roots, mut anys, mut came) = (Vec::new(), Vec::new(), Vec::new());
         let mut whose = Vec::new();
         let mut turnout = Turnout::default();
-        for account in accounts.values() {
-            let number = account.number;
+        for account in accounts {
             let past = &account.past;
+            let usual = account.usual.as_ref().unwrap_or(past);
             turnout.learn(&account.plans, past);
             let warm = past.warm_up();
             for t in (warm..past.counts.len()).step_by(stride) {
@@ -173,11 +191,11 @@ impl Model {
                 if Plan::touches(&account.plans, past, t) {
                     continue;
                 }
-                let features = account.usual.features(t);
+                let features = usual.features(t);
                 columns.iter_mut().zip(features).for_each(|(column, value)| column.push(value));
                 let count = past.counts[t];
                 came.push(count);
-                whose.push(number);
+                whose.push(account.number);
                 roots.push(count.sqrt());
                 anys.push(f32::from(count > 0.0));
             }
@@ -193,7 +211,7 @@ impl Model {
             })
             .collect();
         moments.sort_unstable_by(|a, b| a.root.total_cmp(&b.root));
-        Model { root, any, moments, turnout, fitted: now, accounts: accounts.len() }
+        Model { root, any, moments, turnout, fitted_s: now_s, accounts: number, asked }
     }
 
     /// Sorted values that are as likely one as another, and their mean, of the period that
@@ -396,6 +414,49 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_does_not_end_the_learning() {
+        let mut fleet = Fleet::new();
+        let mut at = |start: u64, history: &[f64]| {
+            let start = Timestamp(start);
+            let (step, plans) = (STEP, &[][..]);
+            fleet.forecast(&Asked {
+                account: "a",
+                start,
+                step,
+                history,
+                horizon: 1,
+                quantiles: &WANTED,
+                plans,
+            })[1][0]
+        };
+        at(START.0 * 2, &nightly(10 * 96 + 12));
+        // Its habits are others now, by a clock that is right again.
+        let now: Vec<f64> = nightly(10 * 96 + 48).iter().map(|count| count / 20.0).collect();
+        for _ in 0..QUESTIONS {
+            at(START.0, &now[..10 * 96 + 12]);
+        }
+        let night = at(START.0, &now[..10 * 96 + 12]);
+        assert!((0.8..1.2).contains(&night), "{night}");
+    }
+
+    #[test]
+    fn periods_of_other_lengths_are_learnt_from_apart() {
+        let mut fleet = Fleet::new();
+        let mut at = |account: &str, step: u64, history: &[f64]| {
+            let (step, plans) = (Span::from_secs(step), &[][..]);
+            let (horizon, quantiles) = (1, &WANTED[..]);
+            let asked = Asked { account, start: START, step, history, horizon, quantiles, plans };
+            fleet.forecast(&asked)[1][0]
+        };
+        let alone = at("hourly", 3_600, &[8.0; 240]);
+        at("often", 60, &[0.0; 2_000]);
+        assert_eq!(at("hourly", 3_600, &[8.0; 240]), alone);
+        // As many lengths as anyone may think of do not make many models.
+        (1..40).for_each(|step| _ = at("odd", step * 60, &[1.0; 10]));
+        assert!(fleet.models.len() <= MODELS_MAX);
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub fn forecast(request: &Request<'_>) -> Forecast {
         let spread = |_| 1.0;
         return widening(request, 0.0, spread, Basis::Nothing).bounded(0.0);
     };
-    let last = series.back(series.z[series.z.len() - 1]);
+    let last = series.last;
     let known = (series.known * series.z.len() as f64).max(1.0);
     let forecast = if series.is_constant() {
         // A change was never seen in so many values: it is as rare as one in one more.

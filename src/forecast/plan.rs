@@ -57,8 +57,8 @@ impl Plan {
         plans.iter().any(|plan| plan.is_due(past, t))
     }
 
-    /// What usually happens: a past without what was announced.
-    pub(super) fn without(plans: &[Plan], past: &Past) -> Past {
+    /// What usually happens: a past without what was announced; `None` if nothing was.
+    pub(super) fn without(plans: &[Plan], past: &Past) -> Option<Past> {
         let mut usual: Vec<(usize, f32)> = Vec::new();
         for t in plans.iter().flat_map(|plan| plan.periods(past)) {
             if Plan::touches(plans, past, t) {
@@ -69,7 +69,7 @@ impl Plan {
         }
         usual.sort_unstable_by_key(|usual| usual.0);
         usual.dedup_by_key(|usual| usual.0);
-        past.with(&usual)
+        (!usual.is_empty()).then(|| past.with(&usual))
     }
 
     /// The periods of a past that can have creates of this plan.

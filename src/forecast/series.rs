@@ -18,6 +18,8 @@ pub(super) struct Series {
     scale: f64,
     /// Smallest and largest value that was seen, in the unit of the history.
     pub(super) range: (f64, f64),
+    /// The newest value that was there, in the unit of the history.
+    pub(super) last: f64,
     /// Share of the values that were there.
     pub(super) known: f64,
     /// Whether every value was a whole number.
@@ -63,7 +65,7 @@ impl Series {
         let z = filled.iter().map(|value| (value - mean) / scale).collect();
         let known = count as f64 / history.len() as f64;
         let stale = history.len() - 1 - last;
-        Some(Series { z, mean, scale, range, known, whole, stale, rooted })
+        Some(Series { z, mean, scale, range, last: history[last], known, whole, stale, rooted })
     }
 
     /// Whether every value that was there is the same.
