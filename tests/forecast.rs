@@ -161,6 +161,7 @@ fn bad_histories_have_a_stated_fallback() {
     // Too few for models: the last one, with bands as wide as what changed.
     let few = of([4.0, 9.0, 5.0, 8.0].map(Some).to_vec());
     assert!(few[2][0] == 8.0 && few[3][0] - few[1][0] > 4.0, "{few:?}");
+    assert!(few.iter().flatten().all(|&value| value >= 0.0), "{few:?}");
     // Counts that are negative are no counts: what is said may be negative as well.
     let below = of((0..900).map(|t| Some(-wave(t))).collect());
     assert!((below[2][0] + wave(900)).abs() < 3.0, "{below:?}");

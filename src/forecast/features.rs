@@ -110,14 +110,20 @@ impl<'z> Frame<'z> {
         around(&self.profile_sums, at, reach, t)
     }
 
-    /// The history near point `at`, as known at `t`.
-    fn near(&self, at: usize, t: usize) -> f64 {
-        if at < t { self.smooth[at] } else { around(&self.sums, at, 1, t) }
+    /// How far back from an origin the newest point of the phase lies that is so far ahead of it:
+    /// less than a season.
+    pub(super) fn back(ahead: usize, season: usize) -> usize {
+        season * ahead.div_ceil(season).max(1) - ahead
     }
 
-    /// The newest point before `t + ahead` of the same phase that is known at `t`.
-    pub(super) fn same_phase(&self, t: usize, ahead: usize, season: usize) -> Option<usize> {
-        (t + ahead).checked_sub(season * ahead.div_ceil(season).max(1))
+    /// What is usual at the phase so far ahead, as known at each origin from the frame's first on,
+    /// the end included. Only with a season.
+    pub(super) fn usual_ahead(&self, ahead: usize) -> Vec<f64> {
+        let (back, n) = (Frame::back(ahead, self.season), self.z.len());
+        if back >= self.reach() {
+            return self.smooth_profile[self.first - back..n - back].to_vec();
+        }
+        (self.first..n).map(|t| self.usual(t - back, t)).collect()
     }
 
     /// The columns that are the same for all horizons, each from `first` to the end.
@@ -150,32 +156,42 @@ impl<'z> Frame<'z> {
         columns
     }
 
-    /// The columns of one horizon: what happened next, a season ago.
-    pub(super) fn ahead(&self, ahead: usize) -> Vec<Vec<f32>> {
-        let (z, season) = (self.z, self.season);
-        let mut columns: Vec<Vec<f32>> = Vec::new();
+    /// The columns of one horizon: what happened next, a season ago. `usual` is
+    /// [`Frame::usual_ahead`], if there is a season.
+    pub(super) fn ahead(&self, ahead: usize, usual: &[f64]) -> Vec<Vec<f32>> {
+        let (season, first, n) = (self.season, self.first, self.z.len());
         if season == 0 {
-            return columns;
+            return Vec::new();
         }
-        let mut add = |f: &dyn Fn(usize) -> f64| {
-            columns.push((self.first..z.len()).map(|t| f(t) as f32).collect());
-        };
-        let change = |t: usize, season: usize, smooth: bool| {
-            let at = self.same_phase(t, ahead, season)?;
-            let then = t.checked_sub(season)?;
-            Some(if smooth { self.near(at, t) - self.near(then, t) } else { z[at] - z[then] })
-        };
-        add(&|t| change(t, season, false).unwrap_or(0.0));
-        add(&|t| change(t, season, true).unwrap_or(0.0));
-        add(&|t| {
-            let at = self.same_phase(t, ahead, season).unwrap_or(t);
-            self.usual(at, t) - self.usual(t - season, t)
-        });
+        let back = Frame::back(ahead, season);
+        let at = &self.z[first - back..n - back];
+        let mut columns = vec![differences(at, &self.z[first - season..n - season])];
+        columns.push(self.next(ahead, season, first));
+        let usual_then = &self.smooth_profile[first - season..n - season];
+        columns.push(differences(usual, usual_then));
         if self.long > 0 {
-            add(&|t| change(t, self.long, true).unwrap_or(0.0));
+            let known = self.long.max(first).min(n);
+            let mut column = vec![0.0; known - first];
+            column.extend(self.next(ahead, self.long, known));
+            columns.push(column);
         }
         columns
     }
+
+    /// What came next a season ago, smoothed, for the origins from `from` on.
+    fn next(&self, ahead: usize, season: usize, from: usize) -> Vec<f32> {
+        let (back, n) = (Frame::back(ahead, season), self.z.len());
+        let then = &self.smooth[from - season..n - season];
+        if back > 0 {
+            return differences(&self.smooth[from - back..n - back], then);
+        }
+        let at: Vec<f64> = (from..n).map(|t| around(&self.sums, t, 1, t)).collect();
+        differences(&at, then)
+    }
+}
+
+fn differences(values: &[f64], others: &[f64]) -> Vec<f32> {
+    values.iter().zip(others).map(|(value, other)| (value - other) as f32).collect()
 }
 
 /// The mean of the values from `from` to before `to`, by their running sums; zero of none.
@@ -184,7 +200,7 @@ fn mean(sums: &[f64], from: usize, to: usize) -> f64 {
 }
 
 /// The mean of the values around `at`, up to `last`.
-fn around(sums: &[f64], at: usize, reach: usize, last: usize) -> f64 {
+pub(super) fn around(sums: &[f64], at: usize, reach: usize, last: usize) -> f64 {
     mean(sums, at.saturating_sub(reach), (at + reach).min(last) + 1)
 }
 

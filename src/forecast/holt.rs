@@ -52,22 +52,25 @@ impl Holt {
         smooth(&rest(frame, seasonal), gains, damping, seasonal)
     }
 
-    /// What would have been forecast at origin `t`.
-    fn at(&self, frame: &Frame<'_>, t: usize, ahead: usize, grown: f64) -> f64 {
-        self.level[t] + grown * self.slope[t] + season(frame, t, ahead, self.seasonal)
-    }
-
     /// What is forecast from the end of the history.
     pub(super) fn ahead(&self, frame: &Frame<'_>, ahead: usize) -> f64 {
-        self.at(frame, frame.z.len() - 1, ahead, grown(self.damping, ahead))
+        let (last, grown) = (frame.z.len() - 1, grown(self.damping, ahead));
+        self.level[last] + grown * self.slope[last] + season(frame, last, ahead, self.seasonal)
     }
 
-    /// The forecast of one step ahead, and what it would have been at each origin.
-    pub(super) fn step(&self, frame: &Frame<'_>, ahead: usize) -> Step {
+    /// The forecast of one step ahead, and what it would have been at each origin. `usual` is
+    /// [`Frame::usual_ahead`], if there is a season.
+    pub(super) fn step(&self, frame: &Frame<'_>, ahead: usize, usual: &[f64]) -> Step {
         let (n, grown) = (frame.z.len(), grown(self.damping, ahead));
         let origins = frame.first..n.saturating_sub(ahead);
-        let past = origins.map(|t| self.at(frame, t, ahead, grown) as f32).collect();
-        Step { point: self.at(frame, n - 1, ahead, grown), past }
+        let states = self.level[origins.clone()].iter().zip(&self.slope[origins]);
+        let rest = states.map(|(level, slope)| level + grown * slope);
+        let past = if self.seasonal {
+            rest.zip(usual).map(|(rest, usual)| (rest + usual) as f32).collect()
+        } else {
+            rest.map(|rest| rest as f32).collect()
+        };
+        Step { point: self.ahead(frame, ahead), past }
     }
 }
 
@@ -82,7 +85,7 @@ fn season(frame: &Frame<'_>, t: usize, ahead: usize, seasonal: bool) -> f64 {
     if !seasonal {
         return 0.0;
     }
-    frame.same_phase(t, ahead, frame.season).map_or(0.0, |at| frame.usual(at, t))
+    t.checked_sub(Frame::back(ahead, frame.season)).map_or(0.0, |at| frame.usual(at, t))
 }
 
 /// What the profile leaves over, or everything. Each point is compared with the profile of the

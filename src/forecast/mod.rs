@@ -159,8 +159,12 @@ fn modelled(request: &Request<'_>, series: &Series) -> Forecast {
     let plain = |ahead: usize| holt.ahead(&frame, ahead);
     for ahead in knots(request.horizon) {
         let computed = ahead.min(furthest);
-        let mut steps: Vec<Step> = vec![persist(&frame, computed), holt.step(&frame, computed)];
-        steps.extend(shared.as_mut().and_then(|shared| ridge::step(&frame, shared, computed)));
+        let usual = if frame.season > 0 { frame.usual_ahead(computed) } else { Vec::new() };
+        let smoothed = holt.step(&frame, computed, &usual);
+        let mut steps: Vec<Step> = vec![persist(&frame, computed), smoothed];
+        let fitted =
+            shared.as_mut().and_then(|shared| ridge::step(&frame, shared, computed, &usual));
+        steps.extend(fitted);
         let step = blend::blend(&frame, &steps, computed);
         let found = residual::quantiles(&frame, &restless, &step, computed, request.quantiles);
         // Beyond what the history can tell, as wide as a random walk becomes.

@@ -2,7 +2,7 @@
 //! scaled by how large errors are expected to be just now (conformal prediction with locally
 //! scaled errors).
 
-use super::features::{Frame, sums};
+use super::features::{Frame, around, sums};
 use super::ridge::Step;
 use super::solve::{Square, dot, inner, ridge};
 
@@ -16,9 +16,13 @@ const NEAR_MIN: usize = 120;
 /// How restless a history was at each of its points: what the size of errors is expected from.
 pub(super) struct Restless {
     columns: Vec<Vec<f32>>,
-    /// Running sums of the absolute change by phase of the season: a weighted mean over earlier
-    /// seasons.
-    by_phase: Vec<f64>,
+    /// The absolute change at each phase of the season: a weighted mean over earlier seasons and
+    /// over the neighbours.
+    by_phase: Vec<f32>,
+    /// Running sums of that without the neighbours.
+    by_phase_sums: Vec<f64>,
+    /// How many neighbours on each side.
+    reach: usize,
 }
 
 impl Restless {
@@ -37,27 +41,29 @@ impl Restless {
         let columns = vec![vec![1.0; z.len() - frame.first], averaged(0.25), averaged(0.01)];
         let mut by_phase = Vec::new();
         if frame.season > 0 {
-            // Over the neighbours too: three points before and after.
-            let near: Vec<f64> = (0..z.len()).map(change).collect();
-            by_phase = near.clone();
+            by_phase = (0..z.len()).map(change).collect();
             for t in frame.season..z.len() {
                 let gain = 0.3f64.max(1.0 / ((t / frame.season) as f64 + 1.0));
-                by_phase[t] =
-                    by_phase[t - frame.season] + gain * (near[t] - by_phase[t - frame.season]);
+                let before = by_phase[t - frame.season];
+                by_phase[t] = before + gain * (by_phase[t] - before);
             }
         }
-        Restless { columns, by_phase: sums(&by_phase) }
+        let by_phase_sums = sums(&by_phase);
+        let reach = if frame.season >= 96 { 3 } else { 1 };
+        let around = |at| around(&by_phase_sums, at, reach, z.len() - 1) as f32;
+        let by_phase = (0..by_phase.len()).map(around).collect();
+        Restless { columns, by_phase, by_phase_sums, reach }
     }
 
-    /// The change that is usual on the way from `t` to `t + ahead`.
-    fn on_the_way(&self, frame: &Frame<'_>, t: usize, ahead: usize) -> f64 {
-        let Some(at) = frame.same_phase(t, ahead, frame.season) else { return 0.0 };
-        let reach = if frame.season >= 96 { 3 } else { 1 };
-        let (from, to) = (at.saturating_sub(reach), (at + reach).min(t));
-        if to < from {
-            return 0.0;
+    /// The change that is usual on the way to so far ahead, for each origin from the frame's first
+    /// on, the end included.
+    fn on_the_way(&self, frame: &Frame<'_>, ahead: usize) -> Vec<f32> {
+        let (back, n) = (Frame::back(ahead, frame.season), frame.z.len());
+        if back >= self.reach {
+            return self.by_phase[frame.first - back..n - back].to_vec();
         }
-        (self.by_phase[to + 1] - self.by_phase[from]) / (to - from + 1) as f64
+        let usual = |t: usize| around(&self.by_phase_sums, t - back, self.reach, t) as f32;
+        (frame.first..n).map(usual).collect()
     }
 }
 
@@ -91,7 +97,7 @@ pub(super) fn quantiles(
         order.truncate(count);
     }
     let mut ratios: Vec<f64> = order.into_iter().map(|(_, ratio)| ratio).collect();
-    ratios.sort_unstable_by(f64::total_cmp);
+    order_at(&mut ratios, wanted);
     wanted.iter().map(|&q| step.point + scale_now * quantile(&ratios, q)).collect()
 }
 
@@ -103,23 +109,16 @@ fn scales(
     ahead: usize,
     errors: &[f64],
 ) -> (Vec<f64>, f64) {
-    let (rows, from) = (errors.len(), frame.first);
+    let rows = errors.len();
     let size: Vec<f32> = errors.iter().map(|error| error.abs() as f32).collect();
     let mean = size.iter().map(|&size| f64::from(size)).sum::<f64>() / rows.max(1) as f64;
     if mean <= 0.0 {
         return (vec![1.0; rows], 0.0);
     }
-    let mut extra: Vec<(Vec<f32>, f32)> = vec![(step.past.clone(), step.point as f32)];
-    if frame.season > 0 {
-        let way = |t: usize| restless.on_the_way(frame, t, ahead) as f32;
-        extra.push(((from..from + rows).map(way).collect(), way(frame.z.len() - 1)));
-    }
-    let columns: Vec<&[f32]> = restless
-        .columns
-        .iter()
-        .map(|column| &column[..rows])
-        .chain(extra.iter().map(|extra| extra.0.as_slice()))
-        .collect();
+    let way = if frame.season > 0 { restless.on_the_way(frame, ahead) } else { Vec::new() };
+    let known = restless.columns.iter().chain((frame.season > 0).then_some(&way));
+    let mut columns: Vec<&[f32]> = known.clone().map(|column| &column[..rows]).collect();
+    columns.push(&step.past);
     let mut gram = Square::zero(columns.len());
     for i in 0..columns.len() {
         for j in 0..=i {
@@ -134,19 +133,32 @@ fn scales(
         return (vec![1.0; rows], 1.0);
     };
     let bounded = |scale: f64| scale.max(SCALE_MIN * mean);
-    let scales = (0..rows).map(|row| {
-        let sum =
-            columns.iter().zip(&factors).map(|(column, factor)| f64::from(column[row]) * factor);
-        bounded(sum.sum())
-    });
-    let now: Vec<f64> = restless
-        .columns
-        .iter()
-        .map(|column| column[column.len() - 1])
-        .chain(extra.iter().map(|extra| extra.1))
-        .map(f64::from)
-        .collect();
-    (scales.collect(), bounded(inner(&now, &factors)))
+    let mut scales = vec![0.0; rows];
+    for (column, factor) in columns.iter().zip(&factors) {
+        let pairs = scales.iter_mut().zip(*column);
+        pairs.for_each(|(scale, value)| *scale += factor * f64::from(*value));
+    }
+    scales.iter_mut().for_each(|scale| *scale = bounded(*scale));
+    let mut now: Vec<f64> = known.map(|column| f64::from(column[column.len() - 1])).collect();
+    now.push(step.point);
+    (scales, bounded(inner(&now, &factors)))
+}
+
+/// Puts those values into their places that the wanted quantiles are read from: as if all were
+/// sorted, for less.
+fn order_at(values: &mut [f64], wanted: &[f64]) {
+    let Some(last) = values.len().checked_sub(1) else { return };
+    let below = |&wanted: &f64| (wanted.clamp(0.0, 1.0) * last as f64) as usize;
+    let mut places: Vec<usize> =
+        wanted.iter().map(below).flat_map(|below| [below, (below + 1).min(last)]).collect();
+    places.sort_unstable();
+    places.dedup();
+    let mut done = 0;
+    for place in places {
+        // What is before `done` is in its place or below all that follows.
+        values[done..].select_nth_unstable_by(place - done, f64::total_cmp);
+        done = place + 1;
+    }
 }
 
 /// A quantile of sorted values, between neighbours; zero of none.

@@ -96,9 +96,15 @@ impl Sums {
     }
 }
 
-/// Fits and applies the model of one step ahead.
-pub(super) fn step(frame: &Frame<'_>, shared: &mut Shared, ahead: usize) -> Option<Step> {
-    let own = frame.ahead(ahead);
+/// Fits and applies the model of one step ahead. `usual` is [`Frame::usual_ahead`], if there is a
+/// season.
+pub(super) fn step(
+    frame: &Frame<'_>,
+    shared: &mut Shared,
+    ahead: usize,
+    usual: &[f64],
+) -> Option<Step> {
+    let own = frame.ahead(ahead, usual);
     let columns: Vec<&[f32]> = shared.columns.iter().chain(&own).map(Vec::as_slice).collect();
     let (rows, z) = (columns[0].len().checked_sub(ahead)?, frame.z);
     if rows < ROWS_PER_COLUMN * columns.len() + BLOCKS {
