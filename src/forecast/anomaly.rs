@@ -6,8 +6,8 @@
 //! exponential (peaks over threshold). What scores silences what is no more unusual for a while,
 //! so that one incident is one alarm.
 
-/// Values that are clamped to this can be squared and summed.
-const VALUE_MAX: f64 = 1e100;
+use super::series::MAGNITUDE_MAX;
+
 /// The most phases of a day that are kept apart; of finer series the season is not looked at.
 const PHASES_MAX: usize = 17_280;
 /// How many changes make a run.
@@ -128,14 +128,14 @@ impl Detector {
     }
 
     /// Takes the next value, and says how unusual it is: 0 not at all, 1 beyond everything. What
-    /// is not finite is a gap: it scores 0 and teaches nothing.
+    /// is not finite is a gap, and scores 0; what is absurd, beyond 1e15, scores 1. Neither teaches
+    /// anything.
     pub fn score(&mut self, value: f64) -> f64 {
-        if !value.is_finite() {
+        if !(value.abs() <= MAGNITUDE_MAX) {
             // The time of day goes on.
             self.seen += 1;
-            return 0.0;
+            return if value.is_finite() { self.told(1.0) } else { 0.0 };
         }
-        let value = value.clamp(-VALUE_MAX, VALUE_MAX);
         if !self.begun {
             (self.begun, self.last, self.range) = (true, value, (value, value));
         }
@@ -246,6 +246,18 @@ mod tests {
     fn no_score_depends_on_what_comes_later() {
         let (whole, part) = (scores((0..600).map(wave)), scores((0..300).map(wave)));
         assert_eq!(whole[..300], part[..]);
+    }
+
+    #[test]
+    fn what_is_absurd_is_told_and_does_not_hide_what_follows() {
+        let spoilt = scores((0..1_200).map(|t| match t {
+            600 => 1e308,
+            601 => -1e300,
+            900 => 140.0,
+            t => wave(t),
+        }));
+        assert_eq!(spoilt[600..602], [1.0, 0.0], "one incident, one alarm");
+        assert!(spoilt[900] > 0.55, "{}", spoilt[900]);
     }
 
     #[test]

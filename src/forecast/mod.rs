@@ -335,6 +335,8 @@ mod tests {
         is_sound(&found, 2_000);
         let width = |step: usize| found.values[3][step] - found.values[1][step];
         assert!(width(1_999) > 3.0 * width(0), "{} {}", width(0), width(1_999));
+        // Past a third of the history as well.
+        assert!(width(1_999) > 2.5 * width(160), "{} {}", width(160), width(1_999));
     }
 
     #[test]

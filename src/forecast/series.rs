@@ -4,7 +4,7 @@
 pub const HISTORY_MAX: usize = 4_032;
 
 /// Values beyond this are no counts and no loads of anything: they are taken for missing.
-const MAGNITUDE_MAX: f64 = 1e15;
+pub(super) const MAGNITUDE_MAX: f64 = 1e15;
 
 /// A history without gaps.
 #[derive(Clone, Debug)]
