@@ -77,3 +77,22 @@ fn try_all(parts: &mut Vec<usize>, at: usize, left: usize, look: &mut dyn FnMut(
         try_all(parts, at + 1, left - part, look);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_better_model_weighs_more_and_opposite_errors_cancel() {
+        let z: Vec<f64> = (0..200).map(|t| f64::from(t % 7)).collect();
+        let frame = Frame::new(&z, &[]);
+        let off = |by: f64| {
+            let past = z[frame.first + 1..].iter().map(|z| (z + by) as f32).collect();
+            Step { point: by, past }
+        };
+        assert!(blend(&frame, &[off(9.0), off(0.0), off(5.0)], 1).point.abs() < 1e-9);
+        let cancelled = blend(&frame, &[off(2.0), off(-2.0)], 1);
+        assert!(cancelled.point.abs() < 1e-9, "{}", cancelled.point);
+        assert!((f64::from(cancelled.past[3]) - z[frame.first + 4]).abs() < 1e-6);
+    }
+}

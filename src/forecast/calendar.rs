@@ -285,7 +285,11 @@ mod tests {
         let counts: Vec<f64> = (0..1_500).map(|t| f64::from(t * 31 % 7)).collect();
         let mut later = counts.clone();
         later[1_000..].fill(9.0);
-        assert_eq!(past(0, &counts).features(1_000), past(0, &later).features(1_000));
+        for step in [60, 900, 3_600, 86_400].map(Span::from_secs) {
+            let of =
+                |counts: &[f64]| Past::new(Timestamp(0), step, counts).unwrap().features(1_000);
+            assert_eq!(of(&counts), of(&later), "{step:?}");
+        }
     }
 
     #[test]

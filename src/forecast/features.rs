@@ -214,3 +214,46 @@ fn profile(values: &[f64], season: usize) -> Vec<f64> {
     }
     profile
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_feature_knows_what_comes_later() {
+        const SEEN: usize = 1_200;
+        let whole: Vec<f64> = (0..1_600).map(|t| f64::from(t * t % 97) / 97.0).collect();
+        let mut other = whole.clone();
+        other[SEEN + 1..].iter_mut().for_each(|value| *value = 5.0 - *value);
+        for seasons in [&[][..], &[24, 168], &[96, 672], &[2]] {
+            let (frame, changed) = (Frame::new(&whole, seasons), Frame::new(&other, seasons));
+            let rows = SEEN + 1 - frame.first;
+            let same = |a: &[Vec<f32>], b: &[Vec<f32>], what: &str| {
+                assert!(a[1] != b[1], "{what}s say nothing");
+                for (number, (a, b)) in a.iter().zip(b).enumerate() {
+                    assert_eq!(a.len(), whole.len() - frame.first);
+                    assert!(a[..rows] == b[..rows], "{what} {number} of {seasons:?}");
+                }
+            };
+            same(&frame.common()[1..], &changed.common()[1..], "column");
+            for ahead in [1, 2, 23, 24, 25, 94, 96, 168, 671, 672] {
+                if frame.season == 0 {
+                    assert!(frame.ahead(ahead, &[]).is_empty());
+                    continue;
+                }
+                let columns = |frame: &Frame<'_>| frame.ahead(ahead, &frame.usual_ahead(ahead));
+                let (found, others) = (columns(&frame), columns(&changed));
+                assert_eq!(found.len(), if frame.long > 0 { 4 } else { 3 });
+                same(&found, &others, &format!("{ahead} ahead, column"));
+            }
+        }
+    }
+
+    #[test]
+    fn seasons_fit_into_the_history() {
+        assert_eq!(seasons(&[288, 2_016], 4_032), (288, 2_016));
+        assert_eq!(seasons(&[288, 2_016], 2_000), (288, 0));
+        assert_eq!(seasons(&[288, 2_016], 500), (0, 0));
+        assert_eq!(seasons(&[0, 1, usize::MAX], 500), (0, 0));
+    }
+}
