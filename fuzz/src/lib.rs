@@ -11,6 +11,7 @@ pub mod engine_ops;
 pub mod engine_ops_v6;
 pub mod engine_v4;
 pub mod engine_v6;
+pub mod forecast;
 pub mod frame;
 pub mod frame6;
 pub mod import;
@@ -59,6 +60,7 @@ pub const TARGETS: &[Target] = &[
     target("engine_ops_v6", engine_ops_v6::run, 600, 200, &[]),
     target("engine_v4", engine_v4::run, 1500, 1500, wire_v4::WORDS),
     target("engine_v6", engine_v6::run, 1500, 1500, wire_v6::WORDS),
+    target("forecast", forecast::run, 4096, 300, forecast::WORDS),
     target("frame", frame::run, 1600, 5000, &[]),
     target("frame6", frame6::run, 1600, 5000, &[]),
     target("import", import::run, 4096, 1500, import::WORDS),

@@ -81,8 +81,8 @@ macro_rules! fuzz_tests {
 }
 
 fuzz_tests! {
-    api config engine_ops engine_ops_v6 engine_v4 engine_v6 frame frame6 import journal record
-    relay_v6 store wire_v4 wire_v6
+    api config engine_ops engine_ops_v6 engine_v4 engine_v6 forecast frame frame6 import journal
+    record relay_v6 store wire_v4 wire_v6
 }
 
 #[test]

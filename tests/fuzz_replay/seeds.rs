@@ -31,6 +31,7 @@ pub(crate) fn all() -> Vec<Seed> {
     seeds.extend(named("journal", journals()));
     seeds.extend(named("store", stores()));
     seeds.extend(named("api", requests()));
+    seeds.extend(named("forecast", forecasts()));
     seeds
 }
 
@@ -318,5 +319,27 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
                 .to_vec(),
         ),
         ("not_http", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03".to_vec()),
+    ]
+}
+
+/// Requests to look ahead.
+fn forecasts() -> Vec<(&'static str, Vec<u8>)> {
+    let values = |count: usize| -> String {
+        let value = |t: usize| if t % 41 == 7 { "null".into() } else { (t * t % 23).to_string() };
+        (0..count).map(value).collect::<Vec<String>>().join(",")
+    };
+    let request = |count: usize, more: &str| {
+        let history = values(count);
+        format!(
+            r#"{{"id":"a","frequency_seconds":3600,"start":"2026-01-05T00:00:00Z","history":[{history}],"horizon_steps":3,"quantiles":[0.1,0.5,0.9],"season_lengths":[24,168]{more}}}"#
+        )
+    };
+    let events = r#","kind":"creates","account":"a","known_events":[{"announced":"2026-01-05T00:00:00Z","at":"2026-01-06T00:00:00Z","count":9,"duration_s":3600}]"#;
+    let creates = request(60, events);
+    vec![
+        ("series", request(300, "").into_bytes()),
+        ("short", request(9, "").into_bytes()),
+        ("creates", format!("{creates}\n{creates}\n").into_bytes()),
+        ("anomaly", format!(r#"{{"values":[{}],"probation":20}}"#, values(200)).into_bytes()),
     ]
 }
