@@ -158,6 +158,7 @@ fn reservations(name: &str, log: &Log) {
         if topped_up {
             let cost = curves.cost.as_secs_f64() * 1e3;
             row("CPU of one forecast of creates", "-", &format!("{cost:.2} ms"));
+            row("mean pinball loss, in creates", "-", &format!("{:.4}", curves.pinball));
         }
     }
 }

@@ -10,6 +10,7 @@ use foreshadow::base::{Span, Timestamp};
 use foreshadow::forecast::creates::{Asked, Fleet};
 
 use crate::data::Log;
+use crate::rolling::loss;
 
 const PERIOD: f64 = 900.0;
 const TOP_UP_S: f64 = 30.0;
@@ -36,6 +37,8 @@ pub(crate) struct Curves {
     pub(crate) accounts: usize,
     pub(crate) forecast: Vec<Point>,
     pub(crate) fixed: Vec<Point>,
+    /// Mean pinball loss of the levels, in creates.
+    pub(crate) pinball: f64,
     /// CPU of one question, what is fitted once a day included.
     pub(crate) cost: Duration,
 }
@@ -46,6 +49,8 @@ struct Case {
     times: Vec<f64>,
     /// What each level holds ready.
     ready: Vec<usize>,
+    /// Pinball loss, summed over the levels.
+    loss: f64,
 }
 
 /// Plays the end of a log.
@@ -53,7 +58,9 @@ pub(crate) fn play(log: &Log, topped_up: bool) -> Curves {
     let (cases, accounts, cost) = cases(log);
     let forecast = (0..LEVELS.len()).map(|i| judge(&cases, |case| case.ready[i], topped_up));
     let fixed = FIXED.iter().map(|&held| judge(&cases, |_| held, topped_up));
-    Curves { accounts, forecast: forecast.collect(), fixed: fixed.collect(), cost }
+    let count = (cases.len() * LEVELS.len()).max(1) as f64;
+    let pinball = cases.iter().map(|case| case.loss).sum::<f64>() / count;
+    Curves { accounts, forecast: forecast.collect(), fixed: fixed.collect(), pinball, cost }
 }
 
 /// What one coordinate of a curve is where the other is `x`; `None` beyond its ends.
@@ -113,8 +120,10 @@ fn cases(log: &Log) -> (Vec<Case>, usize, Duration) {
             });
             let ready = rows.iter().map(|row| (row[0] + 0.5).max(0.0) as usize).collect();
             let within = |at: &&f64| (now..now + PERIOD).contains(*at);
-            let times = account.creates.iter().filter(within).copied().collect();
-            cases.push(Case { times, ready });
+            let times: Vec<f64> = account.creates.iter().filter(within).copied().collect();
+            let said = rows.iter().map(|row| row[0]);
+            let loss = said.zip(LEVELS).map(|(said, q)| loss(times.len() as f64, said, q)).sum();
+            cases.push(Case { times, ready, loss });
         }
     }
     let cost = began.elapsed() / u32::try_from(cases.len().max(1)).unwrap_or(u32::MAX);

@@ -109,6 +109,6 @@ fn score(rows: &[Vec<f64>], history: &[f64], came: &[f64], scale: f64) -> Option
 }
 
 /// The pinball loss.
-fn loss(came: f64, said: f64, wanted: f64) -> f64 {
+pub(crate) fn loss(came: f64, said: f64, wanted: f64) -> f64 {
     (wanted * (came - said)).max((wanted - 1.0) * (came - said))
 }
