@@ -152,6 +152,10 @@ impl<'z> Frame<'z> {
                     - t.checked_sub(season).map_or(0.0, |then| self.mean(then, width))
             });
             add(&|t| self.deviation[t] - self.usual(t - season, t));
+            add(&|t| z[t] - lag(t, season));
+            if self.long > 0 {
+                add(&|t| if t >= self.long { z[t] - z[t - self.long] } else { 0.0 });
+            }
         }
         columns
     }
