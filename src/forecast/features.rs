@@ -62,7 +62,7 @@ impl<'z> Frame<'z> {
             z,
             season,
             long,
-            first: if season > 0 { season } else { (n / 8).min(36) },
+            first: if long > 0 && n >= 3 * long { long } else if season > 0 { season } else { (n / 8).min(36) },
             sums,
             deviation: Vec::new(),
             profile: Vec::new(),
