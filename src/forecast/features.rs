@@ -154,7 +154,7 @@ impl<'z> Frame<'z> {
             add(&|t| self.deviation[t] - self.usual(t - season, t));
             add(&|t| z[t] - lag(t, season));
             if self.long > 0 {
-                add(&|t| if t >= self.long { z[t] - z[t - self.long] } else { 0.0 });
+                add(&|t| if t >= self.long { z[t] - z[t - self.long] } else { z[t] - z[t - season] });
             }
         }
         columns
@@ -175,7 +175,7 @@ impl<'z> Frame<'z> {
         columns.push(differences(usual, usual_then));
         if self.long > 0 {
             let known = self.long.max(first).min(n);
-            let mut column = vec![0.0; known - first];
+            let mut column = columns[1][..known - first].to_vec();
             column.extend(self.next(ahead, self.long, known));
             columns.push(column);
         }
