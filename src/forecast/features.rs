@@ -177,7 +177,12 @@ impl<'z> Frame<'z> {
             let known = self.long.max(first).min(n);
             let mut column = columns[1][..known - first].to_vec();
             column.extend(self.next(ahead, self.long, known));
+            let mut exact = columns[0][..known - first].to_vec();
             columns.push(column);
+            let back = Frame::back(ahead, self.long);
+            let then = &self.z[known - self.long..n - self.long];
+            exact.extend(differences(&self.z[known - back..n - back], then));
+            columns.push(exact);
         }
         columns
     }
@@ -247,7 +252,7 @@ mod tests {
                 }
                 let columns = |frame: &Frame<'_>| frame.ahead(ahead, &frame.usual_ahead(ahead));
                 let (found, others) = (columns(&frame), columns(&changed));
-                assert_eq!(found.len(), if frame.long > 0 { 4 } else { 3 });
+                assert_eq!(found.len(), if frame.long > 0 { 5 } else { 3 });
                 same(&found, &others, &format!("{ahead} ahead, column"));
             }
         }
