@@ -173,6 +173,11 @@ impl<'z> Frame<'z> {
         columns.push(self.next(ahead, season, first));
         let usual_then = &self.smooth_profile[first - season..n - season];
         columns.push(differences(usual, usual_then));
+        if self.reach() > 0 {
+            // What is smoothed has no edges, and days may have.
+            let exact = &self.profile[first - back..n - back];
+            columns.push(differences(exact, &self.profile[first - season..n - season]));
+        }
         if self.long > 0 {
             let known = self.long.max(first).min(n);
             let mut column = columns[1][..known - first].to_vec();
@@ -252,7 +257,8 @@ mod tests {
                 }
                 let columns = |frame: &Frame<'_>| frame.ahead(ahead, &frame.usual_ahead(ahead));
                 let (found, others) = (columns(&frame), columns(&changed));
-                assert_eq!(found.len(), if frame.long > 0 { 5 } else { 3 });
+                let more = 2 * usize::from(frame.long > 0) + usize::from(frame.season >= 96);
+                assert_eq!(found.len(), 3 + more);
                 same(&found, &others, &format!("{ahead} ahead, column"));
             }
         }
