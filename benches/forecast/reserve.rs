@@ -4,11 +4,12 @@
 //! addresses an account has ready. Filled once: each create takes one until they are used up. Topped
 //! up: each that was taken is back after 30 s. The last 30 % of a log are judged.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use foreshadow::base::{Span, Timestamp};
 use foreshadow::forecast::creates::{Asked, Fleet};
 
+use crate::cost::cpu;
 use crate::data::Log;
 use crate::rolling::loss;
 
@@ -93,7 +94,7 @@ fn cases(log: &Log) -> (Vec<Case>, usize, Duration) {
         }
     }
     let (mut fleet, mut cases) = (Fleet::new(), Vec::new());
-    let began = Instant::now();
+    let began = cpu();
     for period in first..periods {
         for (name, counts) in &histories {
             let account = &log.accounts[*name];
@@ -126,7 +127,7 @@ fn cases(log: &Log) -> (Vec<Case>, usize, Duration) {
             cases.push(Case { times, ready, loss });
         }
     }
-    let cost = began.elapsed() / u32::try_from(cases.len().max(1)).unwrap_or(u32::MAX);
+    let cost = (cpu() - began) / u32::try_from(cases.len().max(1)).unwrap_or(u32::MAX);
     (cases, histories.len(), cost)
 }
 

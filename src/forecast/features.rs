@@ -62,7 +62,13 @@ impl<'z> Frame<'z> {
             z,
             season,
             long,
-            first: if long > 0 && n >= 3 * long { long } else if season > 0 { season } else { (n / 8).min(36) },
+            first: if long > 0 && n >= 3 * long {
+                long
+            } else if season > 0 {
+                season
+            } else {
+                (n / 8).min(36)
+            },
             sums,
             deviation: Vec::new(),
             profile: Vec::new(),
@@ -154,7 +160,9 @@ impl<'z> Frame<'z> {
             add(&|t| self.deviation[t] - self.usual(t - season, t));
             add(&|t| z[t] - lag(t, season));
             if self.long > 0 {
-                add(&|t| if t >= self.long { z[t] - z[t - self.long] } else { z[t] - z[t - season] });
+                add(&|t| {
+                    if t >= self.long { z[t] - z[t - self.long] } else { z[t] - z[t - season] }
+                });
             }
         }
         columns
