@@ -48,7 +48,10 @@ impl Past {
             let half_life = (hours * 3_600.0 / step_s as f32).max(0.5);
             1.0 - 0.5f32.powf(1.0 / half_life)
         });
-        let mut past = Past { first, step_s, counts: Vec::new(), averages: Vec::new(), gains };
+        // Ten thousand pasts are much: no more is taken than is needed.
+        let length = history.len() - skipped;
+        let (counts, averages) = (Vec::with_capacity(length), Vec::with_capacity(length));
+        let mut past = Past { first, step_s, counts, averages, gains };
         history[skipped..].iter().for_each(|&count| past.push(count));
         Some(past).filter(|past| !past.counts.is_empty())
     }
