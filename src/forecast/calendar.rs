@@ -98,11 +98,14 @@ impl Past {
         }
         let known = usize::try_from(known).unwrap_or(0);
         self.cut(known);
-        newer.counts.iter().for_each(|&count| self.push(f64::from(count)));
-        let excess = self.counts.len().saturating_sub(PERIODS_MAX);
+        let excess = (known + newer.counts.len()).saturating_sub(PERIODS_MAX).min(known);
         self.counts.drain(..excess);
         self.averages.drain(..excess);
         self.first += i64::try_from(excess).unwrap_or(0);
+        // Not twice as much, as vectors grow by themselves.
+        self.counts.reserve_exact(newer.counts.len());
+        self.averages.reserve_exact(newer.counts.len());
+        newer.counts.iter().for_each(|&count| self.push(f64::from(count)));
     }
 
     /// When the last period ended, in seconds since the epoch.
@@ -280,6 +283,7 @@ mod tests {
         let mut known = past(0, &vec![1.0; PERIODS_MAX]);
         known.take(past(PERIODS_MAX as u64, &[2.0; 10]));
         assert_eq!((known.counts.len(), known.first), (PERIODS_MAX, 10));
+        assert!(known.counts.capacity() <= PERIODS_MAX && known.averages.len() == PERIODS_MAX);
         assert_eq!(past(0, &vec![1.0; PERIODS_MAX + 7]).first, 7);
     }
 
