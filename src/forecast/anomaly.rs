@@ -131,7 +131,7 @@ impl Detector {
     /// is not finite is a gap, and scores 0; what is absurd, beyond 1e15, scores 1. Neither teaches
     /// anything.
     pub fn score(&mut self, value: f64) -> f64 {
-        if !(value.abs() <= MAGNITUDE_MAX) {
+        if value.is_nan() || value.abs() > MAGNITUDE_MAX {
             // The time of day goes on.
             self.seen += 1;
             return if value.is_finite() { self.told(1.0) } else { 0.0 };
