@@ -6,6 +6,7 @@
 //! - [`route`]: the kernel's routes to delegated prefixes.
 //! - [`gate`]: which ports of a bridge may speak for which addresses.
 //! - [`link`]: which interfaces there are, their addresses, and behind which bridge port a MAC is.
+//! - [`neighbour`]: where the kernel looks for an address.
 //! - [`poll`]: one wait for all of them, and a waker for other threads.
 //! - [`sys`]: every `unsafe` line of the project.
 //!
@@ -17,6 +18,7 @@ mod fdb;
 pub mod filter;
 pub mod gate;
 pub mod link;
+pub mod neighbour;
 mod netlink;
 mod outbox;
 mod pace;

@@ -62,10 +62,17 @@ pub fn write_request(
     sender_ip: Ipv4Addr,
     target_ip: Ipv4Addr,
 ) {
+    let target = Mac::ZERO;
+    let frame = ArpFrame { eth_src, sender, sender_ip, target, target_ip, is_reply: false };
+    write(out, eth_dst, &frame);
+}
+
+/// Appends a request or reply.
+pub fn write(out: &mut Vec<u8>, eth_dst: Mac, frame: &ArpFrame) {
     let start = out.len();
     out.resize(start + ETHERNET_LEN + ARP_LEN, 0);
     if let Some(mut eth) = out.get_mut(start..).and_then(MutableEthernetPacket::new) {
-        eth.set_source(pnet_mac(eth_src));
+        eth.set_source(pnet_mac(frame.eth_src));
         eth.set_destination(pnet_mac(eth_dst));
         eth.set_ethertype(EtherTypes::Arp);
     }
@@ -74,10 +81,14 @@ pub fn write_request(
         arp.set_protocol_type(EtherTypes::Ipv4);
         arp.set_hw_addr_len(6);
         arp.set_proto_addr_len(4);
-        arp.set_operation(ArpOperations::Request);
-        arp.set_sender_hw_addr(pnet_mac(sender));
-        arp.set_sender_proto_addr(sender_ip);
-        arp.set_target_proto_addr(target_ip);
+        arp.set_operation(match frame.is_reply {
+            false => ArpOperations::Request,
+            true => ArpOperations::Reply,
+        });
+        arp.set_sender_hw_addr(pnet_mac(frame.sender));
+        arp.set_sender_proto_addr(frame.sender_ip);
+        arp.set_target_hw_addr(pnet_mac(frame.target));
+        arp.set_target_proto_addr(frame.target_ip);
     }
 }
 

@@ -8,15 +8,15 @@
 //! | an option's code, or the encoding of a value known only at run time | [`options`], [`options6`] |
 //! | Ethernet, IP and UDP around a message | [`frame`], [`frame6`] |
 //! | probes and their answers | [`arp`], [`ndp`] |
+//! | who has an address from now on | [`announce`] |
 //! | router advertisements | [`ra`] |
 //! | requests for tests, fuzzing and tools | [`v4_build`], [`v6_build`] |
-//! | Ethernet, IPv4 and UDP around a message | [`frame`] |
-//! | ARP probes and their answers | [`arp`] |
 //! | multicast listener reports | [`mld`] |
 //!
 //! Everything that reads is bounded, copies nothing and cannot panic: bytes from outside lead to
 //! a value or to an error that says what is wrong.
 
+pub mod announce;
 pub mod arp;
 pub mod checksum;
 pub mod duid;
@@ -43,6 +43,7 @@ pub mod v6_kind;
 pub mod v6_relay;
 pub mod v6_write;
 
+pub use announce::Announcement;
 pub use arp::ArpFrame;
 pub use fqdn::Fqdn;
 pub use frame::{FrameError, UdpFrame, read_udp4, write_udp4};

@@ -250,7 +250,8 @@ pub fn write_request(
     write_solicit(out, &ends, target, Some(eth_src));
 }
 
-fn write_solicit(out: &mut Vec<u8>, ends: &Ends, target: Ipv6Addr, source: Option<Mac>) {
+/// Appends a frame that asks for `target`, and says where its sender is.
+pub(super) fn write_solicit(out: &mut Vec<u8>, ends: &Ends, target: Ipv6Addr, source: Option<Mac>) {
     let mut message = [0; NEIGHBOUR_LEN + LINK_LAYER_LEN];
     message[0] = icmp::NEIGHBOUR_SOLICIT;
     message[8..24].copy_from_slice(&target.octets());
@@ -261,6 +262,19 @@ fn write_solicit(out: &mut Vec<u8>, ends: &Ends, target: Ipv6Addr, source: Optio
         len += LINK_LAYER_LEN;
     }
     write_icmp6(out, ends, &message[..len]);
+}
+
+/// Appends an advertisement that nobody asked for: `target` is at `holder` now, whatever neighbours
+/// knew of it (RFC 4861 s7.2.6).
+pub(super) fn write_override(out: &mut Vec<u8>, ends: &Ends, target: Ipv6Addr, holder: Mac) {
+    const OVERRIDE: u8 = 0x20;
+    let mut message = [0; NEIGHBOUR_LEN + LINK_LAYER_LEN];
+    message[0] = icmp::NEIGHBOUR_ADVERT;
+    message[4] = OVERRIDE;
+    message[8..24].copy_from_slice(&target.octets());
+    message[24..26].copy_from_slice(&[option::TARGET_LINK_LAYER, 1]);
+    message[26..].copy_from_slice(&holder.0);
+    write_icmp6(out, ends, &message);
 }
 
 /// Appends a frame with an ICMPv6 message of neighbour discovery, at most 65,535 bytes long,
