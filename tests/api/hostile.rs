@@ -270,7 +270,7 @@ fn json_of_any_depth_is_refused() {
 
 #[test]
 fn pipelined_requests_are_answered_one_by_one() {
-    endures("hostile-pipe", "", |served, way, serves| {
+    endures("hostile-pipe", "rate = 100", |served, way, serves| {
         let one = head("GET", "/v1/status") + "\r\n";
         let last = head("GET", "/v1/status") + "connection: close\r\n\r\n";
         let mut wire = connect(served, way, 1).remove(0);
