@@ -53,7 +53,7 @@ bench:
 # FORECAST_DATA, or of some that are made for it. Half a minute.
 bench-forecast:
 	scripts/ensure-packages build
-	FORECAST_DATA=$(FORECAST_DATA) cargo bench --locked --bench forecast
+	FORECAST_DATA=$(FORECAST_DATA) cargo bench --locked --profile figures --bench forecast
 
 # Clients that come and go for SOAK_MINUTES at SOAK_RATE exchanges/s, while memory, the store and
 # the log are watched.
