@@ -98,7 +98,9 @@ pub(super) fn quantiles(
     }
     let mut ratios: Vec<f64> = order.into_iter().map(|(_, ratio)| ratio).collect();
     order_at(&mut ratios, wanted);
-    wanted.iter().map(|&q| step.point + scale_now * quantile(&ratios, q)).collect()
+    let last = ratios.len().saturating_sub(1);
+    let at = |&q: &f64| step.point + scale_now * quantile(&ratios, outwards(q, last));
+    wanted.iter().map(at).collect()
 }
 
 /// The expected size of the error at each origin, and at the end.
@@ -148,7 +150,7 @@ fn scales(
 /// sorted, for less.
 fn order_at(values: &mut [f64], wanted: &[f64]) {
     let Some(last) = values.len().checked_sub(1) else { return };
-    let below = |&wanted: &f64| (wanted.clamp(0.0, 1.0) * last as f64) as usize;
+    let below = |&wanted: &f64| (outwards(wanted, last) * last as f64) as usize;
     let mut places: Vec<usize> =
         wanted.iter().map(below).flat_map(|below| [below, (below + 1).min(last)]).collect();
     places.sort_unstable();
@@ -161,6 +163,15 @@ fn order_at(values: &mut [f64], wanted: &[f64]) {
     }
 }
 
+/// The quantile of so many known errors, less one, below which the next error is with a chance: it is
+/// as likely to fall between any two of them as beyond either end (split conformal prediction).
+fn outwards(chance: f64, last: usize) -> f64 {
+    if last == 0 {
+        return 0.5;
+    }
+    ((chance * (last as f64 + 2.0) - 1.0) / last as f64).clamp(0.0, 1.0)
+}
+
 /// A quantile of sorted values, between neighbours; zero of none.
 pub(super) fn quantile(sorted: &[f64], wanted: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
@@ -168,4 +179,33 @@ pub(super) fn quantile(sorted: &[f64], wanted: f64) -> f64 {
     let below = place as usize;
     let above = (below + 1).min(last);
     sorted[below] + (place - below as f64) * (sorted[above] - sorted[below])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_errors_make_wider_bands() {
+        for last in [1, 5, 100] {
+            assert!((outwards(0.5, last) - 0.5).abs() < 1e-12);
+            assert!((outwards(0.1, last) + outwards(0.9, last) - 1.0).abs() < 1e-12);
+        }
+        // Of nine errors the ninth is what the next is below nine times in ten.
+        assert_eq!((outwards(0.9, 8), outwards(0.1, 8)), (1.0, 0.0));
+        assert!(outwards(0.9, 1_000) - 0.9 < 0.001);
+    }
+
+    #[test]
+    fn quantiles_need_not_all_be_sorted() {
+        let values: Vec<f64> = (0..997).map(|i| f64::from(i * 7_919 % 997)).collect();
+        let wanted = [0.9, 0.025, 0.5, 1.0, 0.0];
+        let (mut some, mut all) = (values.clone(), values);
+        order_at(&mut some, &wanted);
+        all.sort_unstable_by(f64::total_cmp);
+        let last = all.len() - 1;
+        for wanted in wanted.map(|chance| outwards(chance, last)) {
+            assert_eq!(quantile(&some, wanted), quantile(&all, wanted));
+        }
+    }
 }
