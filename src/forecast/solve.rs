@@ -5,16 +5,18 @@
 
 /// How many products are summed in `f32` before they are added up in `f64`.
 const CHUNK: usize = 256;
+/// How many sums run side by side: enough that none waits for its last addition.
+const LANES: usize = 16;
 
 /// The scalar product of two columns of the same length; what one is longer is not looked at.
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
     let mut sum = 0.0;
     for (a, b) in a.chunks(CHUNK).zip(b.chunks(CHUNK)) {
-        // Eight sums side by side: the processor adds them at once, in the same order always.
-        let mut lanes = [0.0f32; 8];
-        let (mut left, mut right) = (a.chunks_exact(8), b.chunks_exact(8));
+        // Sums side by side: the processor adds them at once, in the same order always.
+        let mut lanes = [0.0f32; LANES];
+        let (mut left, mut right) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
         for (x, y) in left.by_ref().zip(right.by_ref()) {
-            for i in 0..8 {
+            for i in 0..LANES {
                 lanes[i] += x[i] * y[i];
             }
         }
