@@ -20,6 +20,9 @@ const DONE: u16 = 3;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// A transaction is read at once: one of 10,000 addresses has some 400 KiB.
 const BUFFER_BYTES: usize = 8 << 20;
+/// Waits before another listing is asked what a first one lacked: while a set's table in the kernel
+/// grows, which it does a while after its elements came, a listing can lack some that are there.
+const LISTED_AGAIN_MS: [u64; 4] = [1, 5, 25, 125];
 /// Longest datagram of a listing.
 const DATAGRAM_BYTES: usize = 64 << 10;
 
@@ -95,7 +98,20 @@ impl Gate {
     }
 
     /// Whether the kernel has the elements that it should have: somebody else may have changed them.
+    /// Takes 0.2 s if they did.
     pub fn is_in_force(&mut self) -> Result<bool, GateError> {
+        let mut in_force = self.is_listed()?;
+        for wait in LISTED_AGAIN_MS {
+            if in_force {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(wait));
+            in_force = self.is_listed()?;
+        }
+        Ok(in_force)
+    }
+
+    fn is_listed(&mut self) -> Result<bool, GateError> {
         for set in Set::ALL.into_iter().filter(|set| *set != Set::Asked) {
             match self.list(set) {
                 Ok(found) if found == self.rules.elements(set) => {}
