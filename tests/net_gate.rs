@@ -116,20 +116,31 @@ fn port(n: usize) -> Port {
     Port::new(&format!("p{n}")).unwrap()
 }
 
-/// The first guest's address, which the second has too.
-fn shared_by(owner: usize) -> Rules {
-    let shared: BTreeSet<IpAddr> = [VIP4.into(), VIP6.into()].into();
+const VIPS: [IpAddr; 2] = [IpAddr::V4(VIP4), IpAddr::V6(VIP6)];
+
+/// An address of the first two guests is one's, and the other is silent.
+fn held_by(owner: usize) -> Rules {
     Rules {
         guests: [port(0), port(1), port(2)].into(),
-        owners: shared.iter().map(|ip| (port(owner), *ip)).collect(),
-        shared,
+        silent: VIPS.map(|ip| (port(1 - owner), ip)).into(),
         servers: [SERVER.0.into(), SERVER.1.into()].into(),
         ..Rules::default()
     }
 }
 
-/// What is wrong with who hears what, while this guest owns the shared address.
-fn faults(lab: &mut Lab, owner: usize) -> Vec<String> {
+/// Whether a frame is IP, and none of the neighbour discovery.
+fn is_plain_ip(frame: &[u8]) -> bool {
+    let neighbours = (133..=137).contains(&frame[54.min(frame.len() - 1)]);
+    match frame[12..14] {
+        [0x08, 0x00] => true,
+        [0x86, 0xdd] => frame[20] != 58 || !neighbours,
+        _ => false,
+    }
+}
+
+/// What is wrong with who hears what, while one of the first two guests has their address and the
+/// other is silent, or leaving it.
+fn faults(lab: &mut Lab, owner: usize, leaves: bool) -> Vec<String> {
     let mut faults = Vec::new();
     let mut look = |from: usize, kind: &Kind, want: [bool; 4]| {
         let want = want.map(|hears| if hears { TIMES } else { 0 });
@@ -139,11 +150,12 @@ fn faults(lab: &mut Lab, owner: usize) -> Vec<String> {
             faults.push(format!("{} of {}: {heard:?}, want {want:?}", kind.name, STATIONS[from]));
         }
     };
-    let is_not_owner = |at: usize| at < 3 && at != owner;
+    let other = 1 - owner;
     for kind in SPEAKS {
         for from in 0..3 {
-            let passes = |at| from == owner && !(kind.reach == Reach::Owner && is_not_owner(at));
-            look(from, kind, [0, 1, 2, 3].map(passes));
+            let speaks = from != other || leaves && is_plain_ip(&(kind.frame)(from));
+            let hears = |at| kind.reach == Reach::All || at != other;
+            look(from, kind, [0, 1, 2, 3].map(|at| speaks && hears(at)));
         }
     }
     for kind in FREE {
@@ -153,8 +165,9 @@ fn faults(lab: &mut Lab, owner: usize) -> Vec<String> {
     }
     for kind in TOWARDS {
         for from in [2, HOST] {
-            let passes = |at| kind.reach == Reach::All || !is_not_owner(at);
-            look(from, kind, [0, 1, 2, 3].map(passes));
+            let hears_yet = leaves && is_plain_ip(&(kind.frame)(from));
+            let hears = |at| kind.reach == Reach::All || at != other || hears_yet;
+            look(from, kind, [0, 1, 2, 3].map(hears));
         }
     }
     for kind in TAGGED {
@@ -168,18 +181,21 @@ fn faults(lab: &mut Lab, owner: usize) -> Vec<String> {
 isolated_tests! {
     fn only_the_owner_of_an_address_is_heard_and_hears() {
         let mut lab = Lab::new();
-        let mut gate = Gate::install(shared_by(0)).unwrap();
-        assert_eq!(faults(&mut lab, 0), Vec::<String>::new(), "before");
-        gate.apply(shared_by(1)).unwrap();
-        assert_eq!(faults(&mut lab, 1), Vec::<String>::new(), "after the switchover");
-        gate.apply(shared_by(0)).unwrap();
-        assert_eq!(faults(&mut lab, 0), Vec::<String>::new(), "after it was taken back");
+        let mut gate = Gate::install(held_by(0)).unwrap();
+        assert_eq!(faults(&mut lab, 0, false), Vec::<String>::new(), "before");
+        let leaving = VIPS.map(|ip| (port(0), ip)).into();
+        gate.apply(Rules { leaving, silent: [].into(), ..held_by(1) }).unwrap();
+        assert_eq!(faults(&mut lab, 1, true), Vec::<String>::new(), "at the switchover");
+        gate.apply(held_by(1)).unwrap();
+        assert_eq!(faults(&mut lab, 1, false), Vec::<String>::new(), "after the switchover");
+        gate.apply(held_by(0)).unwrap();
+        assert_eq!(faults(&mut lab, 0, false), Vec::<String>::new(), "after it was taken back");
         drop(gate);
-        assert_eq!(faults(&mut lab, 0), Vec::<String>::new(), "left in place");
-        let gate = Gate::install(shared_by(1)).unwrap();
-        assert_eq!(faults(&mut lab, 1), Vec::<String>::new(), "made anew");
+        assert_eq!(faults(&mut lab, 0, false), Vec::<String>::new(), "left in place");
+        let gate = Gate::install(held_by(1)).unwrap();
+        assert_eq!(faults(&mut lab, 1, false), Vec::<String>::new(), "made anew");
         gate.remove().unwrap();
-        assert!(!faults(&mut lab, 1).is_empty(), "without a gate");
+        assert!(!faults(&mut lab, 1, false).is_empty(), "without a gate");
     }
 
     fn a_guarded_port_says_only_what_is_its_own() {
@@ -220,24 +236,25 @@ isolated_tests! {
     }
 
     fn what_the_kernel_has_is_compared_and_made_anew() {
-        let (mine, other) = (shared_by(0), shared_by(1));
+        let (mine, other) = (held_by(0), held_by(1));
         let mut gate = Gate::install(mine.clone()).unwrap();
         assert!(gate.is_in_force().unwrap());
         let intruder = Gate::install(other.clone()).unwrap();
         assert!(!gate.is_in_force().unwrap());
         // Nothing of a change is made if a part of it cannot be.
-        let both = Rules { owners: &mine.owners | &other.owners, ..mine.clone() };
-        assert!(matches!(gate.apply(Rules { owners: [].into(), ..both }), Err(GateError::Astray)));
+        let crowd = [port(0), port(2)].map(|port| (port, VIPS[0])).into();
+        let changed = Rules { silent: crowd, ..mine.clone() };
+        assert!(matches!(gate.apply(changed), Err(GateError::Astray)));
         assert_eq!(gate.rules(), &mine);
         gate.install_anew().unwrap();
         assert!(gate.is_in_force().unwrap());
         intruder.remove().unwrap();
         assert!(!gate.is_in_force().unwrap());
         let crowd = (0..10_000u32).map(|n| (port(1), IpAddr::from((0x0a00_0000 + n).to_be_bytes())));
-        let crowd = Rules { owners: crowd.collect(), ..mine };
+        let crowd = Rules { silent: crowd.collect(), ..mine };
         let mut gate = Gate::install(crowd).unwrap();
         assert!(gate.is_in_force().unwrap());
-        gate.apply(shared_by(0)).unwrap();
+        gate.apply(held_by(0)).unwrap();
         assert!(gate.is_in_force().unwrap());
         gate.remove().unwrap();
     }

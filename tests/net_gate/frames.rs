@@ -24,7 +24,7 @@ pub(crate) const OWN: [IpAddr; 2] = [IpAddr::V4(OWN4), IpAddr::V6(OWN6)];
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
     All,
-    /// No guest but the owner: it is for the shared address.
+    /// Nobody who is silent: it is for the address that two have.
     Owner,
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn mac(station: usize) -> Mac {
     Mac([2, 0, 0, 0, 0, station as u8])
 }
 
-/// What only the owner of a shared address may say.
+/// What whoever is silent of an address may not say.
 pub(crate) const SPEAKS: &[Kind] = &[
     all("ARP request", |n| arp(mac(n), 1, VIP4, OTHER4)),
     all("ARP request in a VLAN", |n| tagged(&[0x8100], arp(mac(n), 1, VIP4, OTHER4))),

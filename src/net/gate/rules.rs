@@ -48,13 +48,14 @@ impl fmt::Debug for Port {
 /// What is to hold on a host's bridges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// Ports of guests: what they send is in one VLAN at most, and they hear nothing for a shared
-    /// address that is another's. An address is the same in every VLAN.
+    /// Ports of guests: what they send is in one VLAN at most.
     pub guests: BTreeSet<Port>,
-    /// Addresses that more than one port holds.
-    pub shared: BTreeSet<IpAddr>,
-    /// Who speaks for which of them: the port of a guest, or the one behind which another host is.
-    pub owners: BTreeSet<(Port, IpAddr)>,
+    /// Addresses that a port neither speaks for nor hears of, though whoever is behind it has them:
+    /// they are another's. An address is the same in every VLAN.
+    pub silent: BTreeSet<(Port, IpAddr)>,
+    /// Addresses that were a port's a moment ago: its ARP and neighbour discovery of them are
+    /// silent, and IP still passes, since neighbours have yet to hear of the new holder.
+    pub leaving: BTreeSet<(Port, IpAddr)>,
     /// Ports that say only what is their own, and the hardware addresses that they send from.
     pub guarded: BTreeMap<Port, BTreeSet<Mac>>,
     /// The addresses that guarded ports send from. Link-local IPv6 addresses are not asked for.
@@ -102,16 +103,15 @@ impl Rules {
             Set::Sources6 => self.sources.iter().filter_map(pair6).collect(),
             Set::Servers4 => self.servers.iter().filter_map(v4).collect(),
             Set::Servers6 => self.servers.iter().filter_map(v6).collect(),
-            Set::Shared4 => self.shared.iter().filter_map(v4).collect(),
-            Set::Shared6 => self.shared.iter().filter_map(v6).collect(),
-            Set::Owners4 => self.owners.iter().filter_map(pair4).collect(),
-            Set::Owners6 => self.owners.iter().filter_map(pair6).collect(),
+            Set::Silent4 => self.silent.iter().filter_map(pair4).collect(),
+            Set::Silent6 => self.silent.iter().filter_map(pair6).collect(),
+            Set::Unnamed4 => self.silent.union(&self.leaving).filter_map(pair4).collect(),
+            Set::Unnamed6 => self.silent.union(&self.leaving).filter_map(pair6).collect(),
             Set::Asked => BTreeSet::new(),
         }
     }
 
-    /// The messages that bring the kernel from `before` to these: what has to go first, so that at
-    /// no moment two ports speak for an address. `None` if they are the same.
+    /// The messages that bring the kernel from `before` to these. `None` if they are the same.
     pub(super) fn change_from(&self, before: &Rules) -> Option<Writer> {
         let mut writer = Writer::transaction();
         let mut changed = false;
@@ -175,30 +175,27 @@ mod tests {
     }
 
     #[test]
-    fn a_switchover_is_one_removal_and_one_addition() {
+    fn a_change_is_what_differs() {
         let ip: IpAddr = "10.0.0.7".parse().unwrap();
         let (active, standby) = (port("vm1"), port("vm2"));
-        let before = Rules {
-            guests: [active, standby].into(),
-            shared: [ip].into(),
-            owners: [(active, ip)].into(),
-            ..Rules::default()
-        };
-        let after = Rules { owners: [(standby, ip)].into(), ..before.clone() };
+        let guests = [active, standby].into();
+        let before = Rules { guests, silent: [(standby, ip)].into(), ..Rules::default() };
+        let after = Rules { silent: [(active, ip)].into(), ..before.clone() };
         let (bytes, acknowledged) = after.change_from(&before).unwrap().commit();
         let kinds: Vec<u16> = answers(&bytes).map(|m| m.kind & 0xff).collect();
-        assert_eq!(kinds, [0x10, kind::DEL_ELEMENT, kind::NEW_ELEMENT, 0x11]);
-        assert_eq!(acknowledged, 3);
+        let (gone, new) = ([kind::DEL_ELEMENT; 2], [kind::NEW_ELEMENT; 2]);
+        assert_eq!(kinds, [&[0x10][..], &gone, &new, &[0x11]].concat());
+        assert_eq!(acknowledged, 5);
         assert!(after.change_from(&after).is_none());
     }
 
     #[test]
     fn many_elements_are_several_messages() {
         let ips = (0..10_000u32).map(|n| IpAddr::from((0x0a00_0000 + n).to_be_bytes()));
-        let rules = Rules { owners: ips.map(|ip| (port("vm1"), ip)).collect(), ..Rules::default() };
+        let rules = Rules { silent: ips.map(|ip| (port("vm1"), ip)).collect(), ..Rules::default() };
         let (bytes, _) = rules.change_from(&Rules::default()).unwrap().commit();
         let longest = answers(&bytes).map(|m| m.body.len()).max().unwrap();
         assert!(longest < 1 << 16, "{longest} bytes");
-        assert_eq!(answers(&bytes).count(), 10_000usize.div_ceil(CHUNK / 32) + 2);
+        assert_eq!(answers(&bytes).count(), 2 * 10_000usize.div_ceil(CHUNK / 32) + 2);
     }
 }

@@ -17,10 +17,11 @@ pub(super) enum Set {
     Sources6,
     Servers4,
     Servers6,
-    Shared4,
-    Shared6,
-    Owners4,
-    Owners6,
+    Silent4,
+    Silent6,
+    /// Those who are silent, and those who are leaving: neighbours hear of neither.
+    Unnamed4,
+    Unnamed6,
     /// Ports that sent to DHCP servers of late; the kernel fills it.
     Asked,
 }
@@ -36,10 +37,10 @@ impl Set {
         Set::Sources6,
         Set::Servers4,
         Set::Servers6,
-        Set::Shared4,
-        Set::Shared6,
-        Set::Owners4,
-        Set::Owners6,
+        Set::Silent4,
+        Set::Silent6,
+        Set::Unnamed4,
+        Set::Unnamed6,
         Set::Asked,
     ];
 
@@ -52,10 +53,10 @@ impl Set {
             Set::Sources6 => "sources6",
             Set::Servers4 => "servers4",
             Set::Servers6 => "servers6",
-            Set::Shared4 => "shared4",
-            Set::Shared6 => "shared6",
-            Set::Owners4 => "owners4",
-            Set::Owners6 => "owners6",
+            Set::Silent4 => "silent4",
+            Set::Silent6 => "silent6",
+            Set::Unnamed4 => "unnamed4",
+            Set::Unnamed6 => "unnamed6",
             Set::Asked => "asked",
         }
     }
@@ -65,10 +66,10 @@ impl Set {
         match self {
             Set::Guests | Set::Guarded | Set::Asked => PORT_BYTES,
             Set::Macs => PORT_BYTES + 8,
-            Set::Sources4 | Set::Owners4 => PORT_BYTES + 4,
-            Set::Sources6 | Set::Owners6 => PORT_BYTES + 16,
-            Set::Servers4 | Set::Shared4 => 4,
-            Set::Servers6 | Set::Shared6 => 16,
+            Set::Sources4 | Set::Silent4 | Set::Unnamed4 => PORT_BYTES + 4,
+            Set::Sources6 | Set::Silent6 | Set::Unnamed6 => PORT_BYTES + 16,
+            Set::Servers4 => 4,
+            Set::Servers6 => 16,
         }
     }
 
@@ -78,10 +79,10 @@ impl Set {
         match self {
             Set::Guests | Set::Guarded | Set::Asked => name,
             Set::Macs => name << 6 | mac,
-            Set::Sources4 | Set::Owners4 => name << 6 | ip4,
-            Set::Sources6 | Set::Owners6 => name << 6 | ip6,
-            Set::Servers4 | Set::Shared4 => ip4,
-            Set::Servers6 | Set::Shared6 => ip6,
+            Set::Sources4 | Set::Silent4 | Set::Unnamed4 => name << 6 | ip4,
+            Set::Sources6 | Set::Silent6 | Set::Unnamed6 => name << 6 | ip6,
+            Set::Servers4 => ip4,
+            Set::Servers6 => ip6,
         }
     }
 }
@@ -225,7 +226,7 @@ fn from_guarded(writer: &mut Writer, dhcp_per_s: Option<u32>) {
     drop(own(global, Field::ND_TARGET, Set::Sources6));
 }
 
-/// What a port may not say of a shared address that is another's.
+/// What a port may not say of an address that is another's.
 fn from_port(writer: &mut Writer) {
     // One tag is set aside by the kernel: what is left of a tag is a second one.
     for vlan in VLANS {
@@ -234,41 +235,36 @@ fn from_port(writer: &mut Writer) {
     for rule in to_servers() {
         rule.end(writer, FROM, ACCEPT);
     }
-    let not_its_own = |rule: Rule, field, (shared, owners): (Set, Set)| {
-        rule.within(field, shared).pair(Side::In, field, owners, false)
-    };
-    let (v4, v6) = ((Set::Shared4, Set::Owners4), (Set::Shared6, Set::Owners6));
+    let of = |rule: Rule, field, set| rule.pair(Side::In, field, set, true);
     let (arp, ip) = (|| Rule::default().protocol(ARP), Rule::default().protocol(IP));
     let ip6 = || Rule::default().protocol(IP6);
     let icmp = |kind| ip6().transport(ICMP6).is(Field::ICMP_TYPE, &[kind]);
     let mut drop = |rule: Rule| rule.end(writer, FROM, DROP);
-    drop(not_its_own(arp(), Field::ARP_SENDER, v4));
-    drop(not_its_own(arp().is(Field::ARP_SENDER, &[0; 4]), Field::ARP_TARGET, v4));
-    drop(not_its_own(ip, Field::IP_SOURCE, v4));
-    drop(not_its_own(ip6(), Field::IP6_SOURCE, v6));
-    drop(not_its_own(icmp(NEIGHBOR_ADVERT), Field::ND_TARGET, v6));
+    drop(of(arp(), Field::ARP_SENDER, Set::Unnamed4));
+    drop(of(arp().is(Field::ARP_SENDER, &[0; 4]), Field::ARP_TARGET, Set::Unnamed4));
+    drop(of(ip, Field::IP_SOURCE, Set::Silent4));
+    drop(of(ip6(), Field::IP6_SOURCE, Set::Silent6));
+    drop(of(icmp(NEIGHBOR_ADVERT), Field::ND_TARGET, Set::Unnamed6));
+    // Who is asked learns where the address is (RFC 4861 s7.2.3).
+    drop(of(icmp(NEIGHBOR_SOLICIT), Field::IP6_SOURCE, Set::Unnamed6));
     // Duplicate address detection (RFC 4862 s5.4.2).
     let probe = icmp(NEIGHBOR_SOLICIT).is(Field::IP6_SOURCE, &[0; 16]);
-    drop(not_its_own(probe, Field::ND_TARGET, v6));
+    drop(of(probe, Field::ND_TARGET, Set::Unnamed6));
 }
 
-/// What guests may not hear for a shared address that is another's. The owner's own announcements
-/// and probes are for that address too: only where they go to others are they dropped.
+/// What is not told a port of an address that is another's.
 fn to_port(writer: &mut Writer) {
     for rule in from_servers() {
         rule.end(writer, TO, ACCEPT);
     }
-    let guests = || Rule::from(Side::Out, Set::Guests);
-    let not_its_own = |rule: Rule, field, (shared, owners): (Set, Set)| {
-        rule.within(field, shared).pair(Side::Out, field, owners, false)
-    };
-    let (v4, v6) = ((Set::Shared4, Set::Owners4), (Set::Shared6, Set::Owners6));
+    let of = |rule: Rule, field, set| rule.pair(Side::Out, field, set, true);
     let mut drop = |rule: Rule| rule.end(writer, TO, DROP);
-    drop(not_its_own(guests().protocol(ARP), Field::ARP_TARGET, v4));
-    drop(not_its_own(guests().protocol(IP), Field::IP_DESTINATION, v4));
-    drop(not_its_own(guests().protocol(IP6), Field::IP6_DESTINATION, v6));
-    let asks = guests().protocol(IP6).transport(ICMP6).is(Field::ICMP_TYPE, &[NEIGHBOR_SOLICIT]);
-    drop(not_its_own(asks, Field::ND_TARGET, v6));
+    drop(of(Rule::default().protocol(ARP), Field::ARP_TARGET, Set::Unnamed4));
+    drop(of(Rule::default().protocol(IP), Field::IP_DESTINATION, Set::Silent4));
+    let ip6 = || Rule::default().protocol(IP6);
+    drop(of(ip6(), Field::IP6_DESTINATION, Set::Silent6));
+    let asks = ip6().transport(ICMP6).is(Field::ICMP_TYPE, &[NEIGHBOR_SOLICIT]);
+    drop(of(asks, Field::ND_TARGET, Set::Unnamed6));
 }
 
 /// Requests of DHCP clients that have an address: those without one break no rule, nor do those of
