@@ -16,6 +16,7 @@
 //! | 4 | [`telemetry`] | what instances report: taken, kept, downsampled, scraped |
 //! | 4 | [`net`] | packet sockets, UDP sockets, interfaces |
 //! | 5 | [`backtest`] | event logs played through the engine on a virtual clock |
+//! | 5 | [`agent`] | changes a host's network for a switchover: gate, announcements, forwarding |
 //! | 5 | [`api`] | the control socket: requests to commands |
 //! | 6 | [`daemon`] | the running server: threads, clock, signals, logs |
 //! | 6 | [`lab`] | the demonstration in namespaces of its own |
@@ -36,6 +37,7 @@ pub mod net;
 pub mod store;
 pub mod telemetry;
 
+pub mod agent;
 pub mod api;
 pub mod backtest;
 

@@ -12,6 +12,7 @@ use crate::api::transfer::Format;
 use crate::base::Resource;
 use crate::import::Source;
 
+pub use super::args_agent::{Agent, Switchover};
 pub use super::args_audit::{Audit, Events, Who};
 pub use super::args_directory::{Accounts, Applications, Asked, Instances, Reservations};
 pub use super::args_forecast::{Anomaly, Forecast};
@@ -90,6 +91,11 @@ pub enum Command {
     /// Make, show, renew and end bearer tokens of the API
     #[command(subcommand)]
     Token(Token),
+    /// Do on this host what a switchover takes: the gate, announcements, forwarding
+    #[command(subcommand)]
+    Agent(Agent),
+    /// Give an address of two guests to the other one
+    Switchover(Switchover),
     /// Show a server and real clients at work in a private network namespace
     Lab(crate::lab::Args),
     /// Write shell completions to standard output

@@ -5,6 +5,7 @@
 //! the exit code ([`exit::Exit`]).
 
 pub mod args;
+pub mod args_agent;
 pub mod args_audit;
 pub mod args_directory;
 pub mod args_forecast;
@@ -12,6 +13,7 @@ pub mod args_shadows;
 pub mod exit;
 
 mod accounts;
+mod agent;
 mod audit;
 mod backtest;
 mod check;
@@ -30,6 +32,7 @@ mod reservations;
 mod score;
 mod shadows;
 mod source;
+mod switchover;
 mod table;
 mod telemetry;
 mod token;
@@ -91,6 +94,8 @@ fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
         Command::Events(args) => events::events(&args, out),
         Command::Telemetry(args) => telemetry::telemetry(args, out),
         Command::Token(args) => token::token(&args, out),
+        Command::Agent(args) => agent::agent(args, out),
+        Command::Switchover(args) => switchover::switchover(args, out),
         Command::Lab(args) => parts::lab(&args),
         Command::Completions { shell } => manual::completions(shell, out),
         Command::Man { dir } => manual::pages(&dir, out),

@@ -10,6 +10,7 @@
 //! [`upkeep`] does what is due once in a while (and has telemetry [`weigh`]ed), [`privilege`] gives up
 //! what is not needed.
 
+pub mod agent;
 pub mod clock;
 pub mod committer;
 pub mod counters;

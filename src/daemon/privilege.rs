@@ -27,11 +27,23 @@ const NEEDED: CapabilitySet = CapabilitySet::NET_RAW.union(CapabilitySet::NET_BI
 /// These help, where they are granted.
 const USEFUL: CapabilitySet = CapabilitySet::NET_ADMIN;
 
+/// Without these an agent cannot work.
+const AGENT: CapabilitySet = CapabilitySet::NET_RAW.union(CapabilitySet::NET_ADMIN);
+
 /// Gives up all that the server does not need. Capabilities belong to threads: call this before
 /// the first one is started.
 pub fn drop_privileges() -> io::Result<()> {
+    keep_only(NEEDED | USEFUL)
+}
+
+/// The same for an agent.
+pub fn drop_privileges_of_agent() -> io::Result<()> {
+    keep_only(AGENT)
+}
+
+fn keep_only(wanted: CapabilitySet) -> io::Result<()> {
     let held = capabilities(None)?;
-    let kept = held.permitted & (NEEDED | USEFUL);
+    let kept = held.permitted & wanted;
     set_no_new_privs(true)?;
     clear_ambient_capability_set()?;
     // The unit grants no more than is kept, and forbids the system call.

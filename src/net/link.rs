@@ -89,7 +89,7 @@ impl LinkAddr6 {
     }
 
     /// Whether `other` has the same prefix.
-    fn is_on_link(&self, other: Ipv6Addr) -> bool {
+    pub fn is_on_link(&self, other: Ipv6Addr) -> bool {
         let common = (self.addr.to_bits() ^ other.to_bits()).leading_zeros();
         common >= u32::from(self.prefix_len)
     }

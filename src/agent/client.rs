@@ -1,0 +1,101 @@
+//! Speaking with an agent.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use super::hold::Hold;
+use super::verb::{Answer, Done, LINE_BYTES_MAX, VERSION, Verb, Why};
+
+/// An agent answers at once; it never takes this long.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// An answer can list thousands of holds.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// Why an agent did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// It cannot be reached, or went away: whether it did what it was asked is not known.
+    #[error("agent: {0}")]
+    Lost(#[from] io::Error),
+    /// It answers what was not asked.
+    #[error("agent: an answer that makes no sense")]
+    Confused,
+    /// It speaks another version of the protocol.
+    #[error("agent: protocol version {0}, want {VERSION}")]
+    Version(u32),
+    /// It refused; nothing of it is done.
+    #[error("agent: {text}")]
+    Refused {
+        /// What kind of reason.
+        why: Why,
+        /// The reason.
+        text: Box<str>,
+    },
+}
+
+/// A connection to an agent.
+#[derive(Debug)]
+pub struct Client {
+    reader: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects to the agent of this host.
+    pub fn connect(socket: &Path) -> Result<Client, AgentError> {
+        let stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        let mut client = Client { reader: BufReader::new(stream) };
+        match client.ask(&Verb::Hello)? {
+            Answer::Hello { version: VERSION, .. } => Ok(client),
+            Answer::Hello { version, .. } => Err(AgentError::Version(version)),
+            _ => Err(AgentError::Confused),
+        }
+    }
+
+    /// Brings a pair to a stage.
+    pub fn hold(&mut self, hold: &Hold) -> Result<Done, AgentError> {
+        self.done(&Verb::Hold(hold.clone()))
+    }
+
+    /// Forgets a pair.
+    pub fn let_go(&mut self, pair: &str, epoch: u64) -> Result<Done, AgentError> {
+        self.done(&Verb::LetGo { pair: pair.into(), epoch })
+    }
+
+    /// What is held, and whether the kernel had it.
+    pub fn status(&mut self) -> Result<(Vec<Hold>, bool), AgentError> {
+        match self.ask(&Verb::Status)? {
+            Answer::Status { holds, in_force } => Ok((holds, in_force)),
+            _ => Err(AgentError::Confused),
+        }
+    }
+
+    fn done(&mut self, verb: &Verb) -> Result<Done, AgentError> {
+        match self.ask(verb)? {
+            Answer::Done(done) => Ok(done),
+            _ => Err(AgentError::Confused),
+        }
+    }
+
+    fn ask(&mut self, verb: &Verb) -> Result<Answer, AgentError> {
+        let mut line = serde_json::to_vec(verb).map_err(io::Error::from)?;
+        line.push(b'\n');
+        if line.len() > LINE_BYTES_MAX {
+            let text = format!("a request of {} bytes, want {LINE_BYTES_MAX} at most", line.len());
+            return Err(AgentError::Refused { why: Why::Faulty, text: text.into() });
+        }
+        self.reader.get_mut().write_all(&line)?;
+        line.clear();
+        self.reader.by_ref().take(ANSWER_BYTES_MAX).read_until(b'\n', &mut line)?;
+        if line.is_empty() {
+            return Err(AgentError::Lost(io::ErrorKind::UnexpectedEof.into()));
+        }
+        match serde_json::from_slice(&line).map_err(|_| AgentError::Confused)? {
+            Answer::Refused { why, text } => Err(AgentError::Refused { why, text }),
+            answer => Ok(answer),
+        }
+    }
+}

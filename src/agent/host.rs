@@ -1,0 +1,394 @@
+//! One host's network, brought to what is held of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+
+use crate::base::{LinkId, Mac};
+use crate::net::gate::{Gate, GateError, Rules};
+use crate::net::{FrameSocket, Link, LinkMonitor, Mode, RecvBatch, neighbour};
+
+use super::hold::{self, Faulty, Hold, Holder, Stage};
+use super::keep::{File, HOLDS_MAX, KeepError, Kept};
+use super::learn::Neighbours;
+use super::tell::Teller;
+use super::verb::{Answer, Done, VERSION, Verb, Why};
+
+/// How long IP of the former holder passes at most, should nobody say when it is enough.
+const LEAVING_MAX: Duration = Duration::from_secs(1);
+/// How often the kernel is asked whether the gate is as it was made.
+const COMPARED_EVERY: Duration = Duration::from_secs(10);
+
+/// The network of the host, as far as pairs are concerned. One thread owns it.
+pub struct Host {
+    gate: Gate,
+    kept: Kept,
+    file: Option<File>,
+    links: LinkMonitor,
+    teller: Teller,
+    neighbours: BTreeMap<LinkId, Neighbours>,
+    ears: BTreeMap<LinkId, [FrameSocket; 2]>,
+    heard: RecvBatch,
+    /// Until when the former holders' IP passes, by pair.
+    leaving: BTreeMap<Box<str>, Instant>,
+    compared: Instant,
+}
+
+/// Why an agent cannot do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The gate.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+    /// The file of what is held.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+    /// A socket.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Why a hold is not brought about.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("pair {pair}: epoch {epoch} was overtaken by {by}")]
+    Epoch { pair: Box<str>, epoch: u64, by: u64 },
+    #[error("pair {pair}: {fault}")]
+    Faulty { pair: Box<str>, fault: Faulty },
+    #[error("pair {pair}: {addr} is held by pair {other} on {bridge} already")]
+    Taken { pair: Box<str>, other: Box<str>, addr: IpAddr, bridge: Box<str> },
+    #[error("{HOLDS_MAX} pairs are held, and no more are")]
+    TooMany,
+    #[error("no pair {0} is held")]
+    NotHeld(Box<str>),
+    #[error("no interface {0} is here")]
+    NoLink(Box<str>),
+    #[error("{port} is no port of {bridge}")]
+    NoPort { port: Box<str>, bridge: Box<str> },
+    #[error(transparent)]
+    Host(#[from] HostError),
+}
+
+impl Refusal {
+    fn why(&self) -> Why {
+        match self {
+            Refusal::Epoch { .. } => Why::Epoch,
+            Refusal::Faulty { .. } | Refusal::Taken { .. } | Refusal::TooMany => Why::Faulty,
+            Refusal::NotHeld(_) | Refusal::NoLink(_) | Refusal::NoPort { .. } => Why::Missing,
+            Refusal::Host(_) => Why::Kernel,
+        }
+    }
+}
+
+impl Host {
+    /// Brings the gate to what was kept in `dir`, which then has what is held; without one it is
+    /// for this process alone.
+    pub fn start(dir: Option<&Path>) -> Result<Host, HostError> {
+        let file = dir.map(File::within).transpose()?;
+        let kept = file.as_ref().map(File::read).transpose()?.unwrap_or_default();
+        let gate = Gate::install(hold::rules(&Rules::default(), &kept.holds))?;
+        let now = Instant::now();
+        let leaving = kept.holds.values().filter(|hold| hold.stage == Stage::Leaving);
+        let leaving = leaving.map(|hold| (hold.pair.clone(), now + LEAVING_MAX)).collect();
+        let mut host = Host {
+            gate,
+            kept,
+            file,
+            links: LinkMonitor::open()?,
+            teller: Teller::default(),
+            neighbours: BTreeMap::new(),
+            ears: BTreeMap::new(),
+            heard: RecvBatch::default(),
+            leaving,
+            compared: now,
+        };
+        host.links.poll(&mut Vec::new())?;
+        host.prick_up();
+        Ok(host)
+    }
+
+    /// Takes the gate away, and forgets everything: no guest is silent any more.
+    pub fn clear(self) -> Result<(), HostError> {
+        if let Some(file) = &self.file {
+            file.write(&Kept { holds: BTreeMap::new(), ..self.kept })?;
+        }
+        Ok(self.gate.remove()?)
+    }
+
+    /// Does what is asked.
+    pub fn answer(&mut self, now: Instant, verb: Verb) -> Answer {
+        let done = match verb {
+            Verb::Hello => {
+                let release = env!("CARGO_PKG_VERSION").into();
+                return Answer::Hello { version: VERSION, release };
+            }
+            Verb::Status => self.status(),
+            Verb::Hold(hold) => self.hold(now, hold).map(Answer::Done),
+            Verb::LetGo { pair, epoch } => self.let_go(&pair, epoch).map(Answer::Done),
+        };
+        done.unwrap_or_else(|refusal| {
+            tracing::warn!(%refusal, "refused");
+            Answer::Refused { why: refusal.why(), text: refusal.to_string().into() }
+        })
+    }
+
+    /// What is held, by pair.
+    pub fn holds(&self) -> &BTreeMap<Box<str>, Hold> {
+        &self.kept.holds
+    }
+
+    /// When [`Host::tend`] is due.
+    pub fn next_due(&self) -> Instant {
+        let due = self.leaving.values().copied().min().into_iter().chain(self.teller.next_due());
+        due.fold(self.compared + COMPARED_EVERY, Instant::min)
+    }
+
+    /// Whether announcements are to be repeated yet, or a former holder is leaving.
+    pub fn is_busy(&self) -> bool {
+        self.teller.next_due().is_some() || !self.leaving.is_empty()
+    }
+
+    /// Does what time or the wire asks for: repeats announcements, learns neighbours, ends what is
+    /// leaving, makes the gate anew where somebody changed it.
+    pub fn tend(&mut self, now: Instant) -> Result<(), HostError> {
+        self.teller.say_again(now, &self.neighbours);
+        let over: Vec<Box<str>> =
+            self.leaving.iter().filter(|(_, at)| **at <= now).map(|(p, _)| p.clone()).collect();
+        for pair in over {
+            if let Some(hold) = self.kept.holds.get(&pair).cloned() {
+                let promoted = Hold { stage: Stage::Promoted, ..hold };
+                self.leaving.remove(&pair);
+                self.bring_about(promoted)?;
+            }
+        }
+        let mut events = Vec::new();
+        self.links.poll(&mut events)?;
+        if !events.is_empty() {
+            self.prick_up();
+        }
+        self.listen(now);
+        if now >= self.compared + COMPARED_EVERY {
+            self.compared = now;
+            if !self.gate.is_in_force()? {
+                tracing::error!("the gate was changed by somebody else: made anew");
+                self.gate.install_anew()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn status(&mut self) -> Result<Answer, Refusal> {
+        let in_force = self.gate.is_in_force().map_err(HostError::from)?;
+        if !in_force {
+            self.gate.install_anew().map_err(HostError::from)?;
+        }
+        Ok(Answer::Status { holds: self.kept.holds.values().cloned().collect(), in_force })
+    }
+
+    fn hold(&mut self, now: Instant, hold: Hold) -> Result<Done, Refusal> {
+        self.check(&hold)?;
+        self.listen(now);
+        let moves = hold.speaker().is_some_and(|speaker| !speaker.elsewhere)
+            && (hold.stage != Stage::Standby || self.spoke_otherwise(&hold));
+        let ends = moves.then(|| self.ends(&hold)).transpose()?;
+        match hold.stage {
+            Stage::Leaving => self.leaving.insert(hold.pair.clone(), now + LEAVING_MAX),
+            _ => self.leaving.remove(&hold.pair),
+        };
+        self.bring_about(hold.clone())?;
+        let mut done = Done { gated_us: elapsed_us(now), ..Done::default() };
+        self.prick_up();
+        match (ends, hold.speaker()) {
+            (Some((bridge, port)), Some(speaker)) => {
+                done.told = self.announce(now, &hold, speaker, bridge, port)?;
+                done.announced_us = elapsed_us(now);
+            }
+            (None, Some(speaker)) if hold.stage != Stage::Standby => self.place(speaker),
+            _ => {}
+        }
+        if ends.is_none() {
+            self.teller.hush(&hold.pair);
+        }
+        tracing::info!(pair = %hold.pair, epoch = hold.epoch, stage = ?hold.stage, "held");
+        Ok(done)
+    }
+
+    fn check(&self, hold: &Hold) -> Result<(), Refusal> {
+        let pair = || hold.pair.clone();
+        hold.check().map_err(|fault| Refusal::Faulty { pair: pair(), fault })?;
+        if let Some(by) = self.kept.overtaken(&hold.pair, hold.epoch) {
+            return Err(Refusal::Epoch { pair: pair(), epoch: hold.epoch, by });
+        }
+        let others = self.kept.holds.values().filter(|other| other.pair != hold.pair);
+        for other in others.filter(|other| other.bridge == hold.bridge) {
+            if let Some(addr) = hold.addresses.iter().find(|a| other.addresses.contains(a)) {
+                let (other, bridge) = (other.pair.clone(), other.bridge.clone());
+                return Err(Refusal::Taken { pair: pair(), other, addr: *addr, bridge });
+            }
+        }
+        let is_new = !self.kept.holds.contains_key(&hold.pair);
+        if is_new && self.kept.holds.len() >= HOLDS_MAX {
+            return Err(Refusal::TooMany);
+        }
+        Ok(())
+    }
+
+    /// Whether somebody else than its speaker spoke for the addresses before.
+    fn spoke_otherwise(&self, hold: &Hold) -> bool {
+        let before = self.kept.holds.get(&hold.pair).map(|before| before.speaker().map(|s| s.mac));
+        before.is_some_and(|before| before != hold.speaker().map(|speaker| speaker.mac))
+    }
+
+    /// The bridge and the speaker's port of it, both of which have to be there.
+    fn ends(&mut self, hold: &Hold) -> Result<((LinkId, Mac), LinkId), Refusal> {
+        self.links.poll(&mut Vec::new()).map_err(HostError::from)?;
+        let named = |name: &str| {
+            let found = self.links.links().find(|link| *link.name == *name);
+            found.ok_or_else(|| Refusal::NoLink(name.into()))
+        };
+        let bridge = named(&hold.bridge)?;
+        let port = named(&hold.speaker().unwrap_or(&hold.standby).port)?;
+        if port.master != Some(bridge.id) {
+            let (port, bridge) = (port.name.as_ref().into(), bridge.name.as_ref().into());
+            return Err(Refusal::NoPort { port, bridge });
+        }
+        Ok(((bridge.id, bridge.mac), port.id))
+    }
+
+    /// The file first: what is in the kernel and not in the file would be undone by a restart.
+    fn bring_about(&mut self, hold: Hold) -> Result<(), HostError> {
+        let mut kept = self.kept.clone();
+        kept.note(&hold.pair, hold.epoch);
+        kept.holds.insert(hold.pair.clone(), hold);
+        self.set(kept)
+    }
+
+    fn set(&mut self, kept: Kept) -> Result<(), HostError> {
+        if let Some(file) = self.file.as_ref().filter(|_| kept != self.kept) {
+            file.write(&kept)?;
+        }
+        let rules = hold::rules(&Rules::default(), &kept.holds);
+        match self.gate.apply(rules.clone()) {
+            Err(GateError::Astray) => {
+                tracing::error!("the gate was changed by somebody else: made anew");
+                self.gate = Gate::install(rules)?;
+            }
+            done => done?,
+        }
+        self.kept = kept;
+        Ok(())
+    }
+
+    fn let_go(&mut self, pair: &str, epoch: u64) -> Result<Done, Refusal> {
+        if let Some(by) = self.kept.overtaken(pair, epoch) {
+            return Err(Refusal::Epoch { pair: pair.into(), epoch, by });
+        }
+        let mut kept = self.kept.clone();
+        kept.note(pair, epoch);
+        kept.holds.remove(pair).ok_or_else(|| Refusal::NotHeld(pair.into()))?;
+        let now = Instant::now();
+        self.set(kept)?;
+        self.leaving.remove(pair);
+        self.teller.hush(pair);
+        self.prick_up();
+        Ok(Done { gated_us: elapsed_us(now), ..Done::default() })
+    }
+
+    /// The forwarding database first, then what the segment is told: its answers go there.
+    fn announce(
+        &mut self,
+        now: Instant,
+        hold: &Hold,
+        speaker: &Holder,
+        bridge: (LinkId, Mac),
+        port: LinkId,
+    ) -> Result<u32, HostError> {
+        neighbour::place(port, speaker.mac)?;
+        if let Some(link) = self.links.link(bridge.0).cloned() {
+            for addr in hold.addresses.iter().filter(|addr| is_on_link(&link, **addr)) {
+                neighbour::replace(link.id, *addr, speaker.mac)?;
+            }
+        }
+        let what = (hold.addresses.as_slice(), speaker.mac);
+        let known = self.neighbours.get(&bridge.0);
+        Ok(self.teller.tell(now, &hold.pair, bridge, what, known)?)
+    }
+
+    /// The holder is behind a port that leads elsewhere: bridges learn it sooner than by its frames.
+    fn place(&mut self, speaker: &Holder) {
+        let port = self.links.links().find(|link| *link.name == *speaker.port).map(|link| link.id);
+        if let Some(Err(error)) = port.map(|port| neighbour::place(port, speaker.mac)) {
+            tracing::warn!(port = %speaker.port, %error, "forwarding entry not placed");
+        }
+    }
+
+    /// Listens where the holders of shared addresses are spoken with: on their bridges and ports.
+    fn prick_up(&mut self) {
+        let id = |name: &str| self.links.links().find(|link| *link.name == *name).map(|l| l.id);
+        let mut wanted = BTreeSet::new();
+        let mut addresses: BTreeMap<LinkId, Vec<IpAddr>> = BTreeMap::new();
+        for hold in self.kept.holds.values() {
+            let Some(bridge) = id(&hold.bridge) else { continue };
+            wanted.insert(bridge);
+            addresses.entry(bridge).or_default().extend(&hold.addresses);
+            wanted.extend(hold.speaker().filter(|s| !s.elsewhere).and_then(|s| id(&s.port)));
+        }
+        self.neighbours.retain(|bridge, _| addresses.contains_key(bridge));
+        for (bridge, addresses) in addresses {
+            self.neighbours.entry(bridge).or_default().keep(addresses.into_iter());
+        }
+        self.ears.retain(|link, _| wanted.contains(link));
+        for link in wanted {
+            if let std::collections::btree_map::Entry::Vacant(vacant) = self.ears.entry(link) {
+                match open_ears(link) {
+                    Ok(ears) => drop(vacant.insert(ears)),
+                    Err(error) => tracing::warn!(link = link.0, %error, "cannot be listened on"),
+                }
+            }
+        }
+    }
+
+    fn listen(&mut self, now: Instant) {
+        let Host { ears, heard, neighbours, links, .. } = self;
+        ears.retain(|link, sockets| {
+            let bridge = links.link(*link).map(|found| found.master.unwrap_or(found.id));
+            let mut known = bridge.and_then(|bridge| neighbours.get_mut(&bridge));
+            sockets.iter().all(|socket| {
+                let Ok(count) = socket.recv(heard) else { return false };
+                let frames = (0..count).filter_map(|i| FrameSocket::frame(heard, i));
+                for frame in frames {
+                    if let Some(known) = &mut known {
+                        known.learn(now, frame.bytes);
+                    }
+                }
+                true
+            })
+        });
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("kept", &self.kept).finish_non_exhaustive()
+    }
+}
+
+fn open_ears(link: LinkId) -> io::Result<[FrameSocket; 2]> {
+    Ok([
+        FrameSocket::arp(link, Mode::Serve)?,
+        FrameSocket::neighbour_discovery(link, Mode::Serve)?,
+    ])
+}
+
+fn is_on_link(link: &Link, addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(addr) => link.addrs.iter().any(|own| own.prefix.contains(addr)),
+        IpAddr::V6(addr) => link.addrs6.iter().any(|own| own.is_on_link(addr)),
+    }
+}
+
+fn elapsed_us(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,153 @@
+//! The agent's door: a Unix socket, for the server of this host.
+//!
+//! Each connection has a thread that reads lines; one thread owns the host and does what they ask,
+//! one after the other.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::time::{Duration, Instant};
+
+use super::host::{Host, HostError};
+use super::verb::{Answer, LINE_BYTES_MAX, Verb, Why};
+
+/// Connections at once; one more is closed.
+const CONNECTIONS_MAX: usize = 16;
+/// How long the host is left alone at most: what was heard of neighbours waits in its socket.
+const TENDED_EVERY: Duration = Duration::from_secs(1);
+/// Requests that may wait; then connections do.
+const WAITING_MAX: usize = 64;
+
+/// What the thread that owns the host is told.
+#[derive(Debug)]
+pub enum Message {
+    /// A request, and where its answer goes.
+    Asked(Verb, Sender<Answer>),
+    /// It is time to end. What is held stays in force.
+    Stop,
+}
+
+/// A socket that is open, and removed at the end.
+#[derive(Debug)]
+pub struct Door {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Door {
+    /// Opens the socket, for its owner alone. One that nobody listens on any more is replaced;
+    /// `AddrInUse` if somebody does.
+    pub fn open(path: &Path) -> io::Result<Door> {
+        if UnixStream::connect(path).is_ok() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        // Not for a moment may anybody else connect.
+        let own = path.with_extension("new");
+        match std::fs::remove_file(&own) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&own)?;
+        std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o600))?;
+        std::fs::rename(&own, path)?;
+        Ok(Door { listener, path: path.into() })
+    }
+
+    /// Takes connections, in a thread of its own.
+    pub fn serve(&self, to: &SyncSender<Message>) -> io::Result<()> {
+        let listener = self.listener.try_clone()?;
+        let to = to.clone();
+        let present = Arc::new(AtomicUsize::new(0));
+        let accept = move || {
+            for stream in listener.incoming().filter_map(Result::ok) {
+                let count = present.fetch_add(1, Ordering::Relaxed);
+                let (to, leaves) = (to.clone(), present.clone());
+                let talk = move || {
+                    if let Err(error) = converse(stream, &to) {
+                        tracing::debug!(%error, "connection ended");
+                    }
+                    leaves.fetch_sub(1, Ordering::Relaxed);
+                };
+                let thread = std::thread::Builder::new().name("agent-peer".into());
+                if count >= CONNECTIONS_MAX || thread.spawn(talk).is_err() {
+                    tracing::warn!("too many connections");
+                    present.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+        };
+        std::thread::Builder::new().name("agent-door".into()).spawn(accept).map(drop)
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// A way to the thread that owns the host.
+pub fn messages() -> (SyncSender<Message>, Receiver<Message>) {
+    sync_channel(WAITING_MAX)
+}
+
+/// Serves until it is told to stop.
+pub fn run(host: &mut Host, messages: &Receiver<Message>) -> Result<(), HostError> {
+    loop {
+        let now = Instant::now();
+        let wait = host.next_due().saturating_duration_since(now).min(TENDED_EVERY);
+        match messages.recv_timeout(wait) {
+            Ok(Message::Asked(verb, answer)) => {
+                // Whoever asked may be gone.
+                let _ = answer.send(host.answer(Instant::now(), verb));
+            }
+            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if host.next_due() <= Instant::now() || now + TENDED_EVERY <= Instant::now() {
+            host.tend(Instant::now())?;
+        }
+    }
+}
+
+/// Reads requests and writes their answers, until the peer goes or says what is no request.
+fn converse(stream: UnixStream, to: &SyncSender<Message>) -> io::Result<()> {
+    let mut writer = stream.try_clone()?;
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let most = LINE_BYTES_MAX as u64 + 1;
+        if reader.by_ref().take(most).read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        let answer = match read(&line) {
+            Ok(verb) => ask(to, verb).ok_or(io::ErrorKind::BrokenPipe)?,
+            Err(text) => Answer::Refused { why: Why::Faulty, text: text.into() },
+        };
+        let is_lost = line.last() != Some(&b'\n');
+        line.clear();
+        serde_json::to_writer(&mut line, &answer)?;
+        line.push(b'\n');
+        writer.write_all(&line)?;
+        if is_lost {
+            return Ok(());
+        }
+    }
+}
+
+fn read(line: &[u8]) -> Result<Verb, String> {
+    if line.last() != Some(&b'\n') {
+        return Err(format!("a line of more than {LINE_BYTES_MAX} bytes, or without an end"));
+    }
+    serde_json::from_slice(line).map_err(|error| error.to_string())
+}
+
+fn ask(to: &SyncSender<Message>, verb: Verb) -> Option<Answer> {
+    let (answer, answered) = channel();
+    to.send(Message::Asked(verb, answer)).ok()?;
+    answered.recv().ok()
+}

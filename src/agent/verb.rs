@@ -1,0 +1,85 @@
+//! What an agent can be asked, and what it answers: one JSON object a line, an answer for each.
+
+use serde::{Deserialize, Serialize};
+
+use super::hold::Hold;
+
+/// Longest line, in bytes: a hold of 64 addresses has some 4,000.
+pub const LINE_BYTES_MAX: usize = 64 << 10;
+/// The version of the protocol. An agent answers [`Verb::Hello`] of any; what it cannot read is
+/// refused.
+pub const VERSION: u32 = 1;
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Verb {
+    /// Who is there?
+    Hello,
+    /// Bring a pair to this stage.
+    Hold(Hold),
+    /// Forget a pair: its guests are as any others.
+    LetGo {
+        /// The pair.
+        pair: Box<str>,
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// What is held, and whether the kernel has it.
+    Status,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Answer {
+    /// It is an agent of this version of the protocol.
+    Hello {
+        /// The protocol's.
+        version: u32,
+        /// The program's.
+        release: Box<str>,
+    },
+    /// It is done.
+    Done(Done),
+    /// What is held.
+    Status {
+        /// Each pair.
+        holds: Vec<Hold>,
+        /// The kernel has the rules of them all; they are made again if it has not.
+        in_force: bool,
+    },
+    /// It is not done, and nothing of it is.
+    Refused {
+        /// What kind of reason.
+        why: Why,
+        /// The reason in words.
+        text: Box<str>,
+    },
+}
+
+/// What was done for a hold, and when: in microseconds since the request was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Done {
+    /// The gate was as it is to be.
+    pub gated_us: u64,
+    /// The last frame of the announcement was sent; 0 if nothing was to announce.
+    pub announced_us: u64,
+    /// Neighbours that were told one by one.
+    pub told: u32,
+}
+
+/// Why something is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// It was overtaken by a newer epoch.
+    Epoch,
+    /// It makes no sense.
+    Faulty,
+    /// The pair, the bridge or a port is not here.
+    Missing,
+    /// The kernel refused.
+    Kernel,
+}
