@@ -46,6 +46,7 @@ mod schema;
 mod scrape;
 mod secrets;
 mod shadow;
+mod standby;
 mod syntax;
 mod telemetry;
 mod tiers;

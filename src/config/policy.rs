@@ -26,6 +26,7 @@ pub use super::policy6::*;
 pub use super::relocation::{MoveWeights, Relocation, RelocationMode};
 pub use super::scrape::{Credentials, ScrapeMetric, ScrapePolicy, ScrapeUrl, Source};
 pub use super::shadow::{SHADOWS_MAX, ShadowPolicy, ShadowTerms};
+pub use super::standby::OnFailure;
 pub use super::telemetry::{TelemetryLimits, TelemetryPolicy};
 pub use super::tiers::{Tier, TierOrder, TierPolicy, Tiers};
 

@@ -95,7 +95,7 @@ impl Accounts {
                 self.applications.insert(key, Arc::clone(application));
                 self.merge(account);
             }
-            Entry::Instance(_) | Entry::Host(_) | Entry::Foresight(_) => {}
+            Entry::Instance(_) | Entry::Host(_) | Entry::Foresight(_) | Entry::Standby(_) => {}
         }
     }
 
@@ -109,7 +109,7 @@ impl Accounts {
                 self.applications.remove(&(Arc::clone(account), Arc::clone(&application.name)));
                 self.merge(account);
             }
-            Entry::Instance(_) | Entry::Host(_) | Entry::Foresight(_) => {}
+            Entry::Instance(_) | Entry::Host(_) | Entry::Foresight(_) | Entry::Standby(_) => {}
         }
     }
 

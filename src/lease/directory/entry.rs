@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use super::{Foresight, Owner};
+use super::{Foresight, Owner, Standby, standby_name};
 use crate::base::{HwAddr, Mac, NetworkId, Prefix6, Resource, Timestamp};
 use crate::config::policy::{
     Account, Application, HostId, HostId6, Reservation, Reservation6, Settings,
@@ -23,6 +23,8 @@ pub enum Entry {
     Application(Arc<str>, Arc<Application>),
     /// How many instances of an owner are foreseen on a network.
     Foresight(Arc<Foresight>),
+    /// An active and its standby.
+    Standby(Arc<Standby>),
 }
 
 /// A registered machine.
@@ -225,6 +227,7 @@ impl Entry {
                 application_name(account, &application.name)
             }
             Entry::Foresight(foresight) => foresight_name(foresight.network, &foresight.owner),
+            Entry::Standby(standby) => standby_name(&standby.id),
         }
     }
 
@@ -233,7 +236,10 @@ impl Entry {
         match self {
             Entry::Instance(instance) => Some(&instance.kept),
             Entry::Host(host) => Some(&host.kept),
-            Entry::Account(_) | Entry::Application(..) | Entry::Foresight(_) => None,
+            Entry::Account(_)
+            | Entry::Application(..)
+            | Entry::Foresight(_)
+            | Entry::Standby(_) => None,
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::config::policy::{
 
 use super::entry::{Entry, Host, Identifiers, Instance, Kept, KeptParts};
 use super::prediction::{Foresight, Prediction};
+use super::standby_fact;
 use crate::lease::Foreseer;
 
 /// The form that this version writes; it reads no newer one.
@@ -184,6 +185,7 @@ pub(super) fn encode(entry: &Entry) -> Box<[u8]> {
             current: Some(said_fact(&foresight.current)),
             previous: foresight.previous.as_ref().map(said_fact),
         }),
+        Entry::Standby(standby) => standby_fact::encode(standby, FORM),
     };
     // Text, numbers and maps with text for keys: there is nothing that JSON cannot say.
     json.unwrap_or_default().into()
@@ -242,6 +244,7 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Option<Result<Entry, FactError
         "account" => account,
         "application" => application,
         "foresight" => foresight,
+        "standby" => |id, bytes| Ok(Entry::Standby(Arc::new(standby_fact::decode(id, bytes)?))),
         _ => return None,
     };
     let damaged = |why: String| FactError::Damaged { name: name.into(), why: why.into() };

@@ -1,4 +1,5 @@
-//! Who is known by name: instances, reservations made at run time, accounts and applications.
+//! Who is known by name: instances, reservations made at run time, accounts and applications; and
+//! who stands by for whom.
 //!
 //! Each entry is a durable fact of the store under its [name](Entry::name). Every write is pending
 //! until its batch is durable, and is taken back exactly if that fails, as those of the
@@ -9,6 +10,9 @@ mod accounts;
 mod entry;
 mod fact;
 mod prediction;
+mod standby;
+mod standby_fact;
+mod standbys;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -29,6 +33,9 @@ pub use entry::{
 };
 pub use fact::FactError;
 pub use prediction::{Foresight, Prediction};
+pub use standby::{
+    Kind, Party, Readiness, Standby, StandbyState, Step, Switchover, Told, standby_name,
+};
 
 /// The one directory. One thread owns it.
 #[derive(Debug, Default)]
@@ -45,6 +52,7 @@ pub struct Directory {
     members: HashMap<Owner, u64>,
     accounts: Accounts,
     foresights: HashMap<(NetworkId, Owner), Arc<Foresight>>,
+    standbys: standbys::Standbys,
     undo: VecDeque<Undo>,
     pending: HashMap<(NetworkId, Resource), u32>,
 }
@@ -259,7 +267,8 @@ impl Directory {
 
     /// All that is kept, and all that was until what is not durable yet, in no order.
     pub fn held(&self) -> impl Iterator<Item = (NetworkId, Resource)> + '_ {
-        self.by_resource.keys().chain(self.pending.keys()).copied()
+        let shared = self.standbys.resources();
+        self.by_resource.keys().chain(self.pending.keys()).copied().chain(shared)
     }
 
     /// Whether a host name is somebody's.
@@ -349,6 +358,9 @@ impl Directory {
             let key = (foresight.network, foresight.owner.clone());
             self.foresights.insert(key, Arc::clone(foresight));
         }
+        if let Entry::Standby(standby) = entry {
+            self.standbys.link(standby);
+        }
         let Some(kept) = entry.kept() else { return };
         for identifier in kept.who.each() {
             let key = identifier.key(kept.network);
@@ -373,6 +385,9 @@ impl Directory {
         self.accounts.unlink(entry);
         if let Entry::Foresight(foresight) = entry {
             self.foresights.remove(&(foresight.network, foresight.owner.clone()));
+        }
+        if let Entry::Standby(standby) = entry {
+            self.standbys.unlink(standby);
         }
         let Some(kept) = entry.kept() else { return };
         for identifier in kept.who.each() {
@@ -421,6 +436,9 @@ fn owners(kept: &Kept) -> impl Iterator<Item = Owner> + use<> {
 }
 
 fn resources_of(entry: &Entry) -> Vec<(NetworkId, Resource)> {
+    if let Entry::Standby(standby) = entry {
+        return standby.resources.iter().map(|resource| (standby.network, *resource)).collect();
+    }
     let kept = entry.kept();
     kept.map(|kept| kept.resources().map(|r| (kept.network, r)).collect()).unwrap_or_default()
 }

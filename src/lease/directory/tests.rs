@@ -67,6 +67,120 @@ fn account() -> Entry {
     }))
 }
 
+/// A pair of every sort of resource; its standby is `last`.
+fn pair(last: u8, state: StandbyState) -> Standby {
+    let who = |last: u8| Identifiers {
+        mac: Some(Mac([2, 0, 0, 0, 1, last])),
+        duid: Some([0, 3, 0, 1, 9, last].into()),
+        ..Identifiers::default()
+    };
+    let resources: Vec<Resource> =
+        ["10.0.0.77", "2001:db8::77", "2001:db8:700::/56"].map(|text| text.parse().unwrap()).into();
+    let told = Told {
+        resource: resources[0],
+        client: crate::base::ClientKey::client_id(&[255, 1, last]),
+        until: Timestamp(90),
+    };
+    Standby {
+        id: "db".into(),
+        network: NET,
+        resources,
+        active: Party { who: who(1), port: Some("tap1".into()), host: None },
+        standby: Party { who: who(last), port: Some("tap2".into()), host: Some("hv2".into()) },
+        hostname: Some("db-b".into()),
+        account: Some("shop".into()),
+        application: Some("web".into()),
+        instance: Some("vm1".into()),
+        state,
+        progress: 42,
+        gated: true,
+        epoch: 3,
+        on_failure: crate::config::policy::OnFailure::Switch,
+        unfenced: true,
+        told: vec![told],
+        created: Timestamp(5),
+        changed: Timestamp(6),
+        until: Timestamp(700),
+    }
+}
+
+fn switchover(step: Step) -> Switchover {
+    Switchover {
+        kind: Kind::Failure,
+        step,
+        forced: true,
+        by: "token \"ops\"".into(),
+        started: Timestamp(8),
+        before: Readiness::Synced,
+    }
+}
+
+#[test]
+fn standbys_survive_the_store_in_each_state() {
+    let switching = Step::ALL.map(|step| StandbyState::Switching(switchover(step)));
+    let promoted = StandbyState::Promoted(switchover(Step::Terminated));
+    let plain = [StandbyState::Preparing, StandbyState::Synced, StandbyState::Ready];
+    for state in plain.into_iter().chain(switching).chain([promoted]) {
+        let (mut directory, mut changes) = (Directory::default(), Vec::new());
+        let made = Arc::new(pair(2, state));
+        directory.put(Seq(1), Entry::Standby(Arc::clone(&made)), &mut changes);
+        let mut again = Directory::default();
+        for (name, value) in facts(&directory) {
+            assert_eq!(again.load(&name, &value), Ok(true));
+        }
+        assert_eq!(again.standby("db"), Some(&made));
+        assert_eq!(facts(&again), facts(&directory));
+    }
+    let mut directory = Directory::default();
+    let text = String::from_utf8(
+        fact::encode(&Entry::Standby(Arc::new(pair(2, StandbyState::Ready)))).into(),
+    )
+    .unwrap();
+    for (was, is) in [
+        ("\"ready\"", "\"switching\""),
+        ("\"progress\":42", "\"progress\":101"),
+        ("10.0.0.77", "10.0.0.777"),
+        ("02:00:00:00:01:02", "02:00"),
+        ("\"switch\"", "\"panic\""),
+    ] {
+        let bad = text.replace(was, is);
+        assert_ne!(bad, text);
+        let read = directory.load("standby/db", bad.as_bytes());
+        assert!(matches!(read, Err(FactError::Damaged { .. })), "{bad}: {read:?}");
+    }
+}
+
+#[test]
+fn a_standby_is_found_by_what_it_shares_and_who_it_is_until_it_is_gone() {
+    let (mut directory, mut changes) = (Directory::default(), Vec::new());
+    let mac = |last| Mac([2, 0, 0, 0, 1, last]);
+    let found = |directory: &Directory| {
+        let addr = "10.0.0.77".parse().unwrap();
+        let by = [
+            directory.pair_of(NET, addr).is_some(),
+            directory.pair_of_standby(NET, Identifier::Mac(mac(2))).is_some(),
+            directory.pair_of_standby(NET, Identifier::Duid(&[0, 3, 0, 1, 9, 2])).is_some(),
+            directory.pairs_of_active(NET, mac(1)).len() == 1,
+            directory.standbys_on(NET) == 1 && directory.standbys_for("shop") == 1,
+            directory.next_standby_due() == Some((Timestamp(700), &"db".into())),
+        ];
+        assert!(by.iter().all(|each| *each == by[0]), "{by:?}");
+        by[0]
+    };
+    directory.put(Seq(1), Entry::Standby(Arc::new(pair(2, StandbyState::Preparing))), &mut changes);
+    assert!(found(&directory));
+    assert!(directory.pair_of_standby(NET, Identifier::Mac(mac(1))).is_none());
+    assert!(directory.pair_of(NetworkId(8), "10.0.0.77".parse().unwrap()).is_none());
+    directory.committed(Seq(1));
+    directory.remove(Seq(2), "standby/db", &mut changes).unwrap();
+    assert!(!found(&directory));
+    let touched = directory.take_back(Seq(2));
+    assert!(found(&directory) && touched.len() == 3, "{touched:?}");
+    directory.remove(Seq(2), "standby/db", &mut changes).unwrap();
+    assert_eq!(directory.committed(Seq(2)).len(), 3);
+    assert!(!found(&directory) && directory.held().next().is_none());
+}
+
 fn facts(directory: &Directory) -> BTreeMap<Box<str>, Box<[u8]>> {
     directory.facts().collect()
 }
