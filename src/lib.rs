@@ -12,6 +12,7 @@
 //! | 2 | [`lease`] | bindings, their indexes, and the free addresses of a pool |
 //! | 2 | [`forecast`] | looks ahead: histories in, quantiles of what comes out; anomalies |
 //! | 3 | [`engine`] | decides: an input and the time in, effects out |
+//! | 3 | [`switchover`] | what comes next of a pair with one address, from what is durable of it |
 //! | 4 | [`store`] | makes bindings durable: a journal, and a checkpoint behind it |
 //! | 4 | [`telemetry`] | what instances report: taken, kept, downsampled, scraped |
 //! | 4 | [`net`] | packet sockets, UDP sockets, interfaces |
@@ -32,6 +33,7 @@ pub mod forecast;
 pub mod lease;
 
 pub mod engine;
+pub mod switchover;
 
 pub mod net;
 pub mod store;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::Mac;
 use crate::net::gate::{BadPort, Port, Rules};
+use crate::switchover::Stage;
 
 /// Most addresses of a pair.
 pub const ADDRESSES_MAX: usize = 64;
@@ -45,21 +46,6 @@ pub struct Holder {
     /// It is on another host: the port leads there, and others are behind it too.
     #[serde(default)]
     pub elsewhere: bool,
-}
-
-/// Whose the addresses of a pair are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Stage {
-    /// The active's; the standby is silent.
-    Standby,
-    /// Nobody's: the active failed, or is taken to have failed.
-    Fenced,
-    /// The standby's, for neighbours that ask. What is sent to the active by those who have yet to
-    /// hear of it is still answered; for a second at most.
-    Leaving,
-    /// The standby's; the active is silent.
-    Promoted,
 }
 
 /// What is wrong with a hold.
@@ -107,7 +93,8 @@ impl Hold {
         for name in [&self.bridge, &active.port, &standby.port] {
             Port::new(name)?;
         }
-        if let Some(bad) = [active.mac, standby.mac].into_iter().find(|mac| !is_of_one_guest(*mac)) {
+        if let Some(bad) = [active.mac, standby.mac].into_iter().find(|mac| !is_of_one_guest(*mac))
+        {
             return Err(Faulty::Mac(bad));
         }
         if active.mac == standby.mac {
@@ -134,14 +121,11 @@ impl Hold {
     /// Adds what it takes of the gate. A port that leads elsewhere is never silent: the gate of the
     /// other host sees to that.
     fn add_to(&self, rules: &mut Rules) {
-        let here = |holder: &Holder| {
-            Port::new(&holder.port).ok().filter(|_| !holder.elsewhere)
-        };
+        let here = |holder: &Holder| Port::new(&holder.port).ok().filter(|_| !holder.elsewhere);
         let (active, standby) = (here(&self.active), here(&self.standby));
         rules.guests.extend(active.iter().chain(&standby));
-        let each = |port: Option<Port>| {
-            self.addresses.iter().filter_map(move |addr| Some((port?, *addr)))
-        };
+        let each =
+            |port: Option<Port>| self.addresses.iter().filter_map(move |addr| Some((port?, *addr)));
         match self.stage {
             Stage::Standby => rules.silent.extend(each(standby)),
             Stage::Fenced => rules.silent.extend(each(active).chain(each(standby))),
@@ -218,7 +202,10 @@ mod tests {
         let everybody = of(|h| h.addresses.push("255.255.255.255".parse().unwrap()));
         assert_eq!(everybody, "addresses: 255.255.255.255 is no address of one host");
         let port = of(|h| h.standby.port = "a/b".into());
-        assert_eq!(port, "`a/b` is no name of an interface, want 1 to 15 bytes without space and slash");
+        assert_eq!(
+            port,
+            "`a/b` is no name of an interface, want 1 to 15 bytes without space and slash"
+        );
         let same = of(|h| h.standby.mac = h.active.mac);
         assert_eq!(same, "active and standby have the same hardware address 02:00:00:00:00:01");
         let same = of(|h| h.standby.port = h.active.port.clone());

@@ -9,8 +9,9 @@ use std::{fmt, io};
 use crate::base::{LinkId, Mac};
 use crate::net::gate::{Gate, GateError, Rules};
 use crate::net::{FrameSocket, Link, LinkMonitor, Mode, RecvBatch, neighbour};
+use crate::switchover::Stage;
 
-use super::hold::{self, Faulty, Hold, Holder, Stage};
+use super::hold::{self, Faulty, Hold, Holder};
 use super::keep::{File, HOLDS_MAX, KeepError, Kept};
 use super::learn::Neighbours;
 use super::tell::Teller;
@@ -376,10 +377,7 @@ impl fmt::Debug for Host {
 }
 
 fn open_ears(link: LinkId) -> io::Result<[FrameSocket; 2]> {
-    Ok([
-        FrameSocket::arp(link, Mode::Serve)?,
-        FrameSocket::neighbour_discovery(link, Mode::Serve)?,
-    ])
+    Ok([FrameSocket::arp(link, Mode::Serve)?, FrameSocket::neighbour_discovery(link, Mode::Serve)?])
 }
 
 fn is_on_link(link: &Link, addr: IpAddr) -> bool {

@@ -20,5 +20,6 @@ pub mod listen;
 mod tell;
 pub mod verb;
 
-pub use hold::{Faulty, Hold, Holder, Stage};
+pub use crate::switchover::Stage;
+pub use hold::{Faulty, Hold, Holder};
 pub use host::{Host, HostError};

@@ -97,7 +97,8 @@ pub struct Switchover {
 }
 
 fn holder(text: &str) -> Result<Holder, String> {
-    let want = || format!("`{text}`, want a port and a hardware address, as in tap1=52:54:00:00:00:01");
+    let want =
+        || format!("`{text}`, want a port and a hardware address, as in tap1=52:54:00:00:00:01");
     let (port, mac) = text.split_once('=').ok_or_else(want)?;
     let mac = mac.parse().map_err(|()| want())?;
     Ok(Holder { mac, port: port.into(), elsewhere: false })

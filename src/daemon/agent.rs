@@ -16,12 +16,8 @@ use super::privilege;
 
 /// Runs the agent until a signal ends it. What it holds stays in force.
 pub fn run(socket: &Path, state_dir: &Path, filter: &str) -> anyhow::Result<()> {
-    let policy = LogPolicy {
-        json: false,
-        filter: filter.into(),
-        bad_packets_per_s: 0,
-        leases_per_s: 0,
-    };
+    let policy =
+        LogPolicy { json: false, filter: filter.into(), bad_packets_per_s: 0, leases_per_s: 0 };
     Log::start(&policy).map_err(anyhow::Error::msg)?;
     let notify = Notify::from_env();
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("signals")?;
