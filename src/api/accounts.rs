@@ -101,6 +101,10 @@ pub struct TermsView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 1099511627776i64)]
     pub max_prefixes: Option<u64>,
+    /// Most standbys of its instances, on all networks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1099511627776i64)]
+    pub max_standbys: Option<u64>,
     /// Exchanges that its clients begin and instances that it creates, in a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 1000000)]
@@ -149,6 +153,7 @@ impl TermsView {
             priority: terms.priority,
             max_addresses: terms.max_addresses,
             max_prefixes: terms.max_prefixes,
+            max_standbys: terms.max_standbys,
             requests_per_s: terms.requests.map(|rate| rate.per_s),
             requests_burst: terms.requests.map(|rate| rate.burst),
             hold_min_s: terms.hold.min.map(seconds),
@@ -192,6 +197,7 @@ impl TermsView {
             priority: self.priority,
             max_addresses: self.max_addresses,
             max_prefixes: self.max_prefixes,
+            max_standbys: self.max_standbys,
             requests: self.requests_per_s.map(|per_s| Rate { per_s, burst: burst(per_s) }),
             hold: Hold { min: self.hold_min_s.map(span), max: self.hold_max_s.map(span) },
             shadow: ShadowTerms {

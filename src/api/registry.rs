@@ -151,6 +151,7 @@ impl From<Denied> for Refusal {
             | Denied::Exhausted(..)
             | Denied::TierFull(..)
             | Denied::Limit(_)
+            | Denied::Epoch(..)
             | Denied::NoMac(_)
             | Denied::Full => Refusal::Conflict(text),
             Denied::StoreFailed => Refusal::Store(text),

@@ -146,6 +146,7 @@ fn applied(words: &TermsWords, was: TermsView) -> Result<TermsView, Failure> {
         priority: now(&words.priority, was.priority),
         max_addresses: now(&words.max_addresses, was.max_addresses),
         max_prefixes: now(&words.max_prefixes, was.max_prefixes),
+        max_standbys: now(&words.max_standbys, was.max_standbys),
         requests_per_s: rate,
         // A burst goes with its rate.
         requests_burst: match (&words.requests_burst, &words.requests_per_s) {

@@ -279,6 +279,9 @@ pub struct TermsWords {
     /// Most delegated prefixes
     #[arg(long, value_name = "COUNT", value_parser = setting::<u64>)]
     pub max_prefixes: Option<Setting<u64>>,
+    /// Most standbys of its instances
+    #[arg(long, value_name = "COUNT", value_parser = setting::<u64>)]
+    pub max_standbys: Option<Setting<u64>>,
     /// Exchanges that its clients begin and instances that it creates, in a second
     #[arg(long, value_name = "RATE", value_parser = setting::<u32>)]
     pub requests_per_s: Option<Setting<u32>>,

@@ -64,6 +64,8 @@ pub struct Terms {
     pub max_addresses: Option<u64>,
     /// Delegated prefixes.
     pub max_prefixes: Option<u64>,
+    /// Standbys of its instances.
+    pub max_standbys: Option<u64>,
     /// Exchanges that its clients and its orchestrator begin.
     pub requests: Option<Rate>,
     /// How long the address of a destroyed instance is kept back.
@@ -305,6 +307,7 @@ fn terms(table: &Table<'_>) -> Terms {
             .and_then(|n| u8::try_from(n.integer(0, PRIORITY_MAX.into())?).ok()),
         max_addresses: count("max_addresses"),
         max_prefixes: count("max_prefixes"),
+        max_standbys: count("max_standbys"),
         requests: per_s.map(|per_s| Rate { per_s, burst: burst(per_s) }),
         hold: get("hold").map(|n| hold(&n)).unwrap_or_default(),
         tier: super::tiers::order(get("tier")),

@@ -12,6 +12,7 @@ use super::metrics::METRICS;
 use super::relocation::{DISTANCE, RELOCATION};
 use super::schema::{Key, REQUIRED, Section};
 use super::shadow::{OWNER, SHADOW};
+use super::standby::{DETECT, STANDBY};
 use super::tiers::{TIER, TIERS};
 
 pub(super) const fn key(
@@ -49,6 +50,8 @@ pub(super) const SECTIONS: &[&Section] = &[
     &TIER,
     &RELOCATION,
     &DISTANCE,
+    &STANDBY,
+    &DETECT,
     &ADVERTISEMENTS,
     &ADVERTISED_PREFIX,
     &SUBNET,

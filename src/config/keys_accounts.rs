@@ -14,6 +14,7 @@ pub(super) static ACCOUNT: Section = Section {
         PRIORITY,
         MAX_ADDRESSES,
         MAX_PREFIXES,
+        MAX_STANDBYS,
         REQUESTS,
         BURST,
         HOLD_KEY,
@@ -41,6 +42,7 @@ pub(super) static APPLICATION: Section = Section {
         PRIORITY,
         MAX_ADDRESSES,
         MAX_PREFIXES,
+        MAX_STANDBYS,
         REQUESTS,
         BURST,
         HOLD_KEY,
@@ -87,6 +89,9 @@ const MAX_ADDRESSES: Key = key(
 );
 
 const MAX_PREFIXES: Key = key("max_prefixes", "16", "any number", "Most delegated prefixes.");
+
+const MAX_STANDBYS: Key =
+    key("max_standbys", "4", "any number", "Most standbys of its instances, on all networks.");
 
 const REQUESTS: Key = key(
     "requests_per_s",

@@ -108,6 +108,7 @@ pub(super) static NETWORK: Section = Section {
         ),
         key("tiers", "a table", "none", "Hot, warm and cold shares of each pool."),
         key("relocation", "a table", "{}", "Who is moved where a hot tier runs short."),
+        key("standby", "a table", "{}", "Standbys that hold the addresses of others."),
         key(
             "lifecycle",
             "a table",

@@ -26,7 +26,7 @@ pub use super::policy6::*;
 pub use super::relocation::{MoveWeights, Relocation, RelocationMode};
 pub use super::scrape::{Credentials, ScrapeMetric, ScrapePolicy, ScrapeUrl, Source};
 pub use super::shadow::{SHADOWS_MAX, ShadowPolicy, ShadowTerms};
-pub use super::standby::OnFailure;
+pub use super::standby::{Detect, OnFailure, StandbyPolicy};
 pub use super::telemetry::{TelemetryLimits, TelemetryPolicy};
 pub use super::tiers::{Tier, TierOrder, TierPolicy, Tiers};
 
@@ -109,6 +109,8 @@ pub struct Network {
     pub tiers: Option<Tiers>,
     /// Who is moved where the hot one runs short.
     pub relocation: Relocation,
+    /// Standbys of its clients.
+    pub standby: StandbyPolicy,
     /// At most this many DECLINEs of one client are believed per quarantine time (default 4).
     pub declines_max: u32,
     /// At most this many offers are held at once (default 65,536).

@@ -16,6 +16,7 @@ use super::policy::{
 };
 use super::raw6::RawNetwork6;
 use super::relocation::Relocation;
+use super::standby::StandbyPolicy;
 use super::tiers::RawTier;
 
 /// The whole file.
@@ -104,6 +105,7 @@ pub(super) struct RawNetwork {
     pub(super) lifecycle: Lifecycle,
     pub(super) tiers: Option<[RawTier; 3]>,
     pub(super) relocation: Relocation,
+    pub(super) standby: StandbyPolicy,
     pub(super) declines_max: u32,
     pub(super) offers_max: usize,
     pub(super) limits: Limits,

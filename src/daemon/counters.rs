@@ -168,6 +168,10 @@ counters! {
     instances_made,
     /// Instances destroyed.
     instances_ended,
+    /// Standbys: whatever became of one.
+    standbys,
+    /// Standbys, or their actives, that found their address in use, or somebody who answers for it.
+    standby_alarms,
     /// Router advertisements made.
     adverts,
     /// Replies and router advertisements handed to the kernel.
@@ -275,6 +279,8 @@ impl Counters {
             EventKind::Limited(_) => &self.limits_met,
             EventKind::Registered(_) => &self.instances_made,
             EventKind::Ended(_) => &self.instances_ended,
+            EventKind::Standby(news, _) if news.is_alarm() => &self.standby_alarms,
+            EventKind::Standby(..) => &self.standbys,
             EventKind::Dropped(reason, _) => self.dropped.of(*reason),
         };
         count.add(1);

@@ -24,10 +24,10 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 use crate::base::{HwAddr, NetworkId, Timestamp};
 use crate::config::Policy;
 use crate::config::policy::LogPolicy;
-use crate::engine::effects::{DropReason, Event, EventKind, Offered, Overheard, Said};
+use crate::engine::effects::{DropReason, Event, EventKind, Offered, Overheard, Said, StandbyNews};
 use crate::engine::relocate::plan::PoolPlan;
 use crate::lease::Lease;
-use crate::lease::directory::Instance;
+use crate::lease::directory::{Instance, Standby};
 
 use super::lines::Lines;
 
@@ -209,6 +209,7 @@ impl EventLog {
             EventKind::Limited(_) | EventKind::Registered(_) | EventKind::Ended(_) => {
                 of_account(&mut self.limit, &event.kind, network);
             }
+            EventKind::Standby(news, of) => standby(&mut self.limit, *news, of, network),
             EventKind::Dropped(reason, hw) => {
                 dropped(&mut self.limit, *reason, hw.as_ref(), network);
             }
@@ -284,6 +285,22 @@ fn of_account(limit: &mut Limit, kind: &EventKind, network: Option<&str>) {
         EventKind::Registered(of) => of_instance("instance registered", of, network),
         EventKind::Ended(of) => of_instance("instance ended", of, network),
         _ => {}
+    }
+}
+
+/// What became of a standby; alarms come from guests, and so are limited.
+fn standby(limit: &mut Limit, news: StandbyNews, of: &Standby, network: Option<&str>) {
+    let (id, state, epoch, news_text) = (&*of.id, of.state.as_str(), of.epoch, news.as_str());
+    let address = of.resources.first().map(tracing::field::display);
+    if !news.is_alarm() {
+        info!(target: LEASE, standby = id, network, state, epoch, address, "standby {news_text}");
+    } else if limit.admit() {
+        let mac = match news {
+            StandbyNews::Answered(mac) => Some(tracing::field::display(mac)),
+            _ => None,
+        };
+        warn!(target: LEASE, standby = id, network, state, epoch, address, mac,
+            "standby {news_text}: somebody speaks for its address who should not");
     }
 }
 

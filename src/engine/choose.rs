@@ -143,6 +143,10 @@ impl Engine {
 
     /// Whether another client's reservation names `addr`.
     pub(super) fn is_reserved_for_other(&self, ctx: &Ctx<'_>, addr: Ipv4Addr) -> bool {
+        let bound = self.table.get(ctx.id(), addr.into()).is_some_and(|l| is_of(l, ctx));
+        if self.is_paired_for_other(ctx.id(), addr.into(), Some(&ctx.hw), bound) {
+            return true;
+        }
         ctx.reservation.is_none_or(|r| r.addr != addr)
             && (self.nets.get(ctx.net).is_some_and(|net| net.by_addr.contains_key(&addr))
                 || self.is_kept_for_other(ctx.id(), addr.into(), ctx.kept))
@@ -331,6 +335,7 @@ impl Engine {
         !self.table.get(network, resource).is_some_and(|l| l.is_bound())
             && !self.table.is_pending(network, resource)
             && self.directory.keeper(network, resource).is_none()
+            && self.directory.pair_of(network, resource).is_none()
             && !self.directory.is_pending(network, resource)
     }
 

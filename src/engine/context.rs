@@ -52,6 +52,8 @@ pub struct Ctx<'a> {
     pub boot_stage: bool,
     /// What the wire had to say, if this packet waited for it.
     pub proofs: &'a [Proof],
+    /// It is a standby: its gate may swallow what is sent to its address.
+    pub gated: bool,
 }
 
 /// How a packet came.

@@ -40,6 +40,15 @@ impl Engine {
         Err(Denied::NoMac(name.unwrap_or_default()))
     }
 
+    pub(super) fn draw_standby_id(&mut self) -> Arc<str> {
+        loop {
+            let id = format!("s-{:016x}", self.lots.draw(0, u128::from(u64::MAX)));
+            if self.directory.standby(&id).is_none() {
+                return id.into();
+            }
+        }
+    }
+
     pub(super) fn draw_host_id(&mut self) -> Arc<str> {
         loop {
             let id = format!("r-{:016x}", self.lots.draw(0, u128::from(u64::MAX)));

@@ -56,6 +56,9 @@ impl Engine {
         if !net.declines.count(&ctx.client, ctx.now, window, max) {
             return Err(DropReason::TooManyDeclines);
         }
+        if self.active_declined(ctx.now, ctx.id(), addr.into(), fx) {
+            return self.let_go(ctx, lease, fx);
+        }
         let state = State::Quarantined(QuarantineReason::Declined);
         let until = ctx.now + window;
         let declined = Lease { state, until, updated: ctx.now, ..lease.clone() };
@@ -76,6 +79,11 @@ impl Engine {
         if !self.store_ok {
             return Err(DropReason::StoreFailed);
         }
+        self.let_go(ctx, lease, fx)
+    }
+
+    /// Free again, and remembered for the client; of a pair, the active's as long as it lasts.
+    fn let_go(&mut self, ctx: &Ctx<'_>, lease: Lease, fx: &mut Effects) -> Result<(), DropReason> {
         let (state, until) = (State::Released, ctx.now);
         let released = Lease { state, until, updated: ctx.now, ..lease.clone() };
         self.put(released, Cause::Released, fx);

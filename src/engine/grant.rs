@@ -172,11 +172,16 @@ impl Engine {
             .cloned()
             .collect();
         for lease in others {
-            let (state, until) = (State::Released, ctx.now);
-            let abandoned = Lease { state, until, updated: ctx.now, ..lease.clone() };
-            self.put(abandoned, Cause::Abandoned, fx);
-            self.say(ctx.now, Some(ctx.id()), EventKind::Released(Box::new(lease)), fx);
+            self.abandon(ctx.now, lease, fx);
         }
+    }
+
+    /// Ends a lease whose client has taken another in its place.
+    pub(super) fn abandon(&mut self, now: Timestamp, lease: Lease, fx: &mut Effects) {
+        let (state, until) = (State::Released, now);
+        let abandoned = Lease { state, until, updated: now, ..lease.clone() };
+        self.put(abandoned, Cause::Abandoned, fx);
+        self.say(now, Some(lease.network), EventKind::Released(Box::new(lease)), fx);
     }
 }
 

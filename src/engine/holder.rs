@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::lease::Lease;
-use crate::lease::directory::Kept;
+use crate::lease::directory::{Kept, Standby};
 
 /// Who has an identifier or an address that is taken. It shows as people read it, after `is`; what
 /// is [`Holder::Somebody`]'s is for their own account alone.
@@ -29,6 +29,12 @@ impl Holder {
             None => "reserved at run time".into(),
         };
         Holder::Somebody { who, account: kept.settings.account.clone() }
+    }
+
+    /// Two that share it, or one of them.
+    pub(super) fn of_pair(pair: &Standby) -> Holder {
+        let who = format!("of the pair of standby \"{}\"", pair.id);
+        Holder::Somebody { who, account: pair.account.clone() }
     }
 
     /// A client that it is leased to.

@@ -155,6 +155,15 @@ impl Engine {
         };
         self.check_free(network.id, &who, None)?;
         let kept = Kept::new(parts);
+        let hw = kept.who.hw();
+        for resource in kept.resources() {
+            if let Some(pair) = self.directory.pair_of(network.id, resource)
+                && self.is_paired_for_other(network.id, resource, hw.as_ref(), false)
+            {
+                let holder = Holder::of_pair(pair);
+                return Err(Denied::Taken { what: resource.to_string(), holder });
+            }
+        }
         if kept.resources().next().is_none() {
             return Err(Denied::Invalid("address", "nothing is reserved".into()));
         }

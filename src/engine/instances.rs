@@ -94,6 +94,9 @@ pub enum Denied {
     /// A limit of the account.
     #[error("{0}")]
     Limit(Met),
+    /// An older fencing token than the one in force: what it was, and what it is.
+    #[error("epoch {0} is over: it is {1} now")]
+    Epoch(u64, u64),
     /// There are as many as can be kept.
     #[error("there are {ENTRIES_MAX} entries, and no more are kept")]
     Full,
@@ -318,6 +321,9 @@ impl Engine {
                 && self.seen_only(network, identifier).is_none()
             {
                 return Err(taken(Holder::of_kept(kept)));
+            }
+            if let Some(pair) = self.directory.pair_of_standby(network, identifier) {
+                return Err(taken(Holder::of_pair(pair)));
             }
             if let Some(name) = self.reserved_for(network, identifier) {
                 return Err(taken(Holder::configured(&name)));

@@ -40,6 +40,7 @@ pub mod select;
 pub mod settings;
 pub mod shadows;
 pub mod site;
+pub mod standbys;
 pub mod tally;
 pub mod tiers;
 pub mod v4;
@@ -211,6 +212,7 @@ impl Engine {
             self.next_reproof(),
             self.next_resize(),
             self.next_asking(),
+            self.next_standby(),
         ]
         .into_iter()
         .flatten()
@@ -327,6 +329,7 @@ impl Engine {
         self.ask_again(now, fx);
         self.advertise(now, fx);
         if self.may_expire() {
+            self.expire_standbys(now, fx);
             self.expire(now, fx);
         }
         self.forget_oldest(fx);

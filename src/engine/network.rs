@@ -317,7 +317,9 @@ impl Engine {
             None => None,
         };
         self.note_hold(network, resource);
-        if self.directory.keeper(network, resource).is_some() {
+        if self.directory.keeper(network, resource).is_some()
+            || self.directory.pair_of(network, resource).is_some()
+        {
             self.take_from_pool(network, resource);
             return;
         }

@@ -72,6 +72,9 @@ impl Engine {
         if let Some(kept) = self.directory.keeper(network, resource) {
             return taken(Holder::of_kept(kept));
         }
+        if let Some(pair) = self.directory.pair_of(network, resource) {
+            return taken(Holder::of_pair(pair));
+        }
         let stands = self.table.get(network, resource).is_some_and(|l| l.state.is_held());
         let overlaps = matches!(resource, Resource::Prefix6(..))
             && !stands

@@ -26,6 +26,8 @@ pub enum Limit {
     Addresses,
     /// `max_prefixes`.
     Prefixes,
+    /// `max_standbys`.
+    Standbys,
     /// `requests_per_s`.
     Requests,
 }
@@ -36,6 +38,7 @@ impl Limit {
         match self {
             Limit::Addresses => "max_addresses",
             Limit::Prefixes => "max_prefixes",
+            Limit::Standbys => "max_standbys",
             Limit::Requests => "requests_per_s",
         }
     }
@@ -127,6 +130,18 @@ impl Engine {
                 .map(|max| (Limit::Addresses, max))
                 .or(prefixes.map(|max| (Limit::Prefixes, max)))?;
             Some(Met { owner, limit, max })
+        })
+    }
+
+    /// The limit that another standby would be beyond.
+    pub(super) fn standbys_met(&self, owner: Option<&Owner>) -> Option<Met> {
+        owners(owner?).find_map(|owner| {
+            let (account, application) =
+                self.directory.accounts().terms(&owner.0, owner.1.as_deref());
+            let terms = if owner.1.is_some() { application } else { account }?;
+            let max = terms.max_standbys?;
+            let full = u64::from(self.directory.standbys_for(&owner)) >= max;
+            full.then_some(Met { owner, limit: Limit::Standbys, max })
         })
     }
 

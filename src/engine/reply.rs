@@ -390,6 +390,9 @@ fn destination(ctx: &Ctx<'_>, answer: &Answer) -> Destination {
             to: SocketAddrV4::new(giaddr, port),
         };
     }
+    if let Some(mac) = ctx.hw.mac().filter(|_| ctx.gated && ctx.path == Path::Link) {
+        return Destination::Frame { link, mac, from: ctx.server_id, ip: Ipv4Addr::BROADCAST };
+    }
     let ciaddr = ctx.msg.ciaddr();
     let to_ciaddr = !answer.is_nak() && !ciaddr.is_unspecified();
     if ctx.path == Path::Routed {

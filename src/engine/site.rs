@@ -388,6 +388,11 @@ impl Engine {
             return taken(Holder::of_kept(kept));
         }
         let own = |hw: &HwAddr| site.wish.who.hw().is_some_and(|own| own == *hw);
+        if let Some(pair) = self.directory.pair_of(id, resource)
+            && self.is_paired_for_other(id, resource, site.wish.who.hw().as_ref(), false)
+        {
+            return taken(Holder::of_pair(pair));
+        }
         match self.table.get(id, resource).filter(|l| l.state.is_held()) {
             Some(lease) if lease.state == State::Shadow => {
                 let may = self.may_claim(lease, site.owner, None);

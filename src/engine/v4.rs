@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::base::ident::KeyKind;
 use crate::base::{ClientKey, HwAddr, Mac, Timestamp};
 use crate::config::policy::{Bootp, HostId, Identity};
-use crate::lease::directory::Kept;
+use crate::lease::directory::{Kept, Standby};
 use crate::lease::{Lease, QuarantineReason, State};
 use crate::wire::{Kind, Message};
 
@@ -75,11 +75,15 @@ impl Engine {
         }
         let classes = Classes::of(&policy.classes, msg, &hw, at.relay.as_ref());
         let net = self.nets.get(at.net).ok_or(DropReason::NoSubnet)?;
+        let pair = self.pair_asking(network.id, Some(&hw)).filter(|pair| pair.is_of_v4());
+        let own = pair.as_deref().map(Standby::kept);
         let kept = self.known4(network.id, msg, &hw, at.relay.as_ref());
+        let kept = kept.as_deref().or(own.as_ref());
         let reservation = identity::reservation(net, network, msg, &hw, at.relay.as_ref());
-        let rule = kept.as_deref().and_then(Kept::rule4);
+        let rule = kept.and_then(Kept::rule4);
         // What the configuration reserves for somebody is of nobody else.
         let reservation = reservation.or(rule.filter(|r| !net.by_addr.contains_key(&r.addr)));
+        let reservation = own.as_ref().and_then(Kept::rule4).or(reservation);
         let mut ctx = Ctx {
             now,
             arrival,
@@ -96,14 +100,19 @@ impl Engine {
             client: ClientKey::hardware(&hw),
             classes,
             reservation,
-            kept: kept.as_deref(),
+            kept,
             boot_stage: identity::is_boot_stage(msg),
             proofs,
+            gated: pair.as_ref().is_some_and(|pair| !pair.is_promoted()),
         };
         if self.table.of_hw(ctx.id(), &ctx.hw).any(|lease| ctx.is_impostor_of(lease)) {
             return Err(DropReason::NotTheHolder);
         }
         self.admit4(&ctx, request, fx)?;
+        if let Some(pair) = pair.filter(|pair| !pair.is_promoted()) {
+            ctx.client = self.standby_key4(&ctx);
+            return self.standby4(&ctx, &pair, request, fx);
+        }
         if !self.name_client(&mut ctx, request, fx)? {
             return Ok(());
         }
@@ -260,6 +269,8 @@ impl Engine {
             return self.nak_if_authoritative(ctx, addr, NakReason::WrongNetwork, fx);
         }
         let mut known = ctx.reservation.is_some();
+        // It was told that it has this, and is to hear that it has not.
+        known |= self.is_former_active(ctx.id(), &ctx.hw, addr.into());
         let mut its_own = ctx.reservation.is_some_and(|r| r.addr == addr);
         for lease in self.bindings_of(ctx) {
             known = true;

@@ -304,6 +304,9 @@ impl Engine {
         let resource = Resource::from(addr.into());
         let Some(network) = self.policy.networks.get(net) else { return };
         let (id, quarantine) = (network.id, network.quarantine);
+        if self.answered_for_pair(now, id, resource, mac, fx) {
+            return;
+        }
         if let Some(answered) = self.nets[net].verifier.answered(source, resource, now) {
             self.unmask(now, net, mac, answered, fx);
             return;

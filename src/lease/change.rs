@@ -100,6 +100,8 @@ causes! {
     Draining = 14 "draining",
     /// Its client need not move any more.
     Spared = 15 "spared",
+    /// Its standby took it over.
+    Promoted = 16 "promoted",
 }
 
 impl Cause {

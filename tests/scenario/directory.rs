@@ -192,6 +192,7 @@ fn kind(denied: &Denied) -> &'static str {
         Denied::Exhausted(..) => "exhausted",
         Denied::TierFull(..) => "tier-full",
         Denied::Limit(_) => "limit",
+        Denied::Epoch(..) => "epoch",
         Denied::NoMac(_) => "no-mac",
         Denied::Full => "full",
         Denied::StoreFailed => "store-failed",

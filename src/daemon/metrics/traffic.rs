@@ -157,6 +157,8 @@ fn events(counters: &Counters, out: &mut Exposition) {
             ("exhausted", &counters.exhausted),
         ],
     );
+    let help = "Whatever became of standbys: named, gated, ready, promoted, dropped.";
+    plain(out, "foreshadow_standby_changes", help, &counters.standbys);
     let help = "Offers of addresses that were not proven to be free.";
     plain(out, "foreshadow_unproven_offers", help, &counters.offered_unproven);
     by(
@@ -165,7 +167,7 @@ fn events(counters: &Counters, out: &mut Exposition) {
             "foreshadow_findings",
             "What was found on the wire: addresses in use by strangers, machines that answer for \
              many addresses, client identifiers of a second live machine, reports of other DHCP \
-             servers, and answers of these.",
+             servers, answers of these, and who speaks for what a pair shares.",
         ),
         "finding",
         &[
@@ -173,6 +175,7 @@ fn events(counters: &Counters, out: &mut Exposition) {
             ("proxy", &counters.proxies),
             ("clone", &counters.clones),
             ("foreign-server", &counters.foreign_servers),
+            ("standby", &counters.standby_alarms),
             ("foreign-answer", &counters.overheard_answers),
         ],
     );

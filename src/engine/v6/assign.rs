@@ -16,7 +16,7 @@ use crate::engine::lots::Lots;
 use crate::engine::network::NetDelegation;
 use crate::engine::relocate::is_draining;
 use crate::engine::wake;
-use crate::lease::{Cause, Details, Lease, Offer, Owner, QuarantineReason, State};
+use crate::lease::{Details, Lease, Offer, Owner, QuarantineReason, State};
 use crate::wire::{Ia, IaKind};
 
 use super::bind::{binding6, details6};
@@ -161,7 +161,9 @@ impl Engine {
 
     /// Whether an IA may have `resource` now. What is reserved for others is of no pool.
     pub(super) fn entitled6(&self, ctx: &Ctx6<'_>, key: &ClientKey, resource: Resource) -> bool {
-        let for_other = self.is_kept_for_other(ctx.id(), resource, ctx.kept);
+        let bound = self.table.get(ctx.id(), resource).is_some_and(|l| l.client == *key);
+        let for_other = self.is_kept_for_other(ctx.id(), resource, ctx.kept)
+            || self.is_paired_for_other(ctx.id(), resource, ctx.hw.as_ref(), bound);
         if !ctx.may_have(resource) || self.is_own(resource) || for_other {
             return false;
         }
@@ -429,10 +431,7 @@ impl Engine {
             return;
         }
         for lease in left {
-            let (state, until) = (State::Released, ctx.now);
-            let abandoned = Lease { state, until, updated: ctx.now, ..lease.clone() };
-            self.put(abandoned, Cause::Abandoned, fx);
-            self.say(ctx.now, Some(ctx.id()), EventKind::Released(Box::new(lease)), fx);
+            self.abandon(ctx.now, lease, fx);
         }
     }
 

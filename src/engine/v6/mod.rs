@@ -110,6 +110,9 @@ impl Engine {
         let begins =
             matches!(request, Request6::Solicit | Request6::Confirm | Request6::Information);
         self.admit6(&ctx, begins, fx)?;
+        if let Some(pair) = found.standby() {
+            return self.standby6(&ctx, pair, request, fx);
+        }
         if !self.settle_doubts(&ctx, request, fx)? {
             return Ok(());
         }
@@ -316,6 +319,15 @@ impl Engine {
             return Err(DropReason::TooManyDeclines);
         }
         for lease in ended {
+            let state = match state {
+                State::Quarantined(_)
+                    if self.active_declined(ctx.now, ctx.id(), lease.resource, fx) =>
+                {
+                    State::Released
+                }
+                state => state,
+            };
+            let until = if state == State::Released { ctx.now } else { until };
             let cause = match state {
                 State::Quarantined(_) => Cause::Declined,
                 _ => Cause::Released,
@@ -341,7 +353,7 @@ impl Engine {
     }
 
     /// Counts that many DECLINEs, whatever IAs they are about.
-    fn believes_declines(&mut self, ctx: &Ctx6<'_>, declined: usize) -> bool {
+    pub(super) fn believes_declines(&mut self, ctx: &Ctx6<'_>, declined: usize) -> bool {
         let client = ClientKey::ia_clone(ctx.duid, 0, &ctx.hw.unwrap_or_default());
         let (window, max) = (ctx.network.quarantine, ctx.network.declines_max);
         let Some(net) = self.nets.get_mut(ctx.net) else { return false };
@@ -350,7 +362,7 @@ impl Engine {
 }
 
 /// The identity associations of a message that we serve, in its order.
-fn ias<'a>(ctx: &Ctx6<'a>) -> impl Iterator<Item = Ia<'a>> + use<'a> {
+pub(super) fn ias<'a>(ctx: &Ctx6<'a>) -> impl Iterator<Item = Ia<'a>> + use<'a> {
     // An IAID that stands twice is one IA (s12.1).
     let mut seen = Vec::new();
     let first = move |ia: &Ia<'_>| {
@@ -360,7 +372,7 @@ fn ias<'a>(ctx: &Ctx6<'a>) -> impl Iterator<Item = Ia<'a>> + use<'a> {
     ctx.msg.ias().filter(|ia| ia.kind != IaKind::Ta).filter(first)
 }
 
-fn none_left(kind: IaKind) -> StatusCode {
+pub(super) fn none_left(kind: IaKind) -> StatusCode {
     match kind {
         IaKind::Pd => StatusCode::NoPrefixAvail,
         _ => StatusCode::NoAddrsAvail,

@@ -105,7 +105,7 @@ impl IaAnswer {
 
     /// T1 and T2: as configured, else 0.5 and 0.8 of the shortest preferred lifetime (s21.4);
     /// none where there is nothing to renew.
-    fn renewal(&self) -> Option<(Span, Span)> {
+    pub fn renewal(&self) -> Option<(Span, Span)> {
         let first = self.terms.first()?;
         let shortest = self.terms.iter().map(|t| t.lifetimes.preferred).min();
         let shortest = shortest.unwrap_or(Span::ZERO);
@@ -245,7 +245,7 @@ fn text(status: StatusCode) -> &'static str {
 
 impl Engine {
     /// What an IA is told of what it gets, each by its tier.
-    pub(super) fn answer6(
+    pub(in crate::engine) fn answer6(
         &self,
         ctx: &Ctx6<'_>,
         ia: &Ia<'_>,
@@ -270,7 +270,7 @@ impl Engine {
     }
 
     /// Sends an answer that promises nothing new.
-    pub(super) fn reply6_now(
+    pub(in crate::engine) fn reply6_now(
         &mut self,
         ctx: &Ctx6<'_>,
         answer: Answer6,
@@ -283,7 +283,7 @@ impl Engine {
     }
 
     /// Sends an answer once the open batch is durable.
-    pub(super) fn reply6_after(
+    pub(in crate::engine) fn reply6_after(
         &mut self,
         ctx: &Ctx6<'_>,
         answer: Answer6,

@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::engine::classes::Classes;
 use crate::engine::effects::{Arrival6, DropReason};
 use crate::lease::NextHop;
-use crate::lease::directory::Kept;
+use crate::lease::directory::{Kept, Standby};
 use crate::wire::{Hop, Message6};
 
 use super::Received;
@@ -25,6 +25,15 @@ pub(super) struct Found6 {
     hw: Option<HwAddr>,
     /// What is known of the sender by name.
     kept: Option<Arc<Kept>>,
+    /// The pair whose standby it is, and what that is to have.
+    pair: Option<(Arc<Standby>, Kept)>,
+}
+
+impl Found6 {
+    /// The pair whose standby sent it, if the leases are not its own yet.
+    pub(super) fn standby(&self) -> Option<&Arc<Standby>> {
+        self.pair.as_ref().map(|(pair, _)| pair).filter(|pair| !pair.is_promoted())
+    }
 }
 
 impl Engine {
@@ -44,7 +53,9 @@ impl Engine {
         let duid = msg.client_id().unwrap_or_default();
         let hw = hardware(&from.arrival, hops, duid);
         let kept = self.known6(network.id, duid, hw.as_ref(), hops);
-        Ok(Found6 { net, first, hw, kept })
+        let pair = self.pair_asking(network.id, hw.as_ref()).filter(|pair| pair.is_of_v6());
+        let pair = pair.map(|pair| (Arc::clone(&pair), pair.kept()));
+        Ok(Found6 { net, first, hw, kept, pair })
     }
 
     /// Gathers what is known about a message.
@@ -58,7 +69,7 @@ impl Engine {
         found: &'a Found6,
     ) -> Result<Ctx6<'a>, DropReason> {
         let Received { arrival, bytes, proofs } = from;
-        let Found6 { net, first, hw, ref kept } = *found;
+        let Found6 { net, first, hw, ref kept, ref pair } = *found;
         let network = policy.networks.get(net).ok_or(DropReason::NoSubnet)?;
         let duid = msg.client_id().unwrap_or_default();
         let classes = Classes::of6(&policy.classes, msg, hw.as_ref(), hops);
@@ -68,9 +79,14 @@ impl Engine {
         // What the configuration reserves for somebody is of nobody else.
         let fixed =
             |kept: &&Kept| kept.resources().any(|r| net_state.by_resource6.contains_key(&r));
-        let kept = kept.as_deref();
+        let own = pair.as_ref().map(|(_, own)| own);
+        let kept = kept.as_deref().or(own);
         found.extend(kept.filter(|kept| !fixed(kept)).and_then(Kept::rule6));
-        let (reservation, rival) = self.uncontested(network.id, found, &asker);
+        let (reservation, rival) = match own.and_then(Kept::rule6) {
+            // Its clones are no rivals: it is known by its hardware.
+            Some(rule) => (Some(rule), None),
+            None => self.uncontested(network.id, found, &asker),
+        };
         Ok(Ctx6 {
             now,
             arrival,
@@ -93,7 +109,11 @@ impl Engine {
 
     /// How this host reaches the router that asks for a prefix: the client itself, or the relay
     /// that is next to us.
-    pub(super) fn next_hop(&self, ctx: &Ctx6<'_>, resource: Resource) -> Option<NextHop> {
+    pub(in crate::engine) fn next_hop(
+        &self,
+        ctx: &Ctx6<'_>,
+        resource: Resource,
+    ) -> Option<NextHop> {
         let addr = *ctx.arrival.src.ip();
         let routes = !(addr.is_unspecified() || addr.is_loopback() || addr.is_multicast());
         if !routes || !matches!(resource, Resource::Prefix6(..)) {

@@ -98,6 +98,8 @@ struct TermsFact {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_prefixes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    max_standbys: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     requests: Option<(u32, u32)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hold_min_ms: Option<u64>,
@@ -222,6 +224,7 @@ fn terms_fact(terms: &Terms) -> TermsFact {
         priority: terms.priority,
         max_addresses: terms.max_addresses,
         max_prefixes: terms.max_prefixes,
+        max_standbys: terms.max_standbys,
         requests: terms.requests.map(|rate| (rate.per_s, rate.burst)),
         hold_min_ms: terms.hold.min.map(|span| span.0),
         hold_max_ms: terms.hold.max.map(|span| span.0),
@@ -389,6 +392,7 @@ fn terms(fact: TermsFact) -> Result<Terms, String> {
         priority: fact.priority,
         max_addresses: fact.max_addresses,
         max_prefixes: fact.max_prefixes,
+        max_standbys: fact.max_standbys,
         requests: fact.requests.map(|(per_s, burst)| Rate { per_s, burst }),
         hold: Hold { min: fact.hold_min_ms.map(Span), max: fact.hold_max_ms.map(Span) },
         shadow: ShadowTerms {

@@ -12,6 +12,7 @@ use crate::base::{ClientKey, NetworkId, Prefix6, Resource, Sort, Timestamp};
 use crate::config::policy::OnFailure;
 
 use super::{Identifiers, Kept, KeptParts, Owner};
+use crate::lease::NextHop;
 
 /// A pair: an active, its standby, and what they share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub struct Told {
     pub client: ClientKey,
     /// Until when it was told that it has it.
     pub until: Timestamp,
+    /// Of a delegated prefix: how this host reaches the standby.
+    pub next_hop: Option<NextHop>,
 }
 
 /// How far a standby is.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::addr::{parse_hex, write_hex};
 use crate::base::{NetworkId, Resource, Timestamp};
 use crate::config::policy::OnFailure;
+use crate::lease::NextHop;
 
 use super::Identifiers;
 use super::standby::{Kind, Party, Readiness, Standby, StandbyState, Step, Switchover, Told};
@@ -36,7 +37,7 @@ struct StandbyFact {
     on_failure: Box<str>,
     unfenced: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    told: Vec<(String, String, u64)>,
+    told: Vec<ToldFact>,
     created: u64,
     changed: u64,
     until: u64,
@@ -61,6 +62,16 @@ struct PartyFact {
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+struct ToldFact {
+    resource: String,
+    client: String,
+    until: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_hop: Option<String>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 struct SwitchoverFact {
     kind: Box<str>,
     step: Box<str>,
@@ -80,7 +91,12 @@ pub(super) fn encode(standby: &Standby, form: u32) -> Result<Vec<u8>, serde_json
         started: of.started.0,
         before: of.before.as_str().into(),
     });
-    let told = |told: &Told| (told.resource.to_string(), told.client.to_string(), told.until.0);
+    let told = |told: &Told| ToldFact {
+        resource: told.resource.to_string(),
+        client: told.client.to_string(),
+        until: told.until.0,
+        next_hop: told.next_hop.as_ref().map(NextHop::to_string),
+    };
     serde_json::to_vec(&StandbyFact {
         form,
         network: standby.network.0,
@@ -140,11 +156,13 @@ pub(super) fn decode(id: &str, bytes: &[u8]) -> Result<Standby, String> {
     })
 }
 
-fn told((resource, client, until): (String, String, u64)) -> Result<Told, String> {
+fn told(fact: ToldFact) -> Result<Told, String> {
+    let next_hop = fact.next_hop.map(|text| text.parse().map_err(|()| "a next hop is none"));
     Ok(Told {
-        resource: resource.parse().map_err(|()| "a resource is none")?,
-        client: client.parse().map_err(|()| "a client key is none")?,
-        until: Timestamp(until),
+        resource: fact.resource.parse().map_err(|()| "a resource is none")?,
+        client: fact.client.parse().map_err(|()| "a client key is none")?,
+        until: Timestamp(fact.until),
+        next_hop: next_hop.transpose()?,
     })
 }
 

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use crate::base::{Mac, NetworkId, Resource, Timestamp};
 
 use super::standby::{Standby, standby_name};
-use super::{Directory, Entry, Identifier};
+use super::{Directory, Entry, Identifier, Owner};
 
 /// By what they share, by who the standby is, and by when they are
 /// dropped.
@@ -19,7 +19,7 @@ pub(super) struct Standbys {
     by_standby: HashMap<Box<[u8]>, Arc<Standby>>,
     by_active: HashMap<(NetworkId, Mac), Vec<Arc<Standby>>>,
     of_network: HashMap<NetworkId, u32>,
-    of_account: HashMap<Arc<str>, u32>,
+    of_owner: HashMap<Owner, u32>,
     deadlines: BTreeSet<(Timestamp, Arc<str>)>,
 }
 
@@ -41,8 +41,8 @@ impl Standbys {
             self.by_active.entry((standby.network, mac)).or_default().push(Arc::clone(standby));
         }
         *self.of_network.entry(standby.network).or_default() += 1;
-        if let Some(account) = &standby.account {
-            *self.of_account.entry(Arc::clone(account)).or_default() += 1;
+        for owner in owners(standby) {
+            *self.of_owner.entry(owner).or_default() += 1;
         }
         if standby.until != Timestamp::NEVER {
             self.deadlines.insert((standby.until, Arc::clone(&standby.id)));
@@ -65,11 +65,18 @@ impl Standbys {
             }
         }
         one_less(&mut self.of_network, &standby.network);
-        if let Some(account) = &standby.account {
-            one_less(&mut self.of_account, account);
+        for owner in owners(standby) {
+            one_less(&mut self.of_owner, &owner);
         }
         self.deadlines.remove(&(standby.until, Arc::clone(&standby.id)));
     }
+}
+
+/// Its account, and its application.
+fn owners(standby: &Standby) -> impl Iterator<Item = Owner> + use<> {
+    let owner = standby.owner();
+    let of_application = owner.clone().filter(|owner| owner.1.is_some());
+    owner.map(|(account, _)| (account, None)).into_iter().chain(of_application)
 }
 
 fn one_less<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: &K) {
@@ -129,9 +136,9 @@ impl Directory {
         self.standbys.of_network.get(&network).copied().unwrap_or(0)
     }
 
-    /// How many an account has, on all networks.
-    pub fn standbys_for(&self, account: &str) -> u32 {
-        self.standbys.of_account.get(account).copied().unwrap_or(0)
+    /// How many an account or application has, on all networks.
+    pub fn standbys_for(&self, owner: &Owner) -> u32 {
+        self.standbys.of_owner.get(owner).copied().unwrap_or(0)
     }
 
     /// The one whose time to become ready is over first, and when that is.

@@ -46,6 +46,7 @@ fn account() -> Entry {
         priority: Some(9),
         max_addresses: Some(4),
         max_prefixes: Some(0),
+        max_standbys: Some(2),
         requests: Some(Rate { per_s: 1, burst: 2 }),
         hold: Hold { min: None, max: Some(crate::base::Span(3)) },
         shadow: ShadowTerms {
@@ -80,6 +81,7 @@ fn pair(last: u8, state: StandbyState) -> Standby {
         resource: resources[0],
         client: crate::base::ClientKey::client_id(&[255, 1, last]),
         until: Timestamp(90),
+        next_hop: Some("fe80::2%br0".parse().unwrap()),
     };
     Standby {
         id: "db".into(),
@@ -161,7 +163,8 @@ fn a_standby_is_found_by_what_it_shares_and_who_it_is_until_it_is_gone() {
             directory.pair_of_standby(NET, Identifier::Mac(mac(2))).is_some(),
             directory.pair_of_standby(NET, Identifier::Duid(&[0, 3, 0, 1, 9, 2])).is_some(),
             directory.pairs_of_active(NET, mac(1)).len() == 1,
-            directory.standbys_on(NET) == 1 && directory.standbys_for("shop") == 1,
+            directory.standbys_on(NET) == 1
+                && directory.standbys_for(&("shop".into(), Some("web".into()))) == 1,
             directory.next_standby_due() == Some((Timestamp(700), &"db".into())),
         ];
         assert!(by.iter().all(|each| *each == by[0]), "{by:?}");
