@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::hold::Hold;
-use super::verb::{Answer, Done, LINE_BYTES_MAX, VERSION, Verb, Why};
+use super::verb::{Answer, Done, Event, LINE_BYTES_MAX, VERSION, Verb, WAIT_MS_MAX, Why};
 
 /// An agent answers at once; it never takes this long.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,15 +60,23 @@ impl Client {
         self.done(&Verb::Hold(hold.clone()))
     }
 
-    /// Forgets a pair.
-    pub fn let_go(&mut self, pair: &str, epoch: u64) -> Result<Done, AgentError> {
-        self.done(&Verb::LetGo { pair: pair.into(), epoch })
+    /// Forgets a pair; whoever is silent stays so until its port is gone, if `silent`.
+    pub fn let_go(&mut self, pair: &str, epoch: u64, silent: bool) -> Result<Done, AgentError> {
+        self.done(&Verb::LetGo { pair: pair.into(), epoch, silent })
     }
 
     /// What is held, and whether the kernel had it.
     pub fn status(&mut self) -> Result<(Vec<Hold>, bool), AgentError> {
         match self.ask(&Verb::Status)? {
             Answer::Status { holds, in_force } => Ok((holds, in_force)),
+            _ => Err(AgentError::Confused),
+        }
+    }
+
+    /// What became of watched actives since that event; waits for one for some seconds.
+    pub fn events(&mut self, after: u64) -> Result<Vec<Event>, AgentError> {
+        match self.ask(&Verb::Events { after, wait_ms: WAIT_MS_MAX })? {
+            Answer::Events(events) => Ok(events),
             _ => Err(AgentError::Confused),
         }
     }

@@ -1,6 +1,5 @@
 //! What a pair of guests with one address is to be on a host.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::base::Mac;
 use crate::net::gate::{BadPort, Port, Rules};
 use crate::switchover::Stage;
+
+use super::watch::{self, Guest};
 
 /// Most addresses of a pair.
 pub const ADDRESSES_MAX: usize = 64;
@@ -32,6 +33,9 @@ pub struct Hold {
     pub standby: Holder,
     /// How far it is.
     pub stage: Stage,
+    /// How the active is watched while it speaks, where it is on this host; not at all if `None`.
+    #[serde(default)]
+    pub watch: Option<watch::Policy>,
 }
 
 /// One guest of a pair.
@@ -118,6 +122,26 @@ impl Hold {
         }
     }
 
+    /// The guest that is to be watched.
+    pub fn watched(&self) -> Option<Guest> {
+        let policy =
+            self.watch.filter(|_| self.stage == Stage::Standby && !self.active.elsewhere)?;
+        Some(Guest {
+            bridge: self.bridge.clone(),
+            port: self.active.port.clone(),
+            mac: self.active.mac,
+            addresses: self.addresses.clone(),
+            policy,
+        })
+    }
+
+    /// The guests of this host that do not speak for the addresses.
+    pub fn silent(&self) -> impl Iterator<Item = &Holder> {
+        let both = [&self.active, &self.standby];
+        let speaker = self.speaker().map(|speaker| speaker.mac);
+        both.into_iter().filter(move |of| !of.elsewhere && Some(of.mac) != speaker)
+    }
+
     /// Adds what it takes of the gate. A port that leads elsewhere is never silent: the gate of the
     /// other host sees to that.
     fn add_to(&self, rules: &mut Rules) {
@@ -135,10 +159,10 @@ impl Hold {
     }
 }
 
-/// The rules of a host with these pairs, beside those of `base`.
-pub fn rules(base: &Rules, holds: &BTreeMap<Box<str>, Hold>) -> Rules {
-    let mut rules = base.clone();
-    holds.values().for_each(|hold| hold.add_to(&mut rules));
+/// The rules of a host with these pairs.
+pub fn rules<'a>(holds: impl IntoIterator<Item = &'a Hold>) -> Rules {
+    let mut rules = Rules::default();
+    holds.into_iter().for_each(|hold| hold.add_to(&mut rules));
     rules
 }
 
@@ -186,6 +210,7 @@ mod tests {
             active: holder(1, "tap1"),
             standby: holder(2, "tap2"),
             stage: Stage::Standby,
+            watch: None,
         }
     }
 
@@ -221,7 +246,7 @@ mod tests {
         let of = |stage, elsewhere| {
             let active = Holder { elsewhere, ..holder(1, "tap1") };
             let hold = Hold { stage, active, ..hold() };
-            let rules = rules(&Rules::default(), &[(hold.pair.clone(), hold)].into());
+            let rules = rules([&hold]);
             let names = |set: &std::collections::BTreeSet<(Port, IpAddr)>| {
                 let all: Vec<_> = set.iter().map(|(port, _)| port.name().to_owned()).collect();
                 all.chunks(2).map(|both| both[0].clone()).collect::<Vec<_>>()

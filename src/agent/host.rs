@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use crate::base::{LinkId, Mac};
-use crate::net::gate::{Gate, GateError, Rules};
+use crate::net::gate::{Gate, GateError, Port, Rules};
 use crate::net::{FrameSocket, Link, LinkMonitor, Mode, RecvBatch, neighbour};
 use crate::switchover::Stage;
 
 use super::hold::{self, Faulty, Hold, Holder};
-use super::keep::{File, HOLDS_MAX, KeepError, Kept};
+use super::keep::{File, HOLDS_MAX, KeepError, Kept, Leftover};
 use super::learn::Neighbours;
 use super::tell::Teller;
 use super::verb::{Answer, Done, VERSION, Verb, Why};
+use super::watch::{Verdict, Watcher};
 
 /// How long IP of the former holder passes at most, should nobody say when it is enough.
 const LEAVING_MAX: Duration = Duration::from_secs(1);
@@ -32,6 +33,7 @@ pub struct Host {
     neighbours: BTreeMap<LinkId, Neighbours>,
     ears: BTreeMap<LinkId, [FrameSocket; 2]>,
     heard: RecvBatch,
+    watcher: Option<Watcher>,
     /// Until when the former holders' IP passes, by pair.
     leaving: BTreeMap<Box<str>, Instant>,
     compared: Instant,
@@ -89,7 +91,7 @@ impl Host {
     pub fn start(dir: Option<&Path>) -> Result<Host, HostError> {
         let file = dir.map(File::within).transpose()?;
         let kept = file.as_ref().map(File::read).transpose()?.unwrap_or_default();
-        let gate = Gate::install(hold::rules(&Rules::default(), &kept.holds))?;
+        let gate = Gate::install(rules(&kept))?;
         let now = Instant::now();
         let leaving = kept.holds.values().filter(|hold| hold.stage == Stage::Leaving);
         let leaving = leaving.map(|hold| (hold.pair.clone(), now + LEAVING_MAX)).collect();
@@ -102,10 +104,12 @@ impl Host {
             neighbours: BTreeMap::new(),
             ears: BTreeMap::new(),
             heard: RecvBatch::default(),
+            watcher: None,
             leaving,
             compared: now,
         };
         host.links.poll(&mut Vec::new())?;
+        host.tidy_leftovers()?;
         host.prick_up();
         Ok(host)
     }
@@ -113,7 +117,8 @@ impl Host {
     /// Takes the gate away, and forgets everything: no guest is silent any more.
     pub fn clear(self) -> Result<(), HostError> {
         if let Some(file) = &self.file {
-            file.write(&Kept { holds: BTreeMap::new(), ..self.kept })?;
+            let (holds, leftovers) = (BTreeMap::new(), Vec::new());
+            file.write(&Kept { holds, leftovers, ..self.kept })?;
         }
         Ok(self.gate.remove()?)
     }
@@ -127,12 +132,36 @@ impl Host {
             }
             Verb::Status => self.status(),
             Verb::Hold(hold) => self.hold(now, hold).map(Answer::Done),
-            Verb::LetGo { pair, epoch } => self.let_go(&pair, epoch).map(Answer::Done),
+            // Whoever owns this waits for events.
+            Verb::Events { .. } => Ok(Answer::Events(Vec::new())),
+            Verb::LetGo { pair, epoch, silent } => {
+                self.let_go(&pair, epoch, silent).map(Answer::Done)
+            }
         };
         done.unwrap_or_else(|refusal| {
             tracing::warn!(%refusal, "refused");
             Answer::Refused { why: refusal.why(), text: refusal.to_string().into() }
         })
+    }
+
+    /// Has actives watched, whose holds ask for it; what becomes of them is told to `sink`.
+    pub fn watch(
+        &mut self,
+        sink: impl FnMut(&str, Verdict) + Send + 'static,
+    ) -> Result<(), HostError> {
+        self.watcher = Some(Watcher::start(sink)?);
+        self.watch_anew();
+        Ok(())
+    }
+
+    fn watch_anew(&self) {
+        let Some(watcher) = &self.watcher else { return };
+        for hold in self.kept.holds.values() {
+            match hold.watched() {
+                Some(guest) => watcher.watch(&hold.pair, guest),
+                None => watcher.unwatch(&hold.pair),
+            }
+        }
     }
 
     /// What is held, by pair.
@@ -167,6 +196,7 @@ impl Host {
         let mut events = Vec::new();
         self.links.poll(&mut events)?;
         if !events.is_empty() {
+            self.tidy_leftovers()?;
             self.prick_up();
         }
         self.listen(now);
@@ -262,6 +292,12 @@ impl Host {
     fn bring_about(&mut self, hold: Hold) -> Result<(), HostError> {
         let mut kept = self.kept.clone();
         kept.note(&hold.pair, hold.epoch);
+        // What a pair says of a port counts, and nothing that was left of another.
+        let ports = [&hold.active.port, &hold.standby.port];
+        kept.leftovers.retain(|left| {
+            let same = left.addresses.iter().any(|addr| hold.addresses.contains(addr));
+            !(same && ports.contains(&&left.port))
+        });
         kept.holds.insert(hold.pair.clone(), hold);
         self.set(kept)
     }
@@ -270,7 +306,7 @@ impl Host {
         if let Some(file) = self.file.as_ref().filter(|_| kept != self.kept) {
             file.write(&kept)?;
         }
-        let rules = hold::rules(&Rules::default(), &kept.holds);
+        let rules = rules(&kept);
         match self.gate.apply(rules.clone()) {
             Err(GateError::Astray) => {
                 tracing::error!("the gate was changed by somebody else: made anew");
@@ -278,23 +314,48 @@ impl Host {
             }
             done => done?,
         }
-        self.kept = kept;
+        let before = std::mem::replace(&mut self.kept, kept);
+        if let Some(watcher) = &self.watcher {
+            let gone = before.holds.keys().filter(|pair| !self.kept.holds.contains_key(*pair));
+            gone.for_each(|pair| watcher.unwatch(pair));
+            self.watch_anew();
+        }
         Ok(())
     }
 
-    fn let_go(&mut self, pair: &str, epoch: u64) -> Result<Done, Refusal> {
+    fn let_go(&mut self, pair: &str, epoch: u64, silent: bool) -> Result<Done, Refusal> {
         if let Some(by) = self.kept.overtaken(pair, epoch) {
             return Err(Refusal::Epoch { pair: pair.into(), epoch, by });
         }
         let mut kept = self.kept.clone();
         kept.note(pair, epoch);
-        kept.holds.remove(pair).ok_or_else(|| Refusal::NotHeld(pair.into()))?;
+        let hold = kept.holds.remove(pair).ok_or_else(|| Refusal::NotHeld(pair.into()))?;
+        if silent {
+            kept.leftovers.extend(hold.silent().filter_map(|of| self.leftover(of, &hold)));
+        }
         let now = Instant::now();
         self.set(kept)?;
         self.leaving.remove(pair);
         self.teller.hush(pair);
         self.prick_up();
         Ok(Done { gated_us: elapsed_us(now), ..Done::default() })
+    }
+
+    /// A port that is not there has nobody to be silent.
+    fn leftover(&self, of: &Holder, hold: &Hold) -> Option<Leftover> {
+        let link = self.links.links().find(|link| *link.name == *of.port)?;
+        let addresses = hold.addresses.clone();
+        Some(Leftover { port: of.port.clone(), index: link.id.0, addresses })
+    }
+
+    /// Forgets ports that are gone, and what a pair says anew.
+    fn tidy_leftovers(&mut self) -> Result<(), HostError> {
+        let is_there = |left: &Leftover| {
+            self.links.link(LinkId(left.index)).is_some_and(|link| *link.name == *left.port)
+        };
+        let mut kept = self.kept.clone();
+        kept.leftovers.retain(is_there);
+        if kept.leftovers.len() < self.kept.leftovers.len() { self.set(kept) } else { Ok(()) }
     }
 
     /// The forwarding database first, then what the segment is told: its answers go there.
@@ -374,6 +435,17 @@ impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Host").field("kept", &self.kept).finish_non_exhaustive()
     }
+}
+
+/// What the gate is to be.
+fn rules(kept: &Kept) -> Rules {
+    let mut rules = hold::rules(kept.holds.values());
+    for left in &kept.leftovers {
+        if let Ok(port) = Port::new(&left.port) {
+            rules.silent.extend(left.addresses.iter().map(|addr| (port, *addr)));
+        }
+    }
+    rules
 }
 
 fn open_ears(link: LinkId) -> io::Result<[FrameSocket; 2]> {

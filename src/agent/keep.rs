@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,21 @@ pub struct Kept {
     pub holds: BTreeMap<Box<str>, Hold>,
     /// Newest epoch of each pair, let go or not.
     pub epochs: BTreeMap<Box<str>, u64>,
+    /// Ports that are silent yet of pairs that were let go.
+    #[serde(default)]
+    pub leftovers: Vec<Leftover>,
+}
+
+/// A port whose guest may have addresses that are another's, though no pair says so any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leftover {
+    /// The port's name.
+    pub port: Box<str>,
+    /// Its index: one that is made anew has another guest, or one that begins anew.
+    pub index: u32,
+    /// The addresses.
+    pub addresses: Vec<IpAddr>,
 }
 
 impl Kept {

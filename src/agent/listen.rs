@@ -3,6 +3,7 @@
 //! Each connection has a thread that reads lines; one thread owns the host and does what they ask,
 //! one after the other.
 
+use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -13,12 +14,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::time::{Duration, Instant};
 
 use super::host::{Host, HostError};
-use super::verb::{Answer, LINE_BYTES_MAX, Verb, Why};
+use super::verb::{Answer, Event, LINE_BYTES_MAX, Verb, WAIT_MS_MAX, Why};
+use super::watch::Verdict;
 
 /// Connections at once; one more is closed.
 const CONNECTIONS_MAX: usize = 16;
 /// How long the host is left alone at most: what was heard of neighbours waits in its socket.
 const TENDED_EVERY: Duration = Duration::from_secs(1);
+/// Events that are remembered: those of whoever asks too late are lost.
+const EVENTS_MAX: usize = 256;
 /// Requests that may wait; then connections do.
 const WAITING_MAX: usize = 64;
 
@@ -27,6 +31,8 @@ const WAITING_MAX: usize = 64;
 pub enum Message {
     /// A request, and where its answer goes.
     Asked(Verb, Sender<Answer>),
+    /// Something became of the active of a pair.
+    Watched(Box<str>, Verdict),
     /// It is time to end. What is held stays in force.
     Stop,
 }
@@ -94,21 +100,85 @@ pub fn messages() -> (SyncSender<Message>, Receiver<Message>) {
     sync_channel(WAITING_MAX)
 }
 
-/// Serves until it is told to stop.
-pub fn run(host: &mut Host, messages: &Receiver<Message>) -> Result<(), HostError> {
+/// Serves until it is told to stop. `to` is the way to `messages`.
+pub fn run(
+    host: &mut Host,
+    to: SyncSender<Message>,
+    messages: &Receiver<Message>,
+) -> Result<(), HostError> {
+    host.watch(move |pair, verdict| {
+        let _ = to.send(Message::Watched(pair.into(), verdict));
+    })?;
+    let (mut news, mut tended) = (News::default(), Instant::now());
     loop {
         let now = Instant::now();
-        let wait = host.next_due().saturating_duration_since(now).min(TENDED_EVERY);
-        match messages.recv_timeout(wait) {
+        let due = [host.next_due(), tended + TENDED_EVERY];
+        let due = due.into_iter().chain(news.next_due()).min().unwrap_or(now);
+        match messages.recv_timeout(due.saturating_duration_since(now)) {
+            Ok(Message::Asked(Verb::Events { after, wait_ms }, answer)) => {
+                news.ask(Instant::now(), after, wait_ms, answer);
+            }
             Ok(Message::Asked(verb, answer)) => {
                 // Whoever asked may be gone.
                 let _ = answer.send(host.answer(Instant::now(), verb));
             }
+            Ok(Message::Watched(pair, verdict)) => {
+                tracing::warn!(%pair, ?verdict, "active");
+                let epoch = host.holds().get(&pair).map(|hold| hold.epoch);
+                epoch.into_iter().for_each(|epoch| news.add(pair.clone(), epoch, verdict));
+            }
             Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if host.next_due() <= Instant::now() || now + TENDED_EVERY <= Instant::now() {
-            host.tend(Instant::now())?;
+        let now = Instant::now();
+        news.tend(now);
+        if host.next_due() <= now || tended + TENDED_EVERY <= now {
+            tended = now;
+            host.tend(now)?;
+        }
+    }
+}
+
+/// What became of actives, and who waits to hear of it.
+#[derive(Default)]
+struct News {
+    last: u64,
+    events: VecDeque<Event>,
+    waiting: Vec<(Instant, Sender<Answer>)>,
+}
+
+impl News {
+    fn add(&mut self, pair: Box<str>, epoch: u64, verdict: Verdict) {
+        self.last += 1;
+        let event = Event { number: self.last, pair, epoch, verdict };
+        for (_, answer) in self.waiting.drain(..) {
+            let _ = answer.send(Answer::Events(vec![event.clone()]));
+        }
+        if self.events.len() >= EVENTS_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
+    fn ask(&mut self, now: Instant, after: u64, wait_ms: u32, answer: Sender<Answer>) {
+        // Whoever knows of more than there was knows another run of the agent.
+        let after = if after > self.last { 0 } else { after };
+        let newer: Vec<Event> =
+            self.events.iter().filter(|event| event.number > after).cloned().collect();
+        if newer.is_empty() {
+            let wait = Duration::from_millis(wait_ms.min(WAIT_MS_MAX).into());
+            return self.waiting.push((now + wait, answer));
+        }
+        let _ = answer.send(Answer::Events(newer));
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.waiting.iter().map(|(until, _)| *until).min()
+    }
+
+    fn tend(&mut self, now: Instant) {
+        for (_, answer) in self.waiting.extract_if(.., |(until, _)| *until <= now) {
+            let _ = answer.send(Answer::Events(Vec::new()));
         }
     }
 }

@@ -19,6 +19,7 @@ mod learn;
 pub mod listen;
 mod tell;
 pub mod verb;
+pub mod watch;
 
 pub use crate::switchover::Stage;
 pub use hold::{Faulty, Hold, Holder};

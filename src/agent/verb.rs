@@ -3,9 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::hold::Hold;
+use super::watch::Verdict;
 
 /// Longest line, in bytes: a hold of 64 addresses has some 4,000.
 pub const LINE_BYTES_MAX: usize = 64 << 10;
+/// Longest wait for an event, in milliseconds.
+pub const WAIT_MS_MAX: u32 = 3_000;
 /// The version of the protocol. An agent answers [`Verb::Hello`] of any; what it cannot read is
 /// refused.
 pub const VERSION: u32 = 1;
@@ -24,9 +27,18 @@ pub enum Verb {
         pair: Box<str>,
         /// Its epoch.
         epoch: u64,
+        /// Who is silent may have the addresses yet, and stays silent until its port is gone.
+        silent: bool,
     },
     /// What is held, and whether the kernel has it.
     Status,
+    /// What became of the actives that are watched.
+    Events {
+        /// The number of the last one that is known; 0 for all that are remembered.
+        after: u64,
+        /// How long to wait for one, in milliseconds, at most [`WAIT_MS_MAX`].
+        wait_ms: u32,
+    },
 }
 
 /// An answer.
@@ -49,6 +61,8 @@ pub enum Answer {
         /// The kernel has the rules of them all; they are made again if it has not.
         in_force: bool,
     },
+    /// What became of actives, in order.
+    Events(Vec<Event>),
     /// It is not done, and nothing of it is.
     Refused {
         /// What kind of reason.
@@ -56,6 +70,20 @@ pub enum Answer {
         /// The reason in words.
         text: Box<str>,
     },
+}
+
+/// Something became of the active of a pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// Numbers rise, from 1 when the agent starts.
+    pub number: u64,
+    /// The pair.
+    pub pair: Box<str>,
+    /// Its epoch then.
+    pub epoch: u64,
+    /// What.
+    pub verdict: Verdict,
 }
 
 /// What was done for a hold, and when: in microseconds since the request was read.

@@ -90,6 +90,7 @@ pub(crate) fn policy() -> Arc<Policy> {
         server: ServerPolicy {
             state_dir: "/nonexistent".into(),
             control_socket: "/nonexistent".into(),
+            agent_socket: "/nonexistent".into(),
             hosts_file: None,
             server_duid: None,
         },

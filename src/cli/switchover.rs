@@ -82,7 +82,7 @@ impl Hand {
 
     fn end(self, hold: &Hold) -> Result<(), Failure> {
         match self {
-            Hand::Agent(mut client) => client.let_go(&hold.pair, hold.epoch).map(drop)?,
+            Hand::Agent(mut client) => client.let_go(&hold.pair, hold.epoch, false).map(drop)?,
             Hand::Own(host) => host.clear().map_err(|e| Failure::new(Exit::Failed, e))?,
         }
         Ok(())
@@ -132,6 +132,7 @@ fn hold(said: &Switchover) -> Hold {
         active: said.active.clone(),
         standby: said.standby.clone(),
         stage: Stage::Standby,
+        watch: None,
     }
 }
 

@@ -130,6 +130,12 @@ pub(super) static SERVER: Section = Section {
             "Unix socket that `foreshadow status`, `leases` and `reload` talk to.",
         ),
         key(
+            "agent_socket",
+            "\"/path\"",
+            "\"/run/foreshadow-agent/agent.sock\"",
+            "Unix socket of this host's `foreshadow agent`, which makes the gates of standbys. Without standbys nobody asks for it.",
+        ),
+        key(
             "hosts_file",
             "\"/path\"",
             "none",

@@ -13,6 +13,8 @@ pub struct ServerPolicy {
     pub state_dir: PathBuf,
     /// Unix socket of the control API (default `/run/foreshadow/control.sock`).
     pub control_socket: PathBuf,
+    /// Unix socket of this host's agent (default `/run/foreshadow-agent/agent.sock`).
+    pub agent_socket: PathBuf,
     /// Where to write a hosts file of current leases, for a DNS server to read; none by default.
     pub hosts_file: Option<PathBuf>,
     /// DUID of this server (RFC 9915 s11), 3 to 130 bytes; without it, one is made and kept.

@@ -70,6 +70,8 @@ fn server(root: &Table<'_>) -> (ServerPolicy, Vec<At<Pattern>>) {
             .unwrap_or_else(|| "/var/lib/foreshadow".into()),
         control_socket: path("control_socket", SOCKET_PATH_BYTES_MAX)
             .unwrap_or_else(|| "/run/foreshadow/control.sock".into()),
+        agent_socket: path("agent_socket", SOCKET_PATH_BYTES_MAX)
+            .unwrap_or_else(|| "/run/foreshadow-agent/agent.sock".into()),
         hosts_file: path("hosts_file", PATH_BYTES_MAX),
         server_duid: table.as_ref().and_then(|t| t.get("duid")).and_then(|n| n.duid()),
     };

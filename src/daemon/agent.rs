@@ -26,15 +26,16 @@ pub fn run(socket: &Path, state_dir: &Path, filter: &str) -> anyhow::Result<()> 
     let door = Door::open(socket).with_context(|| format!("socket {}", socket.display()))?;
     let (to, messages) = listen::messages();
     door.serve(&to).context("socket")?;
+    let told = to.clone();
     let stop = move || {
         if signals.forever().next().is_some() {
-            let _ = to.send(Message::Stop);
+            let _ = told.send(Message::Stop);
         }
     };
     std::thread::Builder::new().name("agent-signals".into()).spawn(stop).context("thread")?;
     notify.ready("holding");
     tracing::info!(holds = host.holds().len(), socket = %socket.display(), "agent ready");
-    let ended = listen::run(&mut host, &messages);
+    let ended = listen::run(&mut host, to, &messages);
     notify.stopping();
     Ok(ended?)
 }

@@ -248,6 +248,11 @@ impl Links {
         self.monitor.link(id).map(|link| &*link.name)
     }
 
+    /// The name of the port of a bridge behind which somebody was heard, where netlink said so.
+    pub fn port_name(&self, bridge: LinkId, mac: Mac) -> Option<&str> {
+        self.name(self.monitor.port_of(bridge, mac)?)
+    }
+
     fn flags_of(&mut self, port: LinkId, network: NetworkId) -> (bool, bool) {
         if let Some(flags) = self.flags.get(&port) {
             return *flags;

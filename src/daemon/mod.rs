@@ -39,6 +39,7 @@ pub mod route_table;
 pub mod routes;
 pub mod serve;
 pub mod served;
+pub mod switch;
 pub mod telling;
 mod upkeep;
 mod weigh;

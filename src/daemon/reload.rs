@@ -139,6 +139,7 @@ fn fixed_changes(old: &Policy, new: &Policy) -> Vec<String> {
     let changed = [
         ("server.state_dir", was.state_dir != is.state_dir),
         ("server.control_socket", was.control_socket != is.control_socket),
+        ("server.agent_socket", was.agent_socket != is.agent_socket),
         ("server.hosts_file", was.hosts_file != is.hosts_file),
         ("server.duid", was.server_duid != is.server_duid),
         ("api.listen", old.api.listen != new.api.listen),

@@ -41,6 +41,7 @@ use super::privilege;
 use super::reload::{Follow, Load, Loaded, Reloader};
 use super::reports::Reports;
 use super::routes::{Delegated, Routes};
+use super::switch;
 use super::telling::Told;
 use super::upkeep::Upkeep;
 use super::weigh::Weigher;
@@ -260,7 +261,9 @@ impl Running {
             delegated.follow(policy.clone(), Box::new(RouteTable), ask, driver.counters())
         };
         let new_policy = NewPolicy::default();
+        let switch = || switch::start(driver.jobs(), &policy.server.agent_socket);
         let teller = Teller {
+            switch: (!serve.observe).then(switch).transpose()?,
             routes: Some(delegated).filter(|_| !serve.observe).map(follow).transpose()?,
             log: EventLog::new(&policy, serve.observe),
             hosts: hosts.map(|written| written.follow(read_page(driver.jobs()))).transpose()?,
@@ -428,6 +431,7 @@ struct Teller {
     log: EventLog,
     hosts: Option<Hosts>,
     routes: Option<Routes>,
+    switch: Option<switch::Nudge>,
     new_policy: NewPolicy,
     now: Box<dyn Fn() -> Timestamp + Send>,
     counters: Arc<Counters>,
@@ -453,6 +457,7 @@ impl Teller {
                         self.log.event(event, *took);
                         self.hosts.iter().for_each(|hosts| hosts.event(event));
                         self.routes.iter().for_each(|routes| routes.event(event));
+                        self.switch.iter().for_each(|switch| switch.event(event));
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => self.log.tick((self.now)()),
@@ -469,6 +474,7 @@ impl Teller {
             self.lost = lost;
             self.hosts.iter().for_each(Hosts::lost);
             self.routes.iter().for_each(Routes::lost);
+            self.switch.iter().for_each(switch::Nudge::nudge);
         }
     }
 }
@@ -493,6 +499,7 @@ mod tests {
             log: EventLog::new(&policy(), false),
             hosts: Some(written.follow(Box::new(read)).unwrap()),
             routes: None,
+            switch: None,
             new_policy: NewPolicy::default(),
             now: Box::new(|| Timestamp(1)),
             counters: counters.clone(),

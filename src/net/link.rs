@@ -35,6 +35,8 @@ pub struct Link {
     pub mac: Mac,
     /// Set up by the administrator (`IFF_UP`).
     pub is_up: bool,
+    /// Somebody is at its other end (`IFF_LOWER_UP`): a cable, a peer, the process of a tap.
+    pub has_carrier: bool,
     /// Carries Ethernet frames.
     pub is_ethernet: bool,
     /// It is a bridge.
@@ -93,6 +95,11 @@ impl LinkAddr6 {
         let common = (self.addr.to_bits() ^ other.to_bits()).leading_zeros();
         common >= u32::from(self.prefix_len)
     }
+}
+
+/// How many frames came in by a link so far; `None` if the kernel does not say.
+pub fn frames_received(link: LinkId) -> io::Result<Option<u64>> {
+    netlink::frames_received(link)
 }
 
 /// A change of the table. What it is now is asked of [`LinkMonitor::link`], which may know more:

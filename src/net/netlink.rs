@@ -148,6 +148,23 @@ pub(super) fn change(message: RouteNetlinkMessage, flags: u16) -> io::Result<()>
     talk(&serialise(message, NLM_F_REQUEST | NLM_F_ACK | flags), |_| {}).map(drop)
 }
 
+/// How many frames came in by a link so far; `None` if the kernel does not say.
+pub(super) fn frames_received(link: LinkId) -> io::Result<Option<u64>> {
+    let mut message = LinkMessage::default();
+    message.header.index = link.0;
+    let request = RouteNetlinkMessage::GetLink(message);
+    let mut found = None;
+    talk(&serialise(request, NLM_F_REQUEST | NLM_F_ACK), |answer| {
+        if let RouteNetlinkMessage::NewLink(link) = answer {
+            found = link.attributes.iter().find_map(|attribute| match attribute {
+                LinkAttribute::Stats64(stats) => Some(stats.rx_packets),
+                _ => None,
+            });
+        }
+    })?;
+    Ok(found)
+}
+
 /// Sends a request and hears all of the answer; whether that was whole.
 fn talk(request: &[u8], each: impl FnMut(RouteNetlinkMessage)) -> io::Result<bool> {
     talk_until(None, request, each)
@@ -300,6 +317,7 @@ fn link(message: &LinkMessage) -> Option<Link> {
         name: Arc::from(""),
         mac: Mac::ZERO,
         is_up: message.header.flags.contains(LinkFlags::Up),
+        has_carrier: message.header.flags.contains(LinkFlags::LowerUp),
         is_ethernet: message.header.link_layer_type == LinkLayerType::Ether,
         is_bridge: false,
         master: None,

@@ -1,0 +1,46 @@
+//! The process that has a tap: its end is the end of the guest.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// Most processes that are looked at.
+const PROCESSES_MAX: usize = 65_536;
+
+/// The process that holds this tap open, where this one may know: the kernel says so in the fdinfo
+/// of its descriptors. `None` if there is none, or it is another user's.
+pub(super) fn of_tap(name: &str) -> Option<OwnedFd> {
+    let processes = fs::read_dir("/proc").ok()?.flatten().take(PROCESSES_MAX);
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let pid = pids.into_iter().find(|pid| holds(*pid, name))?;
+    pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
+}
+
+fn holds(pid: i32, name: &str) -> bool {
+    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    descriptors.flatten().any(|entry| {
+        let is_tun = fs::read_link(entry.path()).is_ok_and(|to| to.ends_with("net/tun"));
+        is_tun && {
+            let number = entry.file_name();
+            let info = format!("/proc/{pid}/fdinfo/{}", number.to_string_lossy());
+            fs::read_to_string(info).is_ok_and(|text| names(&text, name))
+        }
+    })
+}
+
+fn names(fdinfo: &str, tap: &str) -> bool {
+    fdinfo.lines().any(|line| line.strip_prefix("iff:").is_some_and(|found| found.trim() == tap))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tap_is_named_by_its_descriptor() {
+        let info = "pos:\t88\nflags:\t0104002\nmnt_id:\t24\niff:\ttap1\n";
+        assert!(names(info, "tap1"));
+        assert!(!names(info, "tap") && !names("pos:\t88\n", "tap1"));
+    }
+}

@@ -1,0 +1,328 @@
+//! Standbys and their switchovers: what comes next of each pair is done here, by the agents of its
+//! hosts and by the engine.
+//!
+//! A thread of its own, beside the packets. What it does for a pair follows from the pair's record
+//! and from what the hosts say ([`crate::switchover`]); it remembers nothing that a restart may not
+//! lose.
+
+mod hosts;
+mod records;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+use crate::agent;
+use crate::agent::client::Client;
+use crate::agent::watch::{Verdict, Why};
+use crate::config::policy::OnFailure;
+use crate::engine::Engine;
+use crate::engine::effects::{Event, EventKind};
+use crate::lease::directory::{Kind, Standby, Step};
+use crate::switchover::{Act, At, Known, Reason, Seen, Stage, next};
+
+use super::work::Jobs;
+use hosts::Hosts;
+use records::Records;
+
+/// How often hosts are asked what they hold, and records read, though nothing is known to have
+/// changed.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How soon something that failed is tried again.
+const RETRY: Duration = Duration::from_millis(250);
+/// Words that may wait: more of them are one.
+const WORDS_MAX: usize = 16;
+/// Acts for a pair in a row: more means that something does not take.
+const ACTS_MAX: usize = 64;
+
+/// What the thread is told.
+#[derive(Debug)]
+enum Word {
+    /// The records may have changed.
+    Changed,
+    /// What an agent has seen of actives, in order.
+    Seen(Vec<agent::verb::Event>),
+}
+
+/// Has the thread look at the records.
+#[derive(Clone, Debug)]
+pub(super) struct Nudge(SyncSender<Word>);
+
+impl Nudge {
+    /// Something happened.
+    pub(super) fn event(&self, event: &Event) {
+        if matches!(event.kind, EventKind::Standby(..)) {
+            self.nudge();
+        }
+    }
+
+    /// Something may have changed.
+    pub(super) fn nudge(&self) {
+        // One that waits already is enough.
+        let _ = self.0.try_send(Word::Changed);
+    }
+}
+
+/// What is known of a pair, and when to look again.
+struct Case {
+    pair: Arc<Standby>,
+    seen: Seen,
+    blocked: Option<Reason>,
+    retry_at: Option<Instant>,
+}
+
+/// The thread.
+struct Switcher {
+    records: Records,
+    hosts: Hosts,
+    cases: BTreeMap<Arc<str>, Case>,
+    looked: Instant,
+}
+
+/// Starts the thread; it ends when its nudges are gone.
+pub(super) fn start(jobs: Jobs<Engine>, agent: &Path) -> std::io::Result<Nudge> {
+    let (words, heard) = sync_channel(WORDS_MAX);
+    let switcher = Switcher {
+        records: Records::new(jobs),
+        hosts: Hosts::new(agent),
+        cases: BTreeMap::new(),
+        looked: Instant::now(),
+    };
+    std::thread::Builder::new().name("switch".into()).spawn(move || switcher.run(&heard))?;
+    let (socket, told) = (agent.to_owned(), words.clone());
+    std::thread::Builder::new()
+        .name("switch-watch".into())
+        .spawn(move || follow(&socket, &told))?;
+    Ok(Nudge(words))
+}
+
+impl Switcher {
+    fn run(mut self, heard: &Receiver<Word>) {
+        let mut changed = true;
+        loop {
+            let now = Instant::now();
+            let looks = now.duration_since(self.looked) >= LOOK_EVERY;
+            if changed || looks {
+                self.read();
+            }
+            if looks {
+                self.looked = now;
+                self.look();
+            }
+            self.work();
+            let retry = self.cases.values().filter_map(|case| case.retry_at).min();
+            // Without pairs there is nothing to look at.
+            let idle = self.cases.is_empty() && !self.hosts.holds_any();
+            let due = retry.unwrap_or(self.looked + LOOK_EVERY);
+            let wait = if idle { Duration::MAX } else { due.saturating_duration_since(now) };
+            changed = match heard.recv_timeout(wait.min(Duration::from_hours(1))) {
+                Ok(Word::Changed) => true,
+                Ok(Word::Seen(events)) => {
+                    self.judge(&events);
+                    false
+                }
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+        }
+    }
+
+    /// The records as they are now. Of a pair that is no more, its hosts are told.
+    fn read(&mut self) {
+        let pairs = match self.records.pairs() {
+            Ok(pairs) => pairs,
+            Err(error) => return tracing::debug!(%error, "standbys"),
+        };
+        let mut before = std::mem::take(&mut self.cases);
+        for pair in pairs {
+            let case = match before.remove(&pair.id) {
+                Some(case) => Case { pair: pair.clone(), retry_at: None, ..case },
+                None => Case {
+                    pair: pair.clone(),
+                    seen: Seen::default(),
+                    blocked: None,
+                    retry_at: None,
+                },
+            };
+            self.cases.insert(pair.id.clone(), case);
+        }
+        for case in before.into_values() {
+            self.hosts.forget(&case.pair);
+        }
+    }
+
+    /// Of each pair what was seen last counts. A failure of another epoch is of who is no longer
+    /// active.
+    fn judge(&mut self, events: &[agent::verb::Event]) {
+        let last: BTreeMap<&str, _> = events.iter().map(|event| (&*event.pair, event)).collect();
+        for event in last.into_values() {
+            let Verdict::Failed(why) = event.verdict else { continue };
+            let Some(case) = self.cases.get_mut(&*event.pair) else { continue };
+            if case.pair.epoch == event.epoch && case.pair.state.switchover().is_none() {
+                case.active_failed(why, &self.records);
+            }
+        }
+    }
+
+    /// What the hosts hold, as they say it: somebody may have changed it.
+    fn look(&mut self) {
+        for case in self.cases.values_mut() {
+            for at in [At::Active, At::Standby] {
+                let known = self.hosts.ask(&case.pair, at);
+                *known_mut(&mut case.seen, &case.pair, at) = known;
+            }
+            case.retry_at = None;
+        }
+        self.hosts.let_go_of_strangers(|id| self.cases.contains_key(id));
+    }
+
+    fn work(&mut self) {
+        let now = Instant::now();
+        let due = |case: &&mut Case| case.retry_at.is_none_or(|at| at <= now);
+        let Switcher { cases, records, hosts, .. } = self;
+        for case in cases.values_mut().filter(due) {
+            case.retry_at = None;
+            (0..ACTS_MAX).find(|_| !case.act(records, hosts));
+        }
+    }
+}
+
+/// Tells the thread what the agent sees, until it is gone. Without an agent it is tried again.
+fn follow(socket: &Path, to: &SyncSender<Word>) {
+    let mut after = 0;
+    loop {
+        let mut client = match Client::connect(socket) {
+            Ok(client) => client,
+            Err(_) => {
+                std::thread::sleep(RETRY * 4);
+                if to.try_send(Word::Seen(Vec::new())).is_err_and(is_gone) {
+                    return;
+                }
+                continue;
+            }
+        };
+        while let Ok(events) = client.events(after) {
+            after = events.last().map_or(after, |event| event.number);
+            if to.send(Word::Seen(events)).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn is_gone(error: TrySendError<Word>) -> bool {
+    matches!(error, TrySendError::Disconnected(_))
+}
+
+impl Case {
+    /// The active has failed: its standby takes over, where the policy says so and it can.
+    fn active_failed(&mut self, why: Why, records: &Records) {
+        let id = &self.pair.id;
+        if self.pair.on_failure == OnFailure::Alert {
+            return tracing::error!(standby = %id, ?why, "the active has failed");
+        }
+        match records.begin_after_failure(&self.pair) {
+            Ok(pair) => {
+                tracing::error!(standby = %id, ?why, "the active has failed: its standby takes over");
+                self.pair = pair;
+            }
+            Err(error) => {
+                tracing::error!(standby = %id, ?why, %error, "the active has failed, and its standby cannot take over");
+            }
+        }
+    }
+
+    /// Does what comes next; whether to go on.
+    fn act(&mut self, records: &Records, hosts: &mut Hosts) -> bool {
+        let act = next(&self.pair, &self.seen);
+        if !matches!(act, Act::Blocked(_)) {
+            self.blocked = None;
+        }
+        let written = match act {
+            Act::Rest => return false,
+            Act::Blocked(reason) => return self.wait(reason),
+            Act::Ask(at) => return self.know(at, hosts.ask(&self.pair, at)),
+            Act::Hold(at, stage) => return self.hold(at, stage, records, hosts),
+            Act::LetGo(at) => return self.know(at, hosts.let_go(&self.pair, at)),
+            Act::Gated => records.gated(&self.pair),
+            // Drivers are absent: see `Seen`.
+            Act::FinalPass | Act::Wake | Act::End => return false,
+            Act::Record(step) => records.record(&self.pair, self.steps_to(step)),
+            Act::Promote => records.promote(&self.pair),
+            Act::Abort(reason) => {
+                tracing::warn!(standby = %self.pair.id, reason = reason.text(), "taken back");
+                records.abort(&self.pair)
+            }
+            Act::Finish => records.finish(&self.pair),
+        };
+        match written {
+            Ok(pair) => {
+                self.pair = pair;
+                true
+            }
+            Err(error) => {
+                tracing::warn!(standby = %self.pair.id, %error, "not written");
+                self.retry_at = Some(Instant::now() + RETRY);
+                false
+            }
+        }
+    }
+
+    /// On one host the order that opens the standby has silenced the active too.
+    fn steps_to(&self, step: Step) -> Vec<Step> {
+        let is_failure = self.pair.state.switchover().is_some_and(|s| s.kind == Kind::Failure);
+        let is_one_host = self.pair.active.host == self.pair.standby.host;
+        if is_failure && is_one_host && step > Step::Fenced {
+            return vec![Step::Fenced, step];
+        }
+        vec![step]
+    }
+
+    fn hold(&mut self, at: At, stage: Stage, records: &Records, hosts: &mut Hosts) -> bool {
+        let known = match records.ends(&self.pair) {
+            Ok(ends) => hosts.hold(&self.pair, &ends, at, stage),
+            Err(error) => {
+                if self.blocked != Some(Reason::Refused(at)) {
+                    tracing::warn!(standby = %self.pair.id, %error, "cannot be gated");
+                }
+                Known::Refused(None)
+            }
+        };
+        self.know(at, known)
+    }
+
+    /// Something is known of a host now; whether to go on with it.
+    fn know(&mut self, at: At, known: Known) -> bool {
+        *known_mut(&mut self.seen, &self.pair, at) = known;
+        if known == Known::Nothing {
+            self.retry_at = Some(Instant::now() + RETRY);
+        }
+        known != Known::Nothing
+    }
+
+    fn wait(&mut self, reason: Reason) -> bool {
+        if self.blocked != Some(reason) {
+            let reason = reason.text();
+            tracing::warn!(standby = %self.pair.id, reason, "does not go on; tried again");
+        }
+        self.blocked = Some(reason);
+        self.retry_at = Some(Instant::now() + RETRY);
+        // What was not to be had may be by then.
+        for known in [&mut self.seen.active, &mut self.seen.standby] {
+            if matches!(known, Known::Unreachable | Known::Refused(_)) {
+                *known = Known::Nothing;
+            }
+        }
+        false
+    }
+}
+
+/// Where what is known of a host is kept: both guests can be on one.
+fn known_mut<'a>(seen: &'a mut Seen, pair: &Standby, at: At) -> &'a mut Known {
+    match at {
+        At::Active if pair.active.host != pair.standby.host => &mut seen.active,
+        _ => &mut seen.standby,
+    }
+}
