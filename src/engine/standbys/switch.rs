@@ -162,12 +162,13 @@ impl Engine {
             let why = format!("the former active of standby \"{id}\" may live yet: {step}");
             return Err(Denied::InUse(why));
         }
+        let mac = old.standby.who.mac.unwrap_or_default();
         let reserved = |resource: &Resource| {
-            let host = self.reserved_resource(old.network, *resource)?;
+            let host = self.reserved_resource(old.network, *resource);
+            let host = host.filter(|host| *host != format!("mac {mac}"))?;
             Some(format!("{resource} is reserved in the configuration file for {host}"))
         };
         if let Some(why) = old.resources.iter().find_map(reserved) {
-            let mac = old.standby.who.mac.unwrap_or_default();
             return Err(Denied::InUse(format!("{why}, want mac {mac} there first")));
         }
         self.forget_standby(now, &old, StandbyNews::Finished, fx);
