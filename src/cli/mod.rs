@@ -9,6 +9,7 @@ pub mod args_audit;
 pub mod args_directory;
 pub mod args_forecast;
 pub mod args_shadows;
+pub mod args_standby;
 pub mod exit;
 
 mod accounts;
@@ -30,6 +31,7 @@ mod reservations;
 mod score;
 mod shadows;
 mod source;
+mod standbys;
 mod table;
 mod telemetry;
 mod token;
@@ -81,6 +83,7 @@ fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
         Command::Predict(args) => shadows::predict(args, out),
         Command::Score(args) => score::score(&args, out),
         Command::Relocation(args) => relocation::relocation(&args, out),
+        Command::Standby(args) => standbys::standbys(args, out),
         Command::Shadows(args) => shadows::shadows(args, out),
         Command::Import(args) => import::import(&args, out),
         Command::Status(args) => control::status(&args, out),
