@@ -16,7 +16,7 @@ pub use super::args_audit::{Audit, Events, Who};
 pub use super::args_directory::{Accounts, Applications, Asked, Instances, Reservations};
 pub use super::args_forecast::{Anomaly, Forecast};
 pub use super::args_shadows::{Backtest, Predict, Relocation, Shadows};
-pub use super::args_standby::Standbys;
+pub use super::args_standby::Standby;
 
 /// Where the configuration is unless the command says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/foreshadow/foreshadow.toml";
@@ -76,8 +76,7 @@ pub enum Command {
     #[command(subcommand)]
     Shadows(Shadows),
     /// Name machines that hold the addresses of others, ready to take them over
-    #[command(subcommand)]
-    Standby(Standbys),
+    Standby(Standby),
     /// Have the running server read its configuration again
     Reload(Reload),
     /// Copy the store, of a running server too

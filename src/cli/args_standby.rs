@@ -6,6 +6,14 @@ use clap::builder::PossibleValuesParser;
 use super::args_directory::Asked;
 
 /// `standby`.
+#[derive(Debug, clap::Args)]
+pub struct Standby {
+    /// What about them
+    #[command(subcommand)]
+    pub what: Standbys,
+}
+
+/// What about standbys.
 #[derive(Debug, Subcommand)]
 pub enum Standbys {
     /// List standbys

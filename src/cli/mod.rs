@@ -83,7 +83,7 @@ fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
         Command::Predict(args) => shadows::predict(args, out),
         Command::Score(args) => score::score(&args, out),
         Command::Relocation(args) => relocation::relocation(&args, out),
-        Command::Standby(args) => standbys::standbys(args, out),
+        Command::Standby(args) => standbys::standbys(args.what, out),
         Command::Shadows(args) => shadows::shadows(args, out),
         Command::Import(args) => import::import(&args, out),
         Command::Status(args) => control::status(&args, out),

@@ -174,8 +174,7 @@ impl Engine {
     /// was promised this one.
     pub(super) fn is_pinned(&self, network: NetworkId, resource: Resource) -> bool {
         let net = self.net_index(network).and_then(|at| self.nets.get(at));
-        self.directory.keeper(network, resource).is_some()
-            || self.directory.pair_of(network, resource).is_some()
+        self.directory.is_kept(network, resource)
             || net.is_some_and(|net| match resource {
                 Resource::V4(addr) => net.by_addr.contains_key(&addr),
                 _ => net.by_resource6.contains_key(&resource),

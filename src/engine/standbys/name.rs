@@ -5,9 +5,10 @@ use std::sync::Arc;
 use crate::base::{HwAddr, NetworkId, Prefix6, Resource, Span, Timestamp};
 use crate::config::policy::{Network, OnFailure};
 use crate::engine::Engine;
-use crate::engine::effects::{Effects, StandbyNews};
+use crate::engine::effects::Effects;
 use crate::engine::holder::Holder;
 use crate::engine::instances::Denied;
+use crate::engine::standbys::news::StandbyNews;
 use crate::lease::directory::{Identifiers, Party, Standby, StandbyState};
 use crate::lease::{Lease, Owner, State};
 

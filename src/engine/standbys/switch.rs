@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::base::{ClientKey, HwAddr, Resource, Timestamp};
 use crate::engine::Engine;
-use crate::engine::effects::{Effects, EventKind, StandbyNews};
+use crate::engine::effects::{Effects, EventKind};
 use crate::engine::instances::Denied;
 use crate::lease::directory::{
     Entry, Host, Identifiers, Instance, Kept, Kind, Readiness, Standby, StandbyState, Step,
@@ -14,8 +14,9 @@ use crate::lease::directory::{
 use crate::lease::{Cause, Details, Lease, State, Uses};
 
 use super::in_switchover;
+use super::news::StandbyNews;
 
-/// Longest name of who began a switchover, in bytes.
+/// Longest name of who began a switchover, in characters.
 const BY_MAX: usize = 128;
 
 impl Engine {
@@ -40,8 +41,8 @@ impl Engine {
             let (state, missing) = (before.as_str(), missing.join(", "));
             return Err(Denied::InUse(format!("standby \"{id}\" is {state}: {missing}")));
         }
-        let by = by.get(..by.floor_char_boundary(BY_MAX)).unwrap_or_default();
-        let (step, by, started) = (Step::Intended, by.into(), now);
+        let by = by.chars().take(BY_MAX).collect::<String>().into();
+        let (step, started) = (Step::Intended, now);
         let switchover = Switchover { kind, step, forced, by, started, before };
         let new = Standby {
             epoch: old.epoch + 1,
