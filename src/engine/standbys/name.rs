@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::engine::effects::Effects;
 use crate::engine::holder::Holder;
 use crate::engine::instances::Denied;
+use crate::engine::relocate::is_draining;
 use crate::engine::standbys::news::StandbyNews;
 use crate::lease::directory::{Identifiers, Party, Standby, StandbyState};
 use crate::lease::{Lease, Owner, State};
@@ -100,7 +101,12 @@ impl Engine {
         };
         let standby = self.rewrite(now, standby, StandbyNews::Named, fx);
         for resource in &standby.resources {
-            self.take_from_pool(standby.network, *resource);
+            let lease = self.table.get(standby.network, *resource);
+            // Two are to have this one: its client is not to leave it.
+            if let Some(lease) = lease.filter(|lease| is_draining(lease)).cloned() {
+                self.end(now, &lease, fx);
+            }
+            self.settle(standby.network, *resource);
         }
         self.wake_verifier(standby.network);
         Ok((standby, true))
