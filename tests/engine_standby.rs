@@ -165,7 +165,8 @@ impl World {
                     assert!(is_standby, "{addr} to {who} after the promotion of {pair:?}");
                     self.seen.to_promoted += 1;
                 } else if shares {
-                    let may = is_active || (is_standby && pair.may_answer());
+                    let opened = pair.state.switchover().is_some_and(|s| s.step >= Step::Opened);
+                    let may = is_active || (is_standby && (pair.gated || opened));
                     assert!(may, "{addr} to {who} of {pair:?}");
                     self.seen.to_active += u32::from(is_active);
                     self.seen.to_standby += u32::from(is_standby);

@@ -46,7 +46,7 @@ struct NewStandby {
     network: String,
     /// What they are to share, addresses and delegated prefixes; all that the active has if nothing
     /// is said. One that is leased to nobody may be named if it is configured in the active.
-    #[schema(max_items = 64)]
+    #[schema(max_items = 6)]
     addresses: Vec<String>,
     /// Who has them: its MAC, unless that follows from what is leased.
     active: PartyView,

@@ -13,8 +13,9 @@ use crate::engine::standbys::news::StandbyNews;
 use crate::lease::directory::{Identifiers, Party, Standby, StandbyState};
 use crate::lease::{Lease, Owner, State};
 
-/// Most addresses and prefixes that two share.
-const SHARED_MAX: usize = 64;
+/// Most addresses and prefixes that two share: what a record of the store has room for, whatever
+/// identifiers their clients send.
+pub const SHARED_MAX: usize = 6;
 
 /// A standby to be named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -182,6 +183,11 @@ impl Engine {
         }
         if let Some(twice) = resources.windows(2).find(|two| two[0] == two[1]) {
             return Err(Denied::Invalid("addresses", format!("{} is named twice", twice[0])));
+        }
+        let v4 = resources.iter().filter(|resource| resource.v4().is_some()).count();
+        if v4 > 1 {
+            let why = format!("{v4} IPv4 addresses, want one: DHCP gives a machine no more");
+            return Err(Denied::Invalid("addresses", why));
         }
         for resource in &resources {
             self.check_shared(network, *resource, &hw)?;

@@ -16,7 +16,7 @@ use crate::lease::{Cause, Details, Lease, State, Uses};
 use super::in_switchover;
 use super::news::StandbyNews;
 
-/// Longest name of who began a switchover, in characters.
+/// Longest name of who began a switchover, in bytes.
 const BY_MAX: usize = 128;
 
 impl Engine {
@@ -41,7 +41,9 @@ impl Engine {
             let (state, missing) = (before.as_str(), missing.join(", "));
             return Err(Denied::InUse(format!("standby \"{id}\" is {state}: {missing}")));
         }
-        let by = by.chars().take(BY_MAX).collect::<String>().into();
+        let ends = by.char_indices().map(|(at, c)| at + c.len_utf8());
+        let end = ends.take_while(|end| *end <= BY_MAX).last().unwrap_or(0);
+        let by = by.get(..end).unwrap_or_default().into();
         let (step, started) = (Step::Intended, now);
         let switchover = Switchover { kind, step, forced, by, started, before };
         let new = Standby {
@@ -193,14 +195,14 @@ impl Engine {
         Ok((old, switchover))
     }
 
-    /// Makes one lease the standby's. What neither of them was ever leased is not one.
+    /// Makes one lease the standby's. What neither of them has is none.
     fn pass_on(&mut self, now: Timestamp, pair: &Standby, resource: Resource, fx: &mut Effects) {
         let before = self.table.get(pair.network, resource).cloned();
         let told = pair.told(resource);
-        if before.is_none() && told.is_none() {
+        let held = before.as_ref().filter(|lease| lease.state == State::Leased);
+        if held.is_none() && told.is_none() {
             return;
         }
-        let held = before.as_ref().filter(|lease| lease.state == State::Leased);
         let until = [told.map(|told| told.until), held.map(|lease| lease.until)];
         let hw = pair.standby.who.hw().unwrap_or_default();
         let lease = Lease {
