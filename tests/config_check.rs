@@ -301,7 +301,9 @@ fn defaults_are_what_the_reference_says() {
         if let "[network.verify]"
         | "[network.limits]"
         | "[network.lifecycle]"
-        | "[network.relocation]" = section
+        | "[network.relocation]"
+        | "[network.standby]"
+        | "[network.standby.detect]" = section
         {
             let table = section.trim_matches(['[', ']']).trim_start_matches("network.");
             let said = format!("{table}.{said}[[network.subnet]]");

@@ -20,6 +20,8 @@ mod directory;
 mod invariants;
 #[path = "scenario/shadows.rs"]
 mod shadows;
+#[path = "scenario/standbys.rs"]
+mod standbys;
 #[path = "sim/tiers.rs"]
 mod tiers;
 #[path = "scenario/words.rs"]
@@ -75,7 +77,9 @@ scenarios! {
     hostile_v6_many_doubts hostile_v6_names hostile_v6_no_subnet hostile_v6_own_address
     hostile_v6_port_full hostile_v6_relay_depth hostile_v6_reserved_duid hostile_v6_subnet_deleted
     identity inform instance_clones instance_ends instance_hosts instance_restart instance_store_failure instance_v6 instances lifecycle options quarantine rapid_commit relay_links relays relocate relocate_by_hand relocate_policy relocate_v6 instance_ghosts reservations shadow_age shadow_caps shadow_claims shadow_evicted shadow_fall shadow_ghosts shadow_hand shadow_ranks shadow_ready shadow_reserved shadow_restart shadow_sticky shadow_yields shadow_outranks tiers tiers_shadows tiers_v6
-    shorter_lease states store_failure times times_adaptive v6_adoption v6_boot v6_classes v6_clones
+    shorter_lease standby standby_clone standby_conflict standby_ends standby_named standby_promoted
+    standby_relocate standby_reserved standby_restart
+    standby_store_failure standby_v6 states store_failure times times_adaptive v6_adoption v6_boot v6_classes v6_clones
     v6_clones_reload v6_confirm v6_declines v6_delegation_hints v6_exclude
     v6_generate v6_no_addrs v6_no_binding v6_no_prefix v6_not_on_link v6_options v6_partial
     v6_preference v6_rapid_commit v6_rebind v6_relays v6_reload v6_reservations v6_several_questions

@@ -5,11 +5,15 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use foreshadow::base::{ClientKey, HwAddr, Mac, NetworkId, Resource, Timestamp};
-use foreshadow::config::policy::Tier;
+use foreshadow::config::policy::{OnFailure, Tier};
+use foreshadow::engine::standbys::name::SHARED_MAX;
 use foreshadow::lease::change::ACT_JSON_MAX;
+use foreshadow::lease::directory::{
+    Entry, Identifiers, Kind, Party, Readiness, Standby, StandbyState, Step, Switchover, Told,
+};
 use foreshadow::lease::{
-    Act, Cause, Change, Details, Drain, Foreseen, Foreseer, Lease, Mover, NextHop,
-    QuarantineReason, State, Uses,
+    Act, Cause, Change, Details, Directory, Drain, Foreseen, Foreseer, Lease, Mover, NextHop,
+    QuarantineReason, Seq, State, Uses,
 };
 use foreshadow::store::record::{RECORD_MAX, RecordError, decode, encode};
 use proptest::collection::vec;
@@ -20,6 +24,66 @@ fn encoded(change: &Change) -> Vec<u8> {
     let mut out = Vec::new();
     encode(change, &mut out).unwrap();
     out
+}
+
+#[test]
+fn a_standby_with_the_longest_names_and_identifiers_is_one_record() {
+    let long = |byte: u8, len: usize| vec![byte; len].into_boxed_slice();
+    let text = |len: usize| "x".repeat(len);
+    let party = |last: u8| Party {
+        who: Identifiers {
+            mac: Some(Mac([2, 0, 0, 0, 0, last])),
+            duid: Some(long(last, 200)),
+            ..Identifiers::default()
+        },
+        port: Some(text(15).into()),
+        host: Some(text(64).into()),
+    };
+    let hw = HwAddr::new(1, &[9; 16]).unwrap();
+    let next_hop = "fe80:1111:2222:3333:4444:5555:6666:7777%brbrbrbrbrbrbrb".parse().unwrap();
+    let mut told = vec![Told {
+        resource: "255.255.255.255".parse().unwrap(),
+        client: ClientKey::clone_of(&long(9, 255), &hw),
+        until: Timestamp::NEVER,
+        next_hop: None,
+    }];
+    told.extend((1..SHARED_MAX as u128).map(|n| Told {
+        resource: Resource::Prefix6(Ipv6Addr::from_bits(u128::MAX - (n << 64)), 128),
+        client: ClientKey::ia_pd_clone(&long(9, 130), u32::MAX, &hw),
+        until: Timestamp::NEVER,
+        next_hop: Some(Clone::clone(&next_hop)),
+    }));
+    let standby = Standby {
+        id: text(64).into(),
+        network: NetworkId(u32::MAX),
+        resources: told.iter().map(|told| told.resource).collect(),
+        active: party(1),
+        standby: party(2),
+        hostname: Some(text(253).into()),
+        account: Some(text(64).into()),
+        application: Some(text(64).into()),
+        instance: Some(text(64).into()),
+        state: StandbyState::Promoted(Switchover {
+            kind: Kind::Failure,
+            step: Step::Terminated,
+            forced: false,
+            by: "\"".repeat(128).into(),
+            started: Timestamp::NEVER,
+            before: Readiness::Preparing,
+        }),
+        progress: 100,
+        gated: false,
+        epoch: u64::MAX,
+        on_failure: OnFailure::Switch,
+        unfenced: false,
+        told,
+        created: Timestamp::NEVER,
+        changed: Timestamp::NEVER,
+        until: Timestamp::NEVER,
+    };
+    let (mut directory, mut changes) = (Directory::default(), Vec::new());
+    directory.put(Seq(1), Entry::Standby(Arc::new(standby)), &mut changes);
+    assert!(encoded(&changes[0]).len() > RECORD_MAX / 2, "the longest there is");
 }
 
 fn resource() -> impl Strategy<Value = Resource> {

@@ -9,10 +9,12 @@ use tokio::sync::oneshot;
 use crate::base::{NetworkId, Resource, Timestamp};
 use crate::config::Policy;
 use crate::engine::holder::Holder;
+use crate::lease::directory::Standby;
 use crate::lease::{Act, Lease};
 
 use super::accounts::{AccountDeed, ApplicationDeed, UsageDeed};
 use super::caller::Scope;
+use super::drive::Drive;
 use super::etag::Conditions;
 use super::filter::Filter;
 use super::gauges::Figures;
@@ -24,6 +26,7 @@ use super::relocation::RelocationDeed;
 use super::reservations::ReservationDeed;
 use super::score::ScoreDeed;
 use super::shadows::{AvailableDeed, PredictionDeed, ShadowDeed, TallyDeed};
+use super::standbys::StandbyDeed;
 use super::view::{LeaseView, LeasesView, PoolView, StatusView};
 
 /// How many leases one [`Command::Leases`] may look at: a bound on how long it keeps the packets
@@ -149,6 +152,12 @@ pub enum Command {
     Usage(Box<Ask<UsageDeed>>),
     /// What concerns reservations.
     Reservations(Box<Ask<ReservationDeed>>),
+    /// What concerns standbys.
+    Standbys(Box<Ask<StandbyDeed>>),
+    /// What whoever drives gates says of a standby.
+    Drive(Box<Drive>),
+    /// All standbys, in no order: for whoever drives them, when it starts.
+    Pairs(Reply<Vec<Arc<Standby>>>),
     /// The policy in force.
     Policy(Reply<Arc<Policy>>),
     /// Put a new policy in force.
@@ -363,6 +372,13 @@ impl Command {
             Command::Applications(ask) => return ask.run(desk),
             Command::Usage(ask) => return ask.run(desk),
             Command::Reservations(ask) => return ask.run(desk),
+            Command::Standbys(ask) => return ask.run(desk),
+            Command::Drive(drive) => return drive.run(desk),
+            Command::Pairs(reply) => {
+                let found =
+                    desk.registry().map(|of| of.engine.directory().standbys().cloned().collect());
+                drop(reply.send(found.unwrap_or_default()));
+            }
             Command::Policy(reply) => drop(reply.send(desk.policy())),
             Command::SetPolicy(policy, reply) => {
                 desk.set_policy(policy);

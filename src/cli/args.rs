@@ -17,6 +17,7 @@ pub use super::args_audit::{Audit, Events, Who};
 pub use super::args_directory::{Accounts, Applications, Asked, Instances, Reservations};
 pub use super::args_forecast::{Anomaly, Forecast};
 pub use super::args_shadows::{Backtest, Predict, Relocation, Shadows};
+pub use super::args_standby::Standby;
 
 /// Where the configuration is unless the command says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/foreshadow/foreshadow.toml";
@@ -75,6 +76,8 @@ pub enum Command {
     /// List, reserve, extend and give back addresses that are held ahead of need
     #[command(subcommand)]
     Shadows(Shadows),
+    /// Name machines that hold the addresses of others, ready to take them over
+    Standby(Standby),
     /// Have the running server read its configuration again
     Reload(Reload),
     /// Copy the store, of a running server too

@@ -10,6 +10,7 @@ pub mod args_audit;
 pub mod args_directory;
 pub mod args_forecast;
 pub mod args_shadows;
+pub mod args_standby;
 pub mod exit;
 
 mod accounts;
@@ -32,6 +33,7 @@ mod reservations;
 mod score;
 mod shadows;
 mod source;
+mod standbys;
 mod switchover;
 mod table;
 mod telemetry;
@@ -84,6 +86,7 @@ fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
         Command::Predict(args) => shadows::predict(args, out),
         Command::Score(args) => score::score(&args, out),
         Command::Relocation(args) => relocation::relocation(&args, out),
+        Command::Standby(args) => standbys::standbys(args.what, out),
         Command::Shadows(args) => shadows::shadows(args, out),
         Command::Import(args) => import::import(&args, out),
         Command::Status(args) => control::status(&args, out),

@@ -19,7 +19,7 @@ const TEXT_MAX: usize = 4095;
 
 /// What a hook may be told of, and the kinds of audit records that are such events.
 pub const HOOK_EVENTS: &[(&str, &[&str])] = &[
-    ("granted", &["granted", "adopted", "moved", "registered", "imported"]),
+    ("granted", &["granted", "adopted", "moved", "registered", "imported", "promoted"]),
     ("released", &["released", "abandoned", "operator", "instance-ended"]),
     ("expired", &["expired"]),
     ("declined", &["declined"]),

@@ -20,7 +20,7 @@ const DAY: Span = Span::from_secs(86_400);
 pub(super) static RELOCATION: Section = Section {
     path: "network.relocation",
     header: "[network.relocation]",
-    about: "Where a pool has too little left for its hot tier, or a client that would use it found nothing there, clients of the other tiers are moved to other pools of the network that they may use, the cheapest first. What a move costs is the mean of four shares by these weights, in percent. Whoever has a reservation, or an address that was registered for its instance, is never moved. `foreshadow relocation plan` shows what would be done.",
+    about: "Where a pool has too little left for its hot tier, or a client that would use it found nothing there, clients of the other tiers are moved to other pools of the network that they may use, the cheapest first. What a move costs is the mean of four shares by these weights, in percent. Whoever has a reservation, a standby, or an address that was registered for its instance, is never moved. `foreshadow relocation plan` shows what would be done.",
     settings: false,
     keys: &[
         key(

@@ -24,8 +24,9 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 use crate::base::{HwAddr, NetworkId, Timestamp};
 use crate::config::Policy;
 use crate::config::policy::LogPolicy;
-use crate::engine::effects::{DropReason, Event, EventKind, Offered, Overheard, Said, StandbyNews};
+use crate::engine::effects::{DropReason, Event, EventKind, Offered, Overheard, Said};
 use crate::engine::relocate::plan::PoolPlan;
+use crate::engine::standbys::news::StandbyNews;
 use crate::lease::Lease;
 use crate::lease::directory::{Instance, Standby};
 

@@ -334,8 +334,7 @@ impl Engine {
     pub(super) fn is_only_offered(&self, network: NetworkId, resource: Resource) -> bool {
         !self.table.get(network, resource).is_some_and(|l| l.is_bound())
             && !self.table.is_pending(network, resource)
-            && self.directory.keeper(network, resource).is_none()
-            && self.directory.pair_of(network, resource).is_none()
+            && !self.directory.is_kept(network, resource)
             && !self.directory.is_pending(network, resource)
     }
 

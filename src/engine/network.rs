@@ -317,9 +317,7 @@ impl Engine {
             None => None,
         };
         self.note_hold(network, resource);
-        if self.directory.keeper(network, resource).is_some()
-            || self.directory.pair_of(network, resource).is_some()
-        {
+        if self.directory.is_kept(network, resource) {
             self.take_from_pool(network, resource);
             return;
         }

@@ -129,8 +129,7 @@ impl Engine {
         let tier = leased.and_then(|l| l.details.tier);
         let gone = leased.is_none()
             && self.offers.get(network, resource).is_none()
-            && self.directory.keeper(network, resource).is_none()
-            && self.directory.pair_of(network, resource).is_none();
+            && !self.directory.is_kept(network, resource);
         let Some(tiers) = self.pool_mut(spot).and_then(|pool| pool.tiers.as_mut()) else { return };
         match tier {
             Some(tier) => tiers.assign(spot.value, tier),

@@ -32,6 +32,8 @@ fn writes(leased: &str, copy: &str) -> Vec<Write> {
     let host =
         r#"{"id":"printer","network":"lan","mac":"02:00:00:00:00:21","address":"10.77.1.21"}"#;
     let changed = r#"{"mac":"02:00:00:00:00:21","address":"10.77.1.22"}"#;
+    let pair = r#"{"id":"db","network":"lan","addresses":["10.77.1.33"],
+        "active":{"mac":"02:00:00:00:00:31"},"standby":{"mac":"02:00:00:00:00:32"}}"#;
     let foresee = r#"{"network":"lan","account":"acme","count":0}"#;
     let held = r#"{"network":"lan","account":"acme","count":1}"#;
     vec![
@@ -50,6 +52,16 @@ fn writes(leased: &str, copy: &str) -> Vec<Write> {
         same("post", "/v1/reservations", host, "create", "reservations/printer"),
         one("put", printer, "/v1/reservations/printer", changed, "change", "reservations/printer"),
         one("delete", printer, "/v1/reservations/printer", "", "delete", "reservations/printer"),
+        same("post", "/v1/standbys", pair, "create", "standbys/db"),
+        one(
+            "post",
+            "/v1/standbys/{id}/report",
+            "/v1/standbys/db/report",
+            r#"{"state":"synced"}"#,
+            "report",
+            "standbys/db",
+        ),
+        one("delete", "/v1/standbys/{id}", "/v1/standbys/db", "", "delete", "standbys/db"),
         one(
             "delete",
             applications,

@@ -19,6 +19,7 @@ mod roles;
 mod scope;
 mod served;
 mod shadows;
+mod standbys;
 mod tls;
 mod transports;
 mod walk;

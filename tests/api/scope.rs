@@ -35,6 +35,11 @@ fn furnish(served: &Served) -> Theirs {
         &json!({ "id": "acme-printer", "network": "lan", "mac": "02:00:00:00:00:21",
             "address": "10.77.1.21", "hostname": "acme-printer", "account": "acme" }),
     );
+    post(
+        "/v1/standbys",
+        &json!({ "id": "acme-pair", "network": "lan", "addresses": [ADDRESS],
+            "standby": { "mac": "02:00:00:00:00:22" }, "hostname": "acme-pair" }),
+    );
     let event = post(
         "/v1/known-events",
         &json!({ "kind": "deploy", "account": "acme",
@@ -66,6 +71,7 @@ fn targets(path: &str, Theirs { event, shadow }: &Theirs) -> Option<(String, Str
     let id = match path {
         _ if path.starts_with("/v1/known-events/") => event,
         _ if path.starts_with("/v1/reservations/") => "acme-printer",
+        _ if path.starts_with("/v1/standbys/") => "acme-pair",
         _ => INSTANCE,
     };
     let name = if path.starts_with("/v1/accounts/") { "acme" } else { "lan" };
@@ -120,6 +126,7 @@ fn seen(served: &Served) -> Vec<Value> {
     [
         "/v1/instances",
         "/v1/reservations",
+        "/v1/standbys",
         "/v1/accounts",
         "/v1/known-events",
         "/v1/leases",

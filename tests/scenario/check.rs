@@ -103,6 +103,9 @@ fn name(event: &Event) -> String {
     if let EventKind::Dropped(reason, _) = event.kind {
         return format!("dropped:{}", reason.as_str());
     }
+    if let EventKind::Standby(news, _) = &event.kind {
+        return format!("standby:{}", news.as_str());
+    }
     let debug = format!("{:?}", event.kind);
     debug.split(['(', ' ']).next().unwrap_or_default().to_lowercase()
 }

@@ -7,9 +7,9 @@ use foreshadow::engine::hosts::HostWish;
 use foreshadow::engine::instances::{Denied, Rename, Wish};
 use foreshadow::lease::directory::{Identifiers, Kept};
 
-use super::shadows;
 use super::words::{bytes, mac, resource};
 use super::world::World;
+use super::{shadows, standbys};
 
 /// Whether a line begins with one of these.
 pub(crate) fn is_verb(verb: &str) -> bool {
@@ -28,6 +28,7 @@ pub(crate) fn is_verb(verb: &str) -> bool {
     ]
     .contains(&verb)
         || shadows::is_verb(verb)
+        || standbys::is_verb(verb)
 }
 
 #[derive(Default)]
@@ -54,6 +55,12 @@ impl World {
     ) -> Result<String, String> {
         if shadows::is_verb(verb) {
             return self.foresee(verb, id, rest, fx);
+        }
+        if standbys::is_verb(verb) {
+            let outcome = self.stand_by(verb, id, rest, fx)?;
+            return Ok(
+                outcome.unwrap_or_else(|denied| format!("denied {} {denied}", kind(&denied)))
+            );
         }
         let words = self.words(rest)?;
         let outcome = match verb {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use foreshadow::base::{NetworkId, Prefix6, Resource};
 use foreshadow::engine::{Destination, Effects, Engine, Input};
-use foreshadow::lease::{Lease, State};
+use foreshadow::lease::{Directory, Lease, State};
 use foreshadow::wire::{Ia, IaKind, Kind6, Message6, MessageType6};
 
 use super::check::is_v6;
@@ -143,6 +143,15 @@ impl World {
         Ok(())
     }
 
+    /// Whether the record of a standby on disk says that it has this.
+    fn is_told_standby(&self, resource: Resource, id: &[u8]) -> bool {
+        let mut stored = Directory::default();
+        let of = self.facts.iter().filter(|(name, _)| name.starts_with("standby/"));
+        of.for_each(|(name, value)| drop(stored.load(name, value)));
+        let mut told = stored.standbys().flat_map(|of| of.told.clone());
+        told.any(|told| told.resource == resource && told.client.as_bytes().ends_with(id))
+    }
+
     fn check_promise(&self, duid: &[u8], ia: &Ia<'_>) -> Result<(), String> {
         let addrs = ia.addrs().map(|a| (Resource::V6(a.addr), a.valid));
         let prefixes = ia.prefixes().map(|p| (Resource::Prefix6(p.prefix, p.len), p.valid));
@@ -153,6 +162,9 @@ impl World {
                     && l.state == State::Leased
                     && l.client.as_bytes().ends_with(&id)
             };
+            if self.is_told_standby(resource, &id) {
+                continue;
+            }
             let Some(lease) = self.disk.values().find(kept) else {
                 return Err(format!("{resource} was promised, and is not on disk"));
             };

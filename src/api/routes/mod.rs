@@ -26,6 +26,7 @@ mod relocations;
 mod reservations;
 mod scores;
 mod shadows;
+mod standbys;
 mod status;
 mod telemetry;
 mod tokens;
@@ -141,6 +142,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(accounts::routes())
         .merge(applications::routes())
         .merge(shadows::routes())
+        .merge(standbys::routes())
         .merge(relocations::routes())
         .merge(scores::routes())
         .merge(transfer::routes())

@@ -38,8 +38,7 @@ pub(super) fn build(
     let (mut prefixes, mut subnets, mut nested) = (Vec::new(), Vec::new(), Vec::new());
     for subnet in raw.subnets {
         let (built, times, below) = build_subnet(subnet, &outer, sink);
-        let below = below.into_iter();
-        nested.extend(below.filter_map(|r| build_reservation(r, &times, sink)));
+        nested.extend(below.into_iter().filter_map(|r| build_reservation(r, &times, sink)));
         if let Some(subnet) = built {
             prefixes.push((subnet.prefix, times));
             subnets.push(subnet);

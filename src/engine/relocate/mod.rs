@@ -65,7 +65,7 @@ impl Engine {
             return Ok(lease);
         }
         if self.is_pinned(network, resource) {
-            let why = format!("{resource} is reserved, or registered for its instance");
+            let why = format!("{resource} is reserved, registered for its instance, or shared");
             return Err(Denied::InUse(why));
         }
         let place = self.spot(network, resource).and_then(|spot| self.elsewhere(&lease, spot));
@@ -118,7 +118,7 @@ impl Engine {
         self.say(now, Some(network), EventKind::Draining(Box::new(lease)), fx);
     }
 
-    fn end(&mut self, now: Timestamp, lease: &Lease, fx: &mut Effects) -> Lease {
+    pub(super) fn end(&mut self, now: Timestamp, lease: &Lease, fx: &mut Effects) -> Lease {
         let details = Details { draining: None, ..Details::clone(&lease.details) };
         let spared = Lease { details: self.table.share(details), updated: now, ..lease.clone() };
         self.put(spared.clone(), Cause::Spared, fx);
@@ -174,8 +174,7 @@ impl Engine {
     /// was promised this one.
     pub(super) fn is_pinned(&self, network: NetworkId, resource: Resource) -> bool {
         let net = self.net_index(network).and_then(|at| self.nets.get(at));
-        self.directory.keeper(network, resource).is_some()
-            || self.directory.pair_of(network, resource).is_some()
+        self.directory.is_kept(network, resource)
             || net.is_some_and(|net| match resource {
                 Resource::V4(addr) => net.by_addr.contains_key(&addr),
                 _ => net.by_resource6.contains_key(&resource),

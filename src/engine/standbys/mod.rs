@@ -7,6 +7,7 @@
 //! [`LeaseTable`]: crate::lease::LeaseTable
 
 pub mod name;
+pub mod news;
 pub mod switch;
 mod v4;
 mod v6;
@@ -18,8 +19,9 @@ use crate::lease::directory::{Entry, Identifier, Readiness, Standby, StandbyStat
 use crate::lease::{Act, State};
 
 use super::Engine;
-use super::effects::{Effects, EventKind, StandbyNews};
+use super::effects::{Effects, EventKind};
 use super::instances::Denied;
+use news::StandbyNews;
 
 /// Who does what nobody asks for, in audit records.
 const SELF: &str = "foreshadow";

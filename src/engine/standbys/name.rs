@@ -5,14 +5,17 @@ use std::sync::Arc;
 use crate::base::{HwAddr, NetworkId, Prefix6, Resource, Span, Timestamp};
 use crate::config::policy::{Network, OnFailure};
 use crate::engine::Engine;
-use crate::engine::effects::{Effects, StandbyNews};
+use crate::engine::effects::Effects;
 use crate::engine::holder::Holder;
 use crate::engine::instances::Denied;
+use crate::engine::relocate::is_draining;
+use crate::engine::standbys::news::StandbyNews;
 use crate::lease::directory::{Identifiers, Party, Standby, StandbyState};
 use crate::lease::{Lease, Owner, State};
 
-/// Most addresses and prefixes that two share.
-const SHARED_MAX: usize = 64;
+/// Most addresses and prefixes that two share: what a record of the store has room for, whatever
+/// identifiers their clients send.
+pub const SHARED_MAX: usize = 6;
 
 /// A standby to be named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,7 +102,12 @@ impl Engine {
         };
         let standby = self.rewrite(now, standby, StandbyNews::Named, fx);
         for resource in &standby.resources {
-            self.take_from_pool(standby.network, *resource);
+            let lease = self.table.get(standby.network, *resource);
+            // Two are to have this one: its client is not to leave it.
+            if let Some(lease) = lease.filter(|lease| is_draining(lease)).cloned() {
+                self.end(now, &lease, fx);
+            }
+            self.settle(standby.network, *resource);
         }
         self.wake_verifier(standby.network);
         Ok((standby, true))
@@ -175,6 +183,11 @@ impl Engine {
         }
         if let Some(twice) = resources.windows(2).find(|two| two[0] == two[1]) {
             return Err(Denied::Invalid("addresses", format!("{} is named twice", twice[0])));
+        }
+        let v4 = resources.iter().filter(|resource| resource.v4().is_some()).count();
+        if v4 > 1 {
+            let why = format!("{v4} IPv4 addresses, want one: DHCP gives a machine no more");
+            return Err(Denied::Invalid("addresses", why));
         }
         for resource in &resources {
             self.check_shared(network, *resource, &hw)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::base::{ClientKey, HwAddr, Resource, Timestamp};
 use crate::engine::Engine;
-use crate::engine::effects::{Effects, EventKind, StandbyNews};
+use crate::engine::effects::{Effects, EventKind};
 use crate::engine::instances::Denied;
 use crate::lease::directory::{
     Entry, Host, Identifiers, Instance, Kept, Kind, Readiness, Standby, StandbyState, Step,
@@ -14,6 +14,7 @@ use crate::lease::directory::{
 use crate::lease::{Cause, Details, Lease, State, Uses};
 
 use super::in_switchover;
+use super::news::StandbyNews;
 
 /// Longest name of who began a switchover, in bytes.
 const BY_MAX: usize = 128;
@@ -40,8 +41,10 @@ impl Engine {
             let (state, missing) = (before.as_str(), missing.join(", "));
             return Err(Denied::InUse(format!("standby \"{id}\" is {state}: {missing}")));
         }
-        let by = by.get(..by.floor_char_boundary(BY_MAX)).unwrap_or_default();
-        let (step, by, started) = (Step::Intended, by.into(), now);
+        let ends = by.char_indices().map(|(at, c)| at + c.len_utf8());
+        let end = ends.take_while(|end| *end <= BY_MAX).last().unwrap_or(0);
+        let by = by.get(..end).unwrap_or_default().into();
+        let (step, started) = (Step::Intended, now);
         let switchover = Switchover { kind, step, forced, by, started, before };
         let new = Standby {
             epoch: old.epoch + 1,
@@ -162,12 +165,13 @@ impl Engine {
             let why = format!("the former active of standby \"{id}\" may live yet: {step}");
             return Err(Denied::InUse(why));
         }
+        let mac = old.standby.who.mac.unwrap_or_default();
         let reserved = |resource: &Resource| {
-            let host = self.reserved_resource(old.network, *resource)?;
+            let host = self.reserved_resource(old.network, *resource);
+            let host = host.filter(|host| *host != format!("mac {mac}"))?;
             Some(format!("{resource} is reserved in the configuration file for {host}"))
         };
         if let Some(why) = old.resources.iter().find_map(reserved) {
-            let mac = old.standby.who.mac.unwrap_or_default();
             return Err(Denied::InUse(format!("{why}, want mac {mac} there first")));
         }
         self.forget_standby(now, &old, StandbyNews::Finished, fx);
@@ -191,14 +195,14 @@ impl Engine {
         Ok((old, switchover))
     }
 
-    /// Makes one lease the standby's. What neither of them was ever leased is not one.
+    /// Makes one lease the standby's. What neither of them has is none.
     fn pass_on(&mut self, now: Timestamp, pair: &Standby, resource: Resource, fx: &mut Effects) {
         let before = self.table.get(pair.network, resource).cloned();
         let told = pair.told(resource);
-        if before.is_none() && told.is_none() {
+        let held = before.as_ref().filter(|lease| lease.state == State::Leased);
+        if held.is_none() && told.is_none() {
             return;
         }
-        let held = before.as_ref().filter(|lease| lease.state == State::Leased);
         let until = [told.map(|told| told.until), held.map(|lease| lease.until)];
         let hw = pair.standby.who.hw().unwrap_or_default();
         let lease = Lease {

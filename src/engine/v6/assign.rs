@@ -199,7 +199,8 @@ impl Engine {
         if self.table.is_pending(ctx.id(), resource) {
             return lease.is_some_and(|l| l.client == *key);
         }
-        if kept {
+        // What it shares with its standby is in no pool either.
+        if kept || self.directory.pair_of(ctx.id(), resource).is_some() {
             return true;
         }
         match resource {

@@ -245,6 +245,11 @@ impl Directory {
         self.by_resource.get(&(network, resource))
     }
 
+    /// Whether `resource` is kept for a client by name, or two share it: it is of no pool.
+    pub fn is_kept(&self, network: NetworkId, resource: Resource) -> bool {
+        self.keeper(network, resource).is_some() || self.pair_of(network, resource).is_some()
+    }
+
     /// A lease from elsewhere, of the instance that it is kept for here; a prefix of the one that it
     /// names, if that is on its network.
     pub fn attributed(&self, lease: Lease) -> Lease {

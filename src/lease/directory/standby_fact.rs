@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::base::addr::{parse_hex, write_hex};
-use crate::base::{NetworkId, Resource, Timestamp};
+use crate::base::{ClientKey, NetworkId, Resource, Timestamp};
 use crate::config::policy::OnFailure;
 use crate::lease::NextHop;
 
@@ -93,7 +93,7 @@ pub(super) fn encode(standby: &Standby, form: u32) -> Result<Vec<u8>, serde_json
     });
     let told = |told: &Told| ToldFact {
         resource: told.resource.to_string(),
-        client: told.client.to_string(),
+        client: hex(told.client.as_bytes()),
         until: told.until.0,
         next_hop: told.next_hop.as_ref().map(NextHop::to_string),
     };
@@ -157,10 +157,11 @@ pub(super) fn decode(id: &str, bytes: &[u8]) -> Result<Standby, String> {
 }
 
 fn told(fact: ToldFact) -> Result<Told, String> {
+    let client = parse_hex(&fact.client).and_then(|bytes| ClientKey::from_bytes(&bytes));
     let next_hop = fact.next_hop.map(|text| text.parse().map_err(|()| "a next hop is none"));
     Ok(Told {
         resource: fact.resource.parse().map_err(|()| "a resource is none")?,
-        client: fact.client.parse().map_err(|()| "a client key is none")?,
+        client: client.ok_or("a client key is none")?,
         until: Timestamp(fact.until),
         next_hop: next_hop.transpose()?,
     })
@@ -187,13 +188,14 @@ fn state(word: &str, switchover: Option<SwitchoverFact>) -> Result<StandbyState,
     }
 }
 
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = write_hex(&mut text, bytes, "");
+    text
+}
+
 fn party_fact(party: &Party) -> PartyFact {
-    let hex = |bytes: &[u8]| {
-        let mut text = String::new();
-        // Writing to a string does not fail.
-        let _ = write_hex(&mut text, bytes, "");
-        text
-    };
     PartyFact {
         mac: party.who.mac.map(|mac| mac.to_string()),
         duid: party.who.duid.as_deref().map(hex),

@@ -1,0 +1,127 @@
+//! `foreshadow standby`.
+
+use std::io::Write;
+
+use serde_json::{Map, Value};
+
+use crate::api::client::escape;
+use crate::api::standbys::StandbyView;
+
+use super::args_directory::Asked;
+use super::args_standby::{NewStandbyWords, Standbys};
+use super::entries::{all, body, client, row, show};
+use super::exit::Failure;
+use super::output::{Output, Safe};
+use super::table::Table;
+
+/// Does what was asked of the standbys.
+pub(super) fn standbys(command: Standbys, out: &mut Output) -> Result<(), Failure> {
+    match command {
+        Standbys::List { network, asked } => {
+            let mut found: Vec<StandbyView> =
+                all(&mut client(&asked)?, "/v1/standbys", "standbys", &[])?;
+            found.retain(|of| network.as_ref().is_none_or(|name| of.network == *name));
+            list(&found, &asked, out)
+        }
+        Standbys::Show { id, asked } => {
+            let found: StandbyView = client(&asked)?.get(&path(&id))?;
+            show_one(&found, &asked, out)
+        }
+        Standbys::Add(words) => {
+            let made: StandbyView = client(&words.asked)?.post("/v1/standbys", &request(&words))?;
+            show_one(&made, &words.asked, out)
+        }
+        Standbys::Report { id, state, progress, asked } => {
+            let mut said = body(&[("state", &state)]);
+            said.extend(progress.map(|percent| ("progress".to_owned(), percent.into())));
+            let path = format!("{}/report", path(&id));
+            let now: StandbyView = client(&asked)?.post(&path, &said)?;
+            show_one(&now, &asked, out)
+        }
+        Standbys::Drop { id, asked } => {
+            let was: StandbyView = client(&asked)?.delete_shown(&path(&id))?;
+            match asked.json {
+                true => out.json(&was),
+                false => Ok(writeln!(out, "standby {} is dropped", Safe(&was.id))?),
+            }
+        }
+    }
+}
+
+fn path(id: &str) -> String {
+    format!("/v1/standbys/{}", escape(id))
+}
+
+fn request(words: &NewStandbyWords) -> Map<String, Value> {
+    let (network, mac) = (Some(words.network.clone()), Some(words.standby_mac.clone()));
+    let mut request = body(&[
+        ("id", &words.id),
+        ("network", &network),
+        ("hostname", &words.hostname),
+        ("on_failure", &words.on_failure),
+    ]);
+    let active =
+        [("mac", &words.active_mac), ("port", &words.active_port), ("host", &words.active_host)];
+    let standby = [("mac", &mac), ("port", &words.standby_port), ("host", &words.standby_host)];
+    request.insert("active".into(), body(&active).into());
+    request.insert("standby".into(), body(&standby).into());
+    request.insert("addresses".into(), words.addresses.clone().into());
+    let unfenced =
+        words.unfenced.as_ref().map(|word| ("unfenced".to_owned(), (word == "allow").into()));
+    request.extend(unfenced);
+    request.extend(words.timeout.map(|seconds| ("timeout_s".to_owned(), seconds.into())));
+    request
+}
+
+/// One below the other, the two with who they are in front.
+fn show_one(of: &StandbyView, asked: &Asked, out: &mut Output) -> Result<(), Failure> {
+    if asked.json {
+        return out.json(of);
+    }
+    let mut value = serde_json::to_value(of).unwrap_or_default();
+    let Some(fields) = value.as_object_mut() else { return Ok(()) };
+    for name in ["active", "standby", "switchover"] {
+        let Some(Value::Object(inside)) = fields.remove(name) else { continue };
+        fields.extend(inside.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)));
+    }
+    show(&value, asked, out)
+}
+
+fn list(found: &[StandbyView], asked: &Asked, out: &mut Output) -> Result<(), Failure> {
+    if asked.json {
+        return out.json(&found);
+    }
+    let header = [
+        "ID",
+        "NETWORK",
+        "ADDRESSES",
+        "ACTIVE",
+        "STANDBY",
+        "STATE",
+        "PROGRESS",
+        "GATED",
+        "ACCOUNT",
+    ];
+    let mut table = Table::new(&header);
+    for of in found {
+        let state = match &of.switchover {
+            Some(switchover) => format!("{} ({})", of.state, switchover.step),
+            None => of.state.clone(),
+        };
+        let progress = format!("{} %", of.progress);
+        let cells = [
+            Some(of.id.as_str()),
+            Some(&of.network),
+            Some(&of.addresses.join(",")),
+            of.active.mac.as_deref(),
+            of.standby.mac.as_deref(),
+            Some(&state),
+            Some(&progress),
+            Some(if of.gated { "yes" } else { "no" }),
+            of.account.as_deref(),
+        ];
+        row(&mut table, &cells);
+    }
+    let colour = out.colour();
+    Ok(table.write(out, colour)?)
+}
