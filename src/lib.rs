@@ -11,6 +11,7 @@
 //! | 1 | [`import`] | the lease files of other servers |
 //! | 2 | [`lease`] | bindings, their indexes, and the free addresses of a pool |
 //! | 2 | [`forecast`] | looks ahead: histories in, quantiles of what comes out; anomalies |
+//! | 2 | [`watch`] | whether a VM failed, by the signs of life that there are |
 //! | 3 | [`engine`] | decides: an input and the time in, effects out |
 //! | 4 | [`store`] | makes bindings durable: a journal, and a checkpoint behind it |
 //! | 4 | [`telemetry`] | what instances report: taken, kept, downsampled, scraped |
@@ -29,6 +30,7 @@ pub mod wire;
 
 pub mod forecast;
 pub mod lease;
+pub mod watch;
 
 pub mod engine;
 

@@ -68,17 +68,19 @@ pub(super) enum Table {
 
 /// A socket that hears of every change of links, addresses and forwarding entries.
 pub(super) fn subscribe() -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    let socket = subscribe_without_fdb()?;
     SockRef::from(&socket).attach_filter(&without_neighbours().for_kernel())?;
+    socket.add_membership(libc::RTNLGRP_NEIGH)?;
+    Ok(socket)
+}
+
+/// A socket that hears of every change of links and addresses.
+pub(super) fn subscribe_without_fdb() -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
     super::raw::set_buffers(&SockRef::from(&socket), BUFFER_BYTES)?;
     socket.set_non_blocking(true)?;
     socket.bind_auto()?;
-    for group in [
-        libc::RTNLGRP_LINK,
-        libc::RTNLGRP_IPV4_IFADDR,
-        libc::RTNLGRP_IPV6_IFADDR,
-        libc::RTNLGRP_NEIGH,
-    ] {
+    for group in [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR] {
         socket.add_membership(group)?;
     }
     Ok(socket)
@@ -300,6 +302,7 @@ fn link(message: &LinkMessage) -> Option<Link> {
         name: Arc::from(""),
         mac: Mac::ZERO,
         is_up: message.header.flags.contains(LinkFlags::Up),
+        has_carrier: message.header.flags.contains(LinkFlags::LowerUp),
         is_ethernet: message.header.link_layer_type == LinkLayerType::Ether,
         is_bridge: false,
         master: None,
