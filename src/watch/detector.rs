@@ -114,7 +114,9 @@ impl Detector {
             Sign::LinkDown => self.link = LinkState::Down,
             Sign::LinkGone => self.link = LinkState::Gone,
             Sign::ProbeAnswered { by } if by == self.mac => {
-                self.has_answered = true;
+                if !std::mem::replace(&mut self.has_answered, true) {
+                    out.verdicts.push(Verdict::Answers { at: now });
+                }
                 self.live(now);
             }
             Sign::ProbeAnswered { by } => self.silence.other_mac = Some(by),

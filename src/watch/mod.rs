@@ -266,6 +266,11 @@ pub enum Question {
 /// What is to be said of a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// It answered a probe for the first time: from now on its silence counts.
+    Answers {
+        /// When it was heard.
+        at: Moment,
+    },
     /// It failed.
     Confirmed {
         /// By which sign, or which two.

@@ -53,6 +53,8 @@ impl World {
         let mut world = World::fast();
         world.until(Moment(0));
         world.sign(Sign::ProbeAnswered { by: MAC });
+        assert_eq!(world.said, [Verdict::Answers { at: Moment(0) }]);
+        world.said.clear();
         world
     }
 
