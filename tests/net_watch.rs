@@ -511,3 +511,65 @@ fn what_is_lost_on_the_way_to_another_host_is_no_lost_link() {
     let why = Why::Reported(Reporter::Agent);
     assert!(matches!(verdict, Verdict::Confirmed { why: w, .. } if w == why), "{verdict:?}");
 }
+
+/// What the watcher's thread has used, in clock ticks.
+fn ticks() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let stat = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("stat")).ok();
+    let of = |stat: String| {
+        let (name, rest) = stat.split_once(") ")?;
+        let used = rest.split(' ').skip(11).take(2).filter_map(|n| n.parse::<u64>().ok());
+        name.ends_with("(watch").then(|| used.sum::<u64>())
+    };
+    tasks.filter_map(stat).filter_map(of).sum()
+}
+
+#[test]
+fn thousands_are_watched_by_one_thread() {
+    const COUNT: u16 = 2000;
+    let rig = Rig::new("many");
+    let (guest, port) = rig.guest("vm");
+    let addr = |n: u16| Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 78, 0, 0)) + u32::from(n));
+    let list = rig.world.dir().join("addrs");
+    let lines = (0..COUNT).map(|n| format!("addr add {}/16 dev eth0\n", addr(n)));
+    std::fs::write(&list, lines.collect::<String>()).unwrap();
+    guest.ip(&format!("-batch {}", list.display()));
+    for n in 0..COUNT {
+        let watch = rig.watch_of(&guest, &port, ProbePolicy::default());
+        rig.handle.watch(Watch { id: WatchId(n.into()), addrs: vec![addr(n).into()], ..watch });
+    }
+    // Each is watched, and answers.
+    let mut answering = 0;
+    while answering < COUNT {
+        match rig.next() {
+            Event::Verdict { verdict: Verdict::Answers { .. }, .. } => answering += 1,
+            Event::Watching(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let (since, used) = (Instant::now(), ticks());
+    let (_sender, mut receiver) = open(&guest, "eth0");
+    let mut asked = 0;
+    wait_for("questions", PATIENCE, || {
+        while asked < 5 * usize::from(COUNT) {
+            let arp = arp::read(receiver.next().ok()?)?;
+            asked += usize::from(!arp.is_reply);
+        }
+        Some(())
+    });
+    assert!(rig.events.try_recv().is_err(), "all answer");
+    eprintln!("{COUNT} watched: {} ticks in {:?}", ticks() - used, since.elapsed());
+    rig.hang(&port);
+    let mut failed = std::collections::BTreeSet::new();
+    while failed.len() < usize::from(COUNT) {
+        match rig.next() {
+            Event::Verdict {
+                id, verdict: Verdict::Confirmed { why: Why::PortSilent, .. }, ..
+            } => {
+                failed.insert(id);
+            }
+            Event::Verdict { verdict: Verdict::Suspected { .. }, .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -7,6 +7,9 @@ use super::{
     Reporter, Sign, Verdict, Watch, Why,
 };
 
+/// A millisecond.
+const MS: u64 = 1_000_000;
+
 /// What came of a sign; used again and again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -81,13 +84,16 @@ enum Stage {
 
 impl Detector {
     /// Begins to watch a VM that runs and whose port has a link. Rounds of many VMs are spread
-    /// over the interval by their names.
+    /// over the interval by their names, and go out on whole milliseconds, so that a thousand cost
+    /// no thousand wake-ups.
     pub fn new(watch: &Watch, now: Moment) -> Detector {
-        let spread = watch.id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) % watch.policy.interval_ns();
+        let spread = watch.id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let spread_ms = spread % u64::from(watch.policy.interval_ms);
+        let first = Moment(now.0.next_multiple_of(MS)) + spread_ms * MS;
         Detector {
             mac: watch.mac,
             policy: watch.policy,
-            next_round: (!watch.addrs.is_empty()).then_some(now + spread),
+            next_round: (!watch.addrs.is_empty()).then_some(first),
             unanswered: None,
             void: 0,
             has_answered: false,
@@ -142,7 +148,7 @@ impl Detector {
 
     /// Says nothing until then, [`PAUSE_MAX_MS`] from now at the latest: a migration was announced.
     pub fn pause(&mut self, now: Moment, until: Moment) {
-        let latest = now + PAUSE_MAX_MS * 1_000_000;
+        let latest = now + PAUSE_MAX_MS * MS;
         self.paused_until = Some(until.min(latest));
     }
 
@@ -181,7 +187,7 @@ impl Detector {
         self.paused_until = None;
         (self.unanswered, self.void, self.silence) = (None, 0, Silence::default());
         self.awaits_counters = false;
-        self.next_round = self.next_round.map(|_| now);
+        self.next_round = self.next_round.map(|_| Moment(now.0.next_multiple_of(MS)));
     }
 
     /// It was heard: a row of lost rounds ends.
@@ -214,7 +220,7 @@ impl Detector {
     /// What a reporter said, if it is not too long ago.
     fn standing(&self, now: Moment, by: Reporter) -> Option<Health> {
         let (at, health) = self.reports[slot(by)]?;
-        (now.nanos_since(at) < REPORT_STANDS_MS * 1_000_000).then_some(health)
+        (now.nanos_since(at) < REPORT_STANDS_MS * MS).then_some(health)
     }
 
     /// Sends the round that is due, and counts the one before it.
@@ -238,7 +244,8 @@ impl Detector {
         }
         self.unanswered = Some(now);
         // The next has half an interval at least in which to be answered.
-        self.next_round = Some(if is_late { now } else { due } + interval);
+        let from = if is_late { Moment(now.0 / MS * MS) } else { due };
+        self.next_round = Some(from + interval);
         out.questions.push(Question::Probe);
     }
 
@@ -295,7 +302,7 @@ impl Detector {
             Some(Why::Reported(by))
         } else {
             let is_silent =
-                |(last, most): (Moment, u32)| now.nanos_since(last) >= u64::from(most) * 1_000_000;
+                |(last, most): (Moment, u32)| now.nanos_since(last) >= u64::from(most) * MS;
             heartbeats.is_some_and(is_silent).then_some(Why::AgentSilent)
         }
     }

@@ -36,7 +36,7 @@ impl Timers {
     }
 
     /// When the next one is to be woken.
-    pub fn next(&mut self) -> Option<Moment> {
+    pub fn next_due(&mut self) -> Option<Moment> {
         while let Some(Reverse((at, sleeper))) = self.heap.peek().copied() {
             if self.due.get(sleeper) == Some(&Some(at)) {
                 return Some(at);
@@ -48,7 +48,7 @@ impl Timers {
 
     /// A sleeper whose time has come, which it no longer waits for.
     pub fn pop(&mut self, now: Moment) -> Option<usize> {
-        self.next().filter(|at| *at <= now)?;
+        self.next_due().filter(|at| *at <= now)?;
         let Reverse((_, sleeper)) = self.heap.pop()?;
         if let Some(due) = self.due.get_mut(sleeper) {
             *due = None;
@@ -67,12 +67,12 @@ mod tests {
         timers.set(3, Some(Moment(30)));
         timers.set(1, Some(Moment(10)));
         timers.set(2, Some(Moment(20)));
-        assert_eq!(timers.next(), Some(Moment(10)));
+        assert_eq!(timers.next_due(), Some(Moment(10)));
         assert_eq!(timers.pop(Moment(9)), None);
         assert_eq!(timers.pop(Moment(25)), Some(1));
         assert_eq!(timers.pop(Moment(25)), Some(2));
         assert_eq!(timers.pop(Moment(25)), None);
-        assert_eq!(timers.next(), Some(Moment(30)));
+        assert_eq!(timers.next_due(), Some(Moment(30)));
     }
 
     #[test]
@@ -85,7 +85,7 @@ mod tests {
         timers.set(1, None);
         assert_eq!(timers.pop(Moment(39)), None);
         assert_eq!(timers.pop(Moment(40)), Some(0));
-        assert_eq!(timers.next(), None);
+        assert_eq!(timers.next_due(), None);
         // Again at a time that was once left.
         timers.set(0, Some(Moment(5)));
         assert_eq!((timers.pop(Moment(50)), timers.pop(Moment(50))), (Some(0), None));
@@ -97,6 +97,6 @@ mod tests {
         (0..100_000).for_each(|at| timers.set(0, Some(Moment(at))));
         assert!(timers.heap.len() <= 66, "{} wait", timers.heap.len());
         assert_eq!(timers.pop(Moment(100_000)), Some(0));
-        assert_eq!(timers.next(), None);
+        assert_eq!(timers.next_due(), None);
     }
 }

@@ -264,7 +264,7 @@ impl<F: FnMut(Event)> Run<F> {
     /// Sets the timer to what is due next.
     fn arm(&mut self) {
         let now = self.now();
-        let mut next = self.timers.next();
+        let mut next = self.timers.next_due();
         if self.look_again_until.is_some_and(|until| until <= now) {
             self.look_again_until = None;
         }
