@@ -48,7 +48,9 @@ impl<F: FnMut(Event)> Run<F> {
             self.resyncs = self.monitor.resyncs();
             self.look_again_until = Some(self.now() + LOOK_AGAIN_FOR.as_nanos() as u64);
         }
-        if let Err(e) = polled {
+        // Told once: it is tried again and again.
+        let was_deaf = std::mem::replace(&mut self.is_deaf, polled.is_err());
+        if let Some(e) = polled.err().filter(|_| !was_deaf) {
             self.trouble("cannot read the list of interfaces", &e);
         }
         for event in events.drain(..) {

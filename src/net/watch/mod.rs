@@ -91,7 +91,8 @@ pub struct Watcher;
 
 impl Watcher {
     /// Starts a watcher in the network namespace of this thread. `sink` is called on its thread,
-    /// and nothing is seen until it returns. Needs `CAP_NET_RAW` as soon as something is probed.
+    /// and nothing is seen until it returns; it may use a handle, but a handle of its own would keep the
+    /// watcher from ever ending. Needs `CAP_NET_RAW` as soon as something is probed.
     pub fn start(sink: impl FnMut(Event) + Send + 'static) -> io::Result<Handle> {
         let (sender, commands) = mpsc::channel();
         let origin = Instant::now();

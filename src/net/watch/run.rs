@@ -38,6 +38,8 @@ pub(super) struct Run<F> {
     armed: Option<Moment>,
     pub(super) monitor: LinkMonitor,
     pub(super) resyncs: u64,
+    /// Interfaces could not be read.
+    pub(super) is_deaf: bool,
     pub(super) look_again_until: Option<Moment>,
     pub(super) events: Vec<LinkEvent>,
     ports: Ports,
@@ -83,6 +85,7 @@ impl<F: FnMut(Event)> Run<F> {
             armed: None,
             monitor,
             resyncs: 0,
+            is_deaf: false,
             look_again_until: None,
             events: Vec::new(),
             ports: Ports::open()?,
