@@ -11,6 +11,7 @@
 //! | 1 | [`import`] | the lease files of other servers |
 //! | 2 | [`lease`] | bindings, their indexes, and the free addresses of a pool |
 //! | 2 | [`forecast`] | looks ahead: histories in, quantiles of what comes out; anomalies |
+//! | 2 | [`watch`] | whether a VM failed, by the signs of life that there are |
 //! | 3 | [`engine`] | decides: an input and the time in, effects out |
 //! | 3 | [`switchover`] | what comes next of a pair with one address, from what is durable of it |
 //! | 4 | [`store`] | makes bindings durable: a journal, and a checkpoint behind it |
@@ -31,6 +32,7 @@ pub mod wire;
 
 pub mod forecast;
 pub mod lease;
+pub mod watch;
 
 pub mod engine;
 pub mod switchover;

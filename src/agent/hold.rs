@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::base::Mac;
 use crate::net::gate::{BadPort, Port, Rules};
 use crate::switchover::Stage;
+use crate::watch::PolicyError;
 
-use super::watch::{self, Guest};
+use super::guard;
 
 /// Most addresses of a pair.
 pub const ADDRESSES_MAX: usize = 64;
@@ -35,7 +36,7 @@ pub struct Hold {
     pub stage: Stage,
     /// How the active is watched while it speaks, where it is on this host; not at all if `None`.
     #[serde(default)]
-    pub watch: Option<watch::Policy>,
+    pub watch: Option<guard::Policy>,
 }
 
 /// One guest of a pair.
@@ -76,6 +77,9 @@ pub enum Faulty {
     /// None of them is here.
     #[error("neither active nor standby is on this host")]
     Elsewhere,
+    /// How the active is to be watched.
+    #[error("watch: {0}")]
+    Watch(#[from] PolicyError),
     /// A hardware address that no guest has for itself.
     #[error("{0} is no hardware address of one guest")]
     Mac(Mac),
@@ -107,6 +111,9 @@ impl Hold {
         if active.elsewhere && standby.elsewhere {
             return Err(Faulty::Elsewhere);
         }
+        if let Some(policy) = &self.watch {
+            policy.probes()?;
+        }
         if active.port == standby.port {
             return Err(Faulty::SamePort(active.port.clone()));
         }
@@ -120,19 +127,6 @@ impl Hold {
             Stage::Fenced => None,
             Stage::Leaving | Stage::Promoted => Some(&self.standby),
         }
-    }
-
-    /// The guest that is to be watched.
-    pub fn watched(&self) -> Option<Guest> {
-        let policy =
-            self.watch.filter(|_| self.stage == Stage::Standby && !self.active.elsewhere)?;
-        Some(Guest {
-            bridge: self.bridge.clone(),
-            port: self.active.port.clone(),
-            mac: self.active.mac,
-            addresses: self.addresses.clone(),
-            policy,
-        })
     }
 
     /// The guests of this host that do not speak for the addresses.

@@ -11,12 +11,12 @@ use crate::net::gate::{Gate, GateError, Port, Rules};
 use crate::net::{FrameSocket, Link, LinkMonitor, Mode, RecvBatch, neighbour};
 use crate::switchover::Stage;
 
+use super::guard::{Fate, Guard};
 use super::hold::{self, Faulty, Hold, Holder};
 use super::keep::{File, HOLDS_MAX, KeepError, Kept, Leftover};
 use super::learn::Neighbours;
 use super::tell::Teller;
 use super::verb::{Answer, Done, VERSION, Verb, Why};
-use super::watch::{Verdict, Watcher};
 
 /// How long IP of the former holder passes at most, should nobody say when it is enough.
 const LEAVING_MAX: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ pub struct Host {
     neighbours: BTreeMap<LinkId, Neighbours>,
     ears: BTreeMap<LinkId, [FrameSocket; 2]>,
     heard: RecvBatch,
-    watcher: Option<Watcher>,
+    guard: Option<Guard>,
     /// Until when the former holders' IP passes, by pair.
     leaving: BTreeMap<Box<str>, Instant>,
     compared: Instant,
@@ -104,7 +104,7 @@ impl Host {
             neighbours: BTreeMap::new(),
             ears: BTreeMap::new(),
             heard: RecvBatch::default(),
-            watcher: None,
+            guard: None,
             leaving,
             compared: now,
         };
@@ -147,21 +147,11 @@ impl Host {
     /// Has actives watched, whose holds ask for it; what becomes of them is told to `sink`.
     pub fn watch(
         &mut self,
-        sink: impl FnMut(&str, Verdict) + Send + 'static,
+        sink: impl FnMut(&str, Fate) + Send + 'static,
     ) -> Result<(), HostError> {
-        self.watcher = Some(Watcher::start(sink)?);
-        self.watch_anew();
+        let guard = self.guard.insert(Guard::start(sink)?);
+        guard.follow(self.kept.holds.values());
         Ok(())
-    }
-
-    fn watch_anew(&self) {
-        let Some(watcher) = &self.watcher else { return };
-        for hold in self.kept.holds.values() {
-            match hold.watched() {
-                Some(guest) => watcher.watch(&hold.pair, guest),
-                None => watcher.unwatch(&hold.pair),
-            }
-        }
     }
 
     /// What is held, by pair.
@@ -198,6 +188,9 @@ impl Host {
         if !events.is_empty() {
             self.tidy_leftovers()?;
             self.prick_up();
+        }
+        if let Some(guard) = &mut self.guard {
+            guard.follow(self.kept.holds.values());
         }
         self.listen(now);
         if now >= self.compared + COMPARED_EVERY {
@@ -314,11 +307,9 @@ impl Host {
             }
             done => done?,
         }
-        let before = std::mem::replace(&mut self.kept, kept);
-        if let Some(watcher) = &self.watcher {
-            let gone = before.holds.keys().filter(|pair| !self.kept.holds.contains_key(*pair));
-            gone.for_each(|pair| watcher.unwatch(pair));
-            self.watch_anew();
+        self.kept = kept;
+        if let Some(guard) = &mut self.guard {
+            guard.follow(self.kept.holds.values());
         }
         Ok(())
     }

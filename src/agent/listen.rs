@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
+use super::guard::Fate;
 use super::host::{Host, HostError};
 use super::verb::{Answer, Event, LINE_BYTES_MAX, Verb, WAIT_MS_MAX, Why};
-use super::watch::Verdict;
 
 /// Connections at once; one more is closed.
 const CONNECTIONS_MAX: usize = 16;
@@ -32,7 +32,7 @@ pub enum Message {
     /// A request, and where its answer goes.
     Asked(Verb, Sender<Answer>),
     /// Something became of the active of a pair.
-    Watched(Box<str>, Verdict),
+    Watched(Box<str>, Fate),
     /// It is time to end. What is held stays in force.
     Stop,
 }
@@ -106,8 +106,8 @@ pub fn run(
     to: SyncSender<Message>,
     messages: &Receiver<Message>,
 ) -> Result<(), HostError> {
-    host.watch(move |pair, verdict| {
-        let _ = to.send(Message::Watched(pair.into(), verdict));
+    host.watch(move |pair, fate| {
+        let _ = to.send(Message::Watched(pair.into(), fate));
     })?;
     let (mut news, mut tended) = (News::default(), Instant::now());
     loop {
@@ -122,10 +122,12 @@ pub fn run(
                 // Whoever asked may be gone.
                 let _ = answer.send(host.answer(Instant::now(), verb));
             }
-            Ok(Message::Watched(pair, verdict)) => {
-                tracing::warn!(%pair, ?verdict, "active");
+            Ok(Message::Watched(pair, fate)) => {
+                tracing::warn!(%pair, ?fate, "active");
                 let epoch = host.holds().get(&pair).map(|hold| hold.epoch);
-                epoch.into_iter().for_each(|epoch| news.add(pair.clone(), epoch, verdict));
+                if let Some(epoch) = epoch {
+                    news.add(pair, epoch, fate);
+                }
             }
             Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
             Err(RecvTimeoutError::Timeout) => {}
@@ -148,9 +150,9 @@ struct News {
 }
 
 impl News {
-    fn add(&mut self, pair: Box<str>, epoch: u64, verdict: Verdict) {
+    fn add(&mut self, pair: Box<str>, epoch: u64, fate: Fate) {
         self.last += 1;
-        let event = Event { number: self.last, pair, epoch, verdict };
+        let event = Event { number: self.last, pair, epoch, fate };
         for (_, answer) in self.waiting.drain(..) {
             let _ = answer.send(Answer::Events(vec![event.clone()]));
         }

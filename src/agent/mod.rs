@@ -12,14 +12,15 @@
 //! step leaves what is done as it is.
 
 pub mod client;
+pub mod guard;
 pub mod hold;
 pub mod host;
 pub mod keep;
 mod learn;
 pub mod listen;
+mod tap;
 mod tell;
 pub mod verb;
-pub mod watch;
 
 pub use crate::switchover::Stage;
 pub use hold::{Faulty, Hold, Holder};

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::guard::Fate;
 use super::hold::Hold;
-use super::watch::Verdict;
 
 /// Longest line, in bytes: a hold of 64 addresses has some 4,000.
 pub const LINE_BYTES_MAX: usize = 64 << 10;
@@ -83,7 +83,7 @@ pub struct Event {
     /// Its epoch then.
     pub epoch: u64,
     /// What.
-    pub verdict: Verdict,
+    pub fate: Fate,
 }
 
 /// What was done for a hold, and when: in microseconds since the request was read.

@@ -35,7 +35,7 @@ pub struct Link {
     pub mac: Mac,
     /// Set up by the administrator (`IFF_UP`).
     pub is_up: bool,
-    /// Somebody is at its other end (`IFF_LOWER_UP`): a cable, a peer, the process of a tap.
+    /// It is up and there is somebody at its other end (`IFF_LOWER_UP`).
     pub has_carrier: bool,
     /// Carries Ethernet frames.
     pub is_ethernet: bool,
@@ -97,11 +97,6 @@ impl LinkAddr6 {
     }
 }
 
-/// How many frames came in by a link so far; `None` if the kernel does not say.
-pub fn frames_received(link: LinkId) -> io::Result<Option<u64>> {
-    netlink::frames_received(link)
-}
-
 /// A change of the table. What it is now is asked of [`LinkMonitor::link`], which may know more:
 /// a link that appeared can be gone again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,10 +135,20 @@ pub struct LinkMonitor {
 impl LinkMonitor {
     /// Subscribes. The first [`LinkMonitor::poll`] lists what is there.
     pub fn open() -> io::Result<LinkMonitor> {
+        LinkMonitor::on(netlink::subscribe()?)
+    }
+
+    /// The same, and hears nothing of forwarding entries, which may change a thousand times as
+    /// often: there is nothing to [`LinkMonitor::watch`].
+    pub fn open_without_fdb() -> io::Result<LinkMonitor> {
+        LinkMonitor::on(netlink::subscribe_without_fdb()?)
+    }
+
+    fn on(socket: Socket) -> io::Result<LinkMonitor> {
         let mut listing = Listing::default();
         listing.spoil();
         Ok(LinkMonitor {
-            socket: netlink::subscribe()?,
+            socket,
             buffer: vec![0; netlink::DATAGRAM_BYTES],
             links: BTreeMap::new(),
             watched: BTreeSet::new(),

@@ -7,6 +7,7 @@
 //! - [`gate`]: which ports of a bridge may speak for which addresses.
 //! - [`link`]: which interfaces there are, their addresses, and behind which bridge port a MAC is.
 //! - [`neighbour`]: where the kernel looks for an address.
+//! - [`watch`]: VMs that are watched for failures.
 //! - [`poll`]: one wait for all of them, and a waker for other threads.
 //! - [`sys`]: every `unsafe` line of the project.
 //!
@@ -26,8 +27,10 @@ pub mod poll;
 pub mod raw;
 pub mod route;
 pub mod sys;
+mod timer;
 pub mod udp;
 pub mod udp6;
+pub mod watch;
 
 pub use link::{AddrState, Link, LinkAddr6, LinkEvent, LinkMonitor};
 pub use outbox::{Outbox, Sent};

@@ -68,17 +68,19 @@ pub(super) enum Table {
 
 /// A socket that hears of every change of links, addresses and forwarding entries.
 pub(super) fn subscribe() -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    let socket = subscribe_without_fdb()?;
     SockRef::from(&socket).attach_filter(&without_neighbours().for_kernel())?;
+    socket.add_membership(libc::RTNLGRP_NEIGH)?;
+    Ok(socket)
+}
+
+/// A socket that hears of every change of links and addresses.
+pub(super) fn subscribe_without_fdb() -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
     super::raw::set_buffers(&SockRef::from(&socket), BUFFER_BYTES)?;
     socket.set_non_blocking(true)?;
     socket.bind_auto()?;
-    for group in [
-        libc::RTNLGRP_LINK,
-        libc::RTNLGRP_IPV4_IFADDR,
-        libc::RTNLGRP_IPV6_IFADDR,
-        libc::RTNLGRP_NEIGH,
-    ] {
+    for group in [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR] {
         socket.add_membership(group)?;
     }
     Ok(socket)
@@ -146,23 +148,6 @@ pub(super) fn dump_messages(table: Table, each: impl FnMut(RouteNetlinkMessage))
 /// Asks for a change and waits until the kernel made it or refused.
 pub(super) fn change(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
     talk(&serialise(message, NLM_F_REQUEST | NLM_F_ACK | flags), |_| {}).map(drop)
-}
-
-/// How many frames came in by a link so far; `None` if the kernel does not say.
-pub(super) fn frames_received(link: LinkId) -> io::Result<Option<u64>> {
-    let mut message = LinkMessage::default();
-    message.header.index = link.0;
-    let request = RouteNetlinkMessage::GetLink(message);
-    let mut found = None;
-    talk(&serialise(request, NLM_F_REQUEST | NLM_F_ACK), |answer| {
-        if let RouteNetlinkMessage::NewLink(link) = answer {
-            found = link.attributes.iter().find_map(|attribute| match attribute {
-                LinkAttribute::Stats64(stats) => Some(stats.rx_packets),
-                _ => None,
-            });
-        }
-    })?;
-    Ok(found)
 }
 
 /// Sends a request and hears all of the answer; whether that was whole.

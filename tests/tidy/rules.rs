@@ -11,7 +11,7 @@ const FILE_MAX: usize = 500;
 const LAYERS: &[&[&str]] = &[
     &["base"],
     &["wire", "config", "import"],
-    &["lease", "forecast"],
+    &["lease", "forecast", "watch"],
     &["engine"],
     &["store", "net", "telemetry"],
     &["api", "backtest"],

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent;
 use crate::agent::client::Client;
-use crate::agent::watch::{Verdict, Why};
+use crate::agent::guard::Fate;
 use crate::config::policy::OnFailure;
 use crate::engine::Engine;
 use crate::engine::effects::{Event, EventKind};
@@ -158,7 +158,7 @@ impl Switcher {
     fn judge(&mut self, events: &[agent::verb::Event]) {
         let last: BTreeMap<&str, _> = events.iter().map(|event| (&*event.pair, event)).collect();
         for event in last.into_values() {
-            let Verdict::Failed(why) = event.verdict else { continue };
+            let Fate::Failed(why) = &event.fate else { continue };
             let Some(case) = self.cases.get_mut(&*event.pair) else { continue };
             if case.pair.epoch == event.epoch && case.pair.state.switchover().is_none() {
                 case.active_failed(why, &self.records);
@@ -218,18 +218,18 @@ fn is_gone(error: TrySendError<Word>) -> bool {
 
 impl Case {
     /// The active has failed: its standby takes over, where the policy says so and it can.
-    fn active_failed(&mut self, why: Why, records: &Records) {
+    fn active_failed(&mut self, why: &str, records: &Records) {
         let id = &self.pair.id;
         if self.pair.on_failure == OnFailure::Alert {
-            return tracing::error!(standby = %id, ?why, "the active has failed");
+            return tracing::error!(standby = %id, why, "the active has failed");
         }
         match records.begin_after_failure(&self.pair) {
             Ok(pair) => {
-                tracing::error!(standby = %id, ?why, "the active has failed: its standby takes over");
+                tracing::error!(standby = %id, why, "the active has failed: its standby takes over");
                 self.pair = pair;
             }
             Err(error) => {
-                tracing::error!(standby = %id, ?why, %error, "the active has failed, and its standby cannot take over");
+                tracing::error!(standby = %id, why, %error, "the active has failed, and its standby cannot take over");
             }
         }
     }

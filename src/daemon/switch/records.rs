@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::agent::{Holder, watch};
+use crate::agent::{Holder, guard};
 use crate::base::{Mac, Resource, Timestamp};
 use crate::config::policy::Detect;
 use crate::engine::Engine;
@@ -24,7 +24,7 @@ pub(super) struct Ends {
     pub(super) addresses: Vec<IpAddr>,
     pub(super) active: Holder,
     pub(super) standby: Holder,
-    pub(super) watch: Option<watch::Policy>,
+    pub(super) watch: Option<guard::Policy>,
 }
 
 /// Why something was not written, or is not known.
@@ -149,9 +149,9 @@ fn ends(bench: &Bench<'_, Engine>, pair: &Standby) -> Result<Ends, RecordError> 
     })
 }
 
-fn watch_policy(detect: Detect) -> watch::Policy {
+fn watch_policy(detect: Detect) -> guard::Policy {
     let interval_ms = u32::try_from(detect.interval.0).unwrap_or(u32::MAX);
-    watch::Policy { interval_ms, lost: detect.lost, silence_is_enough: false }
+    guard::Policy { interval_ms, lost: detect.lost, silence_is_enough: false }
 }
 
 /// Delegated prefixes are routed to their holder, and not spoken for.

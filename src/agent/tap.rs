@@ -1,23 +1,19 @@
 //! The process that has a tap: its end is the end of the guest.
 
 use std::fs;
-use std::os::fd::OwnedFd;
-
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// Most processes that are looked at.
 const PROCESSES_MAX: usize = 65_536;
 
 /// The process that holds this tap open, where this one may know: the kernel says so in the fdinfo
 /// of its descriptors. `None` if there is none, or it is another user's.
-pub(super) fn of_tap(name: &str) -> Option<OwnedFd> {
+pub(super) fn process_of(name: &str) -> Option<u32> {
     let processes = fs::read_dir("/proc").ok()?.flatten().take(PROCESSES_MAX);
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let pid = pids.into_iter().find(|pid| holds(*pid, name))?;
-    pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
+    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.find(|pid| holds(*pid, name))
 }
 
-fn holds(pid: i32, name: &str) -> bool {
+fn holds(pid: u32, name: &str) -> bool {
     let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
     descriptors.flatten().any(|entry| {
         let is_tun = fs::read_link(entry.path()).is_ok_and(|to| to.ends_with("net/tun"));
