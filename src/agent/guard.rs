@@ -85,8 +85,10 @@ impl Guard {
         let refused = std::mem::take(&mut self.names().refused);
         for hold in holds {
             let Some(wanted) = wanted(hold) else { continue };
-            let same =
-                |(_, watch): &(WatchId, Watch)| Watch { id: wanted.id, ..watch.clone() } == wanted;
+            let same = |(id, watch): &(WatchId, Watch)| {
+                let watch = Watch { id: wanted.id, ..watch.clone() };
+                watch == wanted && !refused.contains(id)
+            };
             if let Some(kept) = before.get(&hold.pair).filter(|kept| same(kept)) {
                 self.watched.insert(hold.pair.clone(), kept.clone());
                 before.remove(&hold.pair);

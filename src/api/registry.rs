@@ -88,6 +88,11 @@ impl Turn<'_, '_> {
         self.registry.engine
     }
 
+    /// Who asks.
+    pub(super) fn who(&self) -> &str {
+        self.who
+    }
+
     /// What a change needs: the engine, the present moment, and where effects go.
     pub fn parts(&mut self) -> (&mut Engine, Timestamp, &mut Effects) {
         let Registry { engine, now, fx } = &mut *self.registry;

@@ -12,7 +12,7 @@ use crate::config::policy::OnFailure;
 use crate::engine::Engine;
 use crate::engine::standbys::Report;
 use crate::engine::standbys::name::StandbyWish;
-use crate::lease::directory::{Entry, Party, Readiness, Standby};
+use crate::lease::directory::{Entry, Kind, Party, Readiness, Standby};
 
 use super::command::Refusal;
 use super::instances::hex;
@@ -217,6 +217,8 @@ pub enum StandbyDeed {
     Create(Box<StandbyWish>),
     /// Note how far one is.
     Report(Box<str>, Report),
+    /// Begin a switchover to one, though it is not ready if so it is said.
+    Switch(Box<str>, Kind, bool),
     /// Drop one.
     Drop(Box<str>),
     /// Show one.
@@ -248,6 +250,15 @@ impl Deed for StandbyDeed {
                 if after.state != before.state || report.state.is_some() {
                     audit(turn, "report", &standby, Some(&before), Some(&after));
                 }
+                Ok(Told::one(after, false))
+            }
+            StandbyDeed::Switch(id, kind, forced) => {
+                let before = changeable(turn, &id)?;
+                let who = turn.who().to_owned();
+                let (engine, now, fx) = turn.parts();
+                let standby = engine.begin_switchover(now, &id, (kind, forced, &who), fx)?;
+                let after = shown(turn, &standby);
+                audit(turn, "switchover", &standby, Some(&before), Some(&after));
                 Ok(Told::one(after, false))
             }
             StandbyDeed::Drop(id) => {

@@ -35,6 +35,23 @@ pub enum Standbys {
     },
     /// Name a standby: it gets the addresses of its active once its gate is in place
     Add(Box<NewStandbyWords>),
+    /// Give the addresses to one, and wait until it has them
+    Switch {
+        /// Its id
+        id: String,
+        /// The active has failed: silence it first
+        #[arg(long)]
+        failed: bool,
+        /// Though the standby is not ready
+        #[arg(long)]
+        force: bool,
+        /// Say what would keep it from being done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// How
+        #[command(flatten)]
+        asked: Asked,
+    },
     /// Say how far one is
     Report {
         /// Its id

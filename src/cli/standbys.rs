@@ -1,18 +1,22 @@
 //! `foreshadow standby`.
 
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use crate::api::client::escape;
+use crate::api::client::{Client, escape};
 use crate::api::standbys::StandbyView;
 
 use super::args_directory::Asked;
 use super::args_standby::{NewStandbyWords, Standbys};
 use super::entries::{all, body, client, row, show};
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use super::output::{Output, Safe};
 use super::table::Table;
+
+/// How long a switchover is waited for; it goes on all the same.
+const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Does what was asked of the standbys.
 pub(super) fn standbys(command: Standbys, out: &mut Output) -> Result<(), Failure> {
@@ -38,6 +42,19 @@ pub(super) fn standbys(command: Standbys, out: &mut Output) -> Result<(), Failur
             let now: StandbyView = client(&asked)?.post(&path, &said)?;
             show_one(&now, &asked, out)
         }
+        Standbys::Switch { id, failed, force, dry_run, asked } => {
+            let said: Map<String, Value> =
+                [("failed", failed), ("force", force), ("dry_run", dry_run)]
+                    .map(|(key, value)| (key.to_owned(), value.into()))
+                    .into_iter()
+                    .collect();
+            let mut client = client(&asked)?;
+            let mut now: StandbyView = client.post(&format!("{}/switchover", path(&id)), &said)?;
+            if !dry_run {
+                wait(&mut client, &mut now)?;
+            }
+            show_one(&now, &asked, out)
+        }
         Standbys::Drop { id, asked } => {
             let was: StandbyView = client(&asked)?.delete_shown(&path(&id))?;
             match asked.json {
@@ -46,6 +63,25 @@ pub(super) fn standbys(command: Standbys, out: &mut Output) -> Result<(), Failur
             }
         }
     }
+}
+
+/// Waits until the standby is promoted, or the switchover is taken back.
+fn wait(client: &mut Client, now: &mut StandbyView) -> Result<(), Failure> {
+    let (since, epoch) = (Instant::now(), now.epoch);
+    while now.state == "switching" && now.epoch == epoch {
+        if since.elapsed() > WAIT_MAX {
+            let step = now.switchover.as_ref().map_or("", |switchover| &switchover.step);
+            let text = format!("standby {} is not promoted yet: {step}; it goes on", now.id);
+            return Err(Failure::says(Exit::Failed, text));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        *now = client.get(&path(&now.id))?;
+    }
+    if now.state != "promoted" {
+        let text = format!("the switchover to {} was taken back: it is {}", now.id, now.state);
+        return Err(Failure::says(Exit::Failed, text));
+    }
+    Ok(())
 }
 
 fn path(id: &str) -> String {

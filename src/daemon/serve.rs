@@ -261,7 +261,9 @@ impl Running {
             delegated.follow(policy.clone(), Box::new(RouteTable), ask, driver.counters())
         };
         let new_policy = NewPolicy::default();
-        let switch = || switch::start(driver.jobs(), &policy.server.agent_socket);
+        let post: Arc<dyn Post> = Arc::new(Counter::new(driver.jobs(), started, archive.clone()));
+        let agent = &policy.server.agent_socket;
+        let switch = || switch::start(driver.jobs(), post.clone(), agent);
         let teller = Teller {
             switch: (!serve.observe).then(switch).transpose()?,
             routes: Some(delegated).filter(|_| !serve.observe).map(follow).transpose()?,
@@ -280,7 +282,6 @@ impl Running {
                 bench.machine.note(name, &value, bench.fx);
             }
         })?;
-        let post: Arc<dyn Post> = Arc::new(Counter::new(driver.jobs(), started, archive.clone()));
         let follow = changes(log, new_policy, live.clone(), reports.clone());
         let reloader = reloader(serve, &policy, post.clone(), follow);
         let told = (reports.told(), archive.clone());

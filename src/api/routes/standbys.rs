@@ -22,7 +22,7 @@ use crate::api::standbys::{OnFailureView, PartyView, ReadinessView, StandbyDeed,
 use crate::base::Span;
 use crate::engine::standbys::Report;
 use crate::engine::standbys::name::StandbyWish;
-use crate::lease::directory::{Identifiers, Party};
+use crate::lease::directory::{Identifiers, Kind, Party};
 
 use super::fields::{all_parsed, hex, hostname, parsed};
 use super::{Answer, Api, NamesQuery, one};
@@ -32,6 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(list, create))
         .routes(routes!(show, remove))
         .routes(routes!(report))
+        .routes(routes!(switch))
 }
 
 /// Body of `POST /v1/standbys`.
@@ -75,6 +76,18 @@ struct StandbyReport {
     progress: Option<u8>,
     /// How far it is. It is ready only behind its gate, and with the addresses.
     state: Option<ReadinessView>,
+}
+
+/// Body of `POST /v1/standbys/{id}/switchover`.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+struct NewSwitchover {
+    /// The active has failed: it is silenced first, and nothing is taken back.
+    failed: bool,
+    /// Though the standby is not ready.
+    force: bool,
+    /// Say what would keep it from being done, and do nothing.
+    dry_run: bool,
 }
 
 /// A page of standbys.
@@ -216,6 +229,33 @@ async fn report(
     caller.allow_everything()?;
     let report = Report { progress: request.progress, state: request.state.map(Into::into) };
     let what = StandbyDeed::Report(id.into(), report);
+    Ok(Json(one(ask(&api, caller, conditions, what).await?)?))
+}
+
+/// Begins a switchover: the addresses go from the active to its standby. Its steps are told by the
+/// standby itself; it is over for clients when that is promoted.
+#[utoipa::path(
+    post,
+    path = "/v1/standbys/{id}/switchover",
+    tag = "standbys",
+    security(("bearer" = ["operate"])),
+    params(("id" = String, Path, description = "Its id.", max_length = 64)),
+    request_body = NewSwitchover,
+    responses((status = 200, description = "It has begun, or would.", body = StandbyView)),
+)]
+async fn switch(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    conditions: Conditions,
+    Named(id): Named,
+    Body(request): Body<NewSwitchover>,
+) -> Answer<StandbyView> {
+    caller.allow_everything()?;
+    let kind = if request.failed { Kind::Failure } else { Kind::Planned };
+    let what = match request.dry_run {
+        true => StandbyDeed::Show(id.into()),
+        false => StandbyDeed::Switch(id.into(), kind, request.force),
+    };
     Ok(Json(one(ask(&api, caller, conditions, what).await?)?))
 }
 

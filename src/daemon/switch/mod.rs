@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 use crate::agent;
 use crate::agent::client::Client;
 use crate::agent::guard::Fate;
+use crate::api::command::Post;
+use crate::api::drive::Driven;
 use crate::config::policy::OnFailure;
 use crate::engine::Engine;
 use crate::engine::effects::{Event, EventKind};
@@ -25,7 +27,7 @@ use crate::switchover::{Act, At, Known, Reason, Seen, Stage, next};
 
 use super::work::Jobs;
 use hosts::Hosts;
-use records::Records;
+use records::{Records, Written};
 
 /// How often hosts are asked what they hold, and records read, though nothing is known to have
 /// changed.
@@ -82,10 +84,14 @@ struct Switcher {
 }
 
 /// Starts the thread; it ends when its nudges are gone.
-pub(super) fn start(jobs: Jobs<Engine>, agent: &Path) -> std::io::Result<Nudge> {
+pub(super) fn start(
+    jobs: Jobs<Engine>,
+    post: Arc<dyn Post>,
+    agent: &Path,
+) -> std::io::Result<Nudge> {
     let (words, heard) = sync_channel(WORDS_MAX);
     let switcher = Switcher {
-        records: Records::new(jobs),
+        records: Records::new(jobs, post),
         hosts: Hosts::new(agent),
         cases: BTreeMap::new(),
         looked: Instant::now(),
@@ -223,7 +229,7 @@ impl Case {
         if self.pair.on_failure == OnFailure::Alert {
             return tracing::error!(standby = %id, why, "the active has failed");
         }
-        match records.begin_after_failure(&self.pair) {
+        match records.tell(&self.pair, Driven::Begin(Kind::Failure, false)) {
             Ok(pair) => {
                 tracing::error!(standby = %id, why, "the active has failed: its standby takes over");
                 self.pair = pair;
@@ -240,22 +246,23 @@ impl Case {
         if !matches!(act, Act::Blocked(_)) {
             self.blocked = None;
         }
+        let epoch = self.pair.epoch;
         let written = match act {
             Act::Rest => return false,
             Act::Blocked(reason) => return self.wait(reason),
             Act::Ask(at) => return self.know(at, hosts.ask(&self.pair, at)),
             Act::Hold(at, stage) => return self.hold(at, stage, records, hosts),
             Act::LetGo(at) => return self.know(at, hosts.let_go(&self.pair, at)),
-            Act::Gated => records.gated(&self.pair),
-            // Drivers are absent: see `Seen`.
+            // There are no drivers yet: see `Seen`.
             Act::FinalPass | Act::Wake | Act::End => return false,
-            Act::Record(step) => records.record(&self.pair, self.steps_to(step)),
-            Act::Promote => records.promote(&self.pair),
+            Act::Gated => records.tell(&self.pair, Driven::Gate(true)),
+            Act::Record(step) => self.record(step, records),
+            Act::Promote => records.tell(&self.pair, Driven::Promote(epoch)),
             Act::Abort(reason) => {
                 tracing::warn!(standby = %self.pair.id, reason = reason.text(), "taken back");
-                records.abort(&self.pair)
+                records.tell(&self.pair, Driven::Abort(epoch))
             }
-            Act::Finish => records.finish(&self.pair),
+            Act::Finish => records.tell(&self.pair, Driven::Finish(epoch)),
         };
         match written {
             Ok(pair) => {
@@ -271,13 +278,14 @@ impl Case {
     }
 
     /// On one host the order that opens the standby has silenced the active too.
-    fn steps_to(&self, step: Step) -> Vec<Step> {
+    fn record(&self, step: Step, records: &Records) -> Written {
         let is_failure = self.pair.state.switchover().is_some_and(|s| s.kind == Kind::Failure);
         let is_one_host = self.pair.active.host == self.pair.standby.host;
+        let epoch = self.pair.epoch;
         if is_failure && is_one_host && step > Step::Fenced {
-            return vec![Step::Fenced, step];
+            records.tell(&self.pair, Driven::Step(epoch, Step::Fenced))?;
         }
-        vec![step]
+        records.tell(&self.pair, Driven::Step(epoch, step))
     }
 
     fn hold(&mut self, at: At, stage: Stage, records: &Records, hosts: &mut Hosts) -> bool {

@@ -3,19 +3,24 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use crate::agent::{Holder, guard};
-use crate::base::{Mac, Resource, Timestamp};
+use crate::api::command::{Command, Post};
+use crate::api::drive::{Drive, Driven};
+use crate::base::{Mac, Resource};
 use crate::config::policy::Detect;
 use crate::engine::Engine;
-use crate::engine::effects::Effects;
-use crate::engine::instances::Denied;
-use crate::lease::directory::{Entry, Kind, Party, Standby, Step};
+use crate::lease::directory::{Entry, Party, Standby};
 
 use super::super::work::{Bench, JobError, Jobs};
 
 /// The engine, from this thread.
 pub(super) struct Records {
     jobs: Jobs<Engine>,
+    post: Arc<dyn Post>,
+    /// Who does it, for the audit.
+    who: Arc<str>,
 }
 
 /// Where the guests of a pair are on this host.
@@ -33,7 +38,9 @@ pub(super) enum RecordError {
     #[error(transparent)]
     Job(#[from] JobError),
     #[error("{0}")]
-    Denied(String),
+    Refused(String),
+    #[error("the server is busy, or stopping")]
+    Busy,
     #[error("no interface of this host serves its network")]
     NoBridge,
     #[error("the port of {0} is not known: name it, or let it speak first")]
@@ -42,11 +49,12 @@ pub(super) enum RecordError {
     NoMac,
 }
 
-type Written = Result<Arc<Standby>, RecordError>;
+/// The record as it is then.
+pub(super) type Written = Result<Arc<Standby>, RecordError>;
 
 impl Records {
-    pub(super) fn new(jobs: Jobs<Engine>) -> Records {
-        Records { jobs }
+    pub(super) fn new(jobs: Jobs<Engine>, post: Arc<dyn Post>) -> Records {
+        Records { jobs, post, who: "foreshadow".into() }
     }
 
     pub(super) fn pairs(&self) -> Result<Vec<Arc<Standby>>, JobError> {
@@ -60,56 +68,14 @@ impl Records {
         })
     }
 
-    pub(super) fn gated(&self, pair: &Standby) -> Written {
-        let id = pair.id.clone();
-        self.write(move |engine, now, fx| engine.gated(now, &id, true, fx))
-    }
-
-    /// Begins a switchover because the active has failed.
-    pub(super) fn begin_after_failure(&self, pair: &Standby) -> Written {
-        let id = pair.id.clone();
-        self.write(move |engine, now, fx| {
-            engine.begin_switchover(now, &id, (Kind::Failure, false, "foreshadow"), fx)
-        })
-    }
-
-    pub(super) fn record(&self, pair: &Standby, steps: Vec<Step>) -> Written {
-        let (id, epoch) = (pair.id.clone(), pair.epoch);
-        let mut pair = Err(Denied::Unknown("no step".into()));
-        self.write(move |engine, now, fx| {
-            for step in steps {
-                pair = Ok(engine.step_switchover(now, &id, epoch, step, fx)?);
-            }
-            pair
-        })
-    }
-
-    pub(super) fn promote(&self, pair: &Standby) -> Written {
-        let (id, epoch) = (pair.id.clone(), pair.epoch);
-        self.write(move |engine, now, fx| engine.promote(now, &id, epoch, fx))
-    }
-
-    pub(super) fn abort(&self, pair: &Standby) -> Written {
-        let (id, epoch) = (pair.id.clone(), pair.epoch);
-        self.write(move |engine, now, fx| engine.abort_switchover(now, &id, epoch, fx))
-    }
-
-    pub(super) fn finish(&self, pair: &Standby) -> Written {
-        let (id, epoch) = (pair.id.clone(), pair.epoch);
-        self.write(move |engine, now, fx| engine.finish_switchover(now, &id, epoch, fx))
-    }
-
-    fn write(
-        &self,
-        change: impl FnOnce(&mut Engine, Timestamp, &mut Effects) -> Result<Arc<Standby>, Denied>
-        + Send
-        + 'static,
-    ) -> Written {
-        let done = self.jobs.call(move |bench| {
-            let Bench { machine, now, fx, .. } = bench;
-            change(machine, *now, fx)
-        })?;
-        done.map_err(|denied| RecordError::Denied(denied.to_string()))
+    /// Tells the record of a pair what became of it.
+    pub(super) fn tell(&self, pair: &Standby, what: Driven) -> Written {
+        let (reply, answer) = oneshot::channel();
+        let (id, who) = (pair.id.as_ref().into(), self.who.clone());
+        let drive = Drive { id, what, who, reply };
+        self.post.post(Command::Drive(Box::new(drive))).map_err(|_| RecordError::Busy)?;
+        let done = answer.blocking_recv().map_err(|_| RecordError::Busy)?;
+        done.map_err(|refusal| RecordError::Refused(format!("{refusal:?}")))
     }
 
     /// Where the guests are: their ports as named, or as the bridge has heard them.
