@@ -223,7 +223,6 @@ impl Host {
         };
         self.bring_about(hold.clone())?;
         let mut done = Done { gated_us: elapsed_us(now), ..Done::default() };
-        self.prick_up();
         match (ends, hold.speaker()) {
             (Some((bridge, port)), Some(speaker)) => {
                 done.told = self.announce(now, &hold, speaker, bridge, port)?;
@@ -235,6 +234,8 @@ impl Host {
         if ends.is_none() {
             self.teller.hush(&hold.pair);
         }
+        // Last: to close a socket takes the kernel milliseconds.
+        self.prick_up();
         tracing::info!(pair = %hold.pair, epoch = hold.epoch, stage = ?hold.stage, "held");
         Ok(done)
     }
@@ -388,10 +389,12 @@ impl Host {
             addresses.entry(bridge).or_default().extend(&hold.addresses);
             wanted.extend(hold.speaker().filter(|s| !s.elsewhere).and_then(|s| id(&s.port)));
         }
+        let bridges: Vec<LinkId> = addresses.keys().copied().collect();
         self.neighbours.retain(|bridge, _| addresses.contains_key(bridge));
         for (bridge, addresses) in addresses {
             self.neighbours.entry(bridge).or_default().keep(addresses.into_iter());
         }
+        bridges.iter().for_each(|bridge| self.teller.warm_up(*bridge));
         self.ears.retain(|link, _| wanted.contains(link));
         for link in wanted {
             if let std::collections::btree_map::Entry::Vacant(vacant) = self.ears.entry(link) {

@@ -1,6 +1,7 @@
 //! Telling a segment who holds an address: at once, and some times again.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -54,6 +55,16 @@ impl Teller {
         Ok(told)
     }
 
+    /// Opens what it takes to speak on a bridge, ahead of need.
+    pub(super) fn warm_up(&mut self, bridge: LinkId) {
+        if let Entry::Vacant(vacant) = self.sockets.entry(bridge) {
+            match FrameSocket::arp(bridge, Mode::Serve) {
+                Ok(socket) => drop(vacant.insert(socket)),
+                Err(error) => tracing::debug!(%error, "cannot be spoken on"),
+            }
+        }
+    }
+
     /// Nothing more is said of a pair.
     pub(super) fn hush(&mut self, pair: &str) {
         self.again.remove(pair);
@@ -101,7 +112,7 @@ impl Teller {
             told += 1;
             outbox.push(|out| out.extend_from_slice(&frame));
         }
-        if let std::collections::btree_map::Entry::Vacant(vacant) = sockets.entry(bridge) {
+        if let Entry::Vacant(vacant) = sockets.entry(bridge) {
             vacant.insert(FrameSocket::arp(bridge, Mode::Serve)?);
         }
         let Some(socket) = sockets.get(&bridge) else { return Ok(0) };
