@@ -143,7 +143,7 @@ impl Engine {
 
     /// Whether another client's reservation names `addr`.
     pub(super) fn is_reserved_for_other(&self, ctx: &Ctx<'_>, addr: Ipv4Addr) -> bool {
-        let bound = self.table.get(ctx.id(), addr.into()).is_some_and(|l| is_of(l, ctx));
+        let bound = || self.table.get(ctx.id(), addr.into()).is_some_and(|l| is_of(l, ctx));
         if self.is_paired_for_other(ctx.id(), addr.into(), Some(&ctx.hw), bound) {
             return true;
         }

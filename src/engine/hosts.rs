@@ -158,7 +158,7 @@ impl Engine {
         let hw = kept.who.hw();
         for resource in kept.resources() {
             if let Some(pair) = self.directory.pair_of(network.id, resource)
-                && self.is_paired_for_other(network.id, resource, hw.as_ref(), false)
+                && self.is_paired_for_other(network.id, resource, hw.as_ref(), || false)
             {
                 let holder = Holder::of_pair(pair);
                 return Err(Denied::Taken { what: resource.to_string(), holder });

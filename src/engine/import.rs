@@ -12,7 +12,7 @@ impl Engine {
     pub fn import(&mut self, now: Timestamp, lease: Lease, fx: &mut Effects) -> bool {
         let kept = self.directory.keeper(lease.network, lease.resource);
         let for_other = kept.is_some_and(|kept| kept.who.hw() != Some(lease.hw))
-            || self.is_paired_for_other(lease.network, lease.resource, Some(&lease.hw), false);
+            || self.is_paired_for_other(lease.network, lease.resource, Some(&lease.hw), || false);
         let stays = self.table.get(lease.network, lease.resource).is_some_and(|old| {
             old.state.is_held()
                 && old.state != State::Shadow

@@ -389,7 +389,7 @@ impl Engine {
         }
         let own = |hw: &HwAddr| site.wish.who.hw().is_some_and(|own| own == *hw);
         if let Some(pair) = self.directory.pair_of(id, resource)
-            && self.is_paired_for_other(id, resource, site.wish.who.hw().as_ref(), false)
+            && self.is_paired_for_other(id, resource, site.wish.who.hw().as_ref(), || false)
         {
             return taken(Holder::of_pair(pair));
         }

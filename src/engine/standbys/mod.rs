@@ -210,12 +210,12 @@ impl Engine {
         network: NetworkId,
         resource: Resource,
         hw: Option<&HwAddr>,
-        is_bound: bool,
+        is_bound: impl FnOnce() -> bool,
     ) -> bool {
         let Some(pair) = self.directory.pair_of(network, resource) else { return false };
         let promoted = pair.is_promoted();
         let holder = if promoted { pair.standby.who.hw() } else { pair.active.who.hw() };
-        holder.as_ref() != hw && (promoted || !is_bound)
+        holder.as_ref() != hw && (promoted || !is_bound())
     }
 
     /// Somebody answers for what nobody has by our books; whether two share it, and so it is not

@@ -161,7 +161,7 @@ impl Engine {
 
     /// Whether an IA may have `resource` now. What is reserved for others is of no pool.
     pub(super) fn entitled6(&self, ctx: &Ctx6<'_>, key: &ClientKey, resource: Resource) -> bool {
-        let bound = self.table.get(ctx.id(), resource).is_some_and(|l| l.client == *key);
+        let bound = || self.table.get(ctx.id(), resource).is_some_and(|l| l.client == *key);
         let for_other = self.is_kept_for_other(ctx.id(), resource, ctx.kept)
             || self.is_paired_for_other(ctx.id(), resource, ctx.hw.as_ref(), bound);
         if !ctx.may_have(resource) || self.is_own(resource) || for_other {

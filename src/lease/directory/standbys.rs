@@ -100,6 +100,9 @@ impl Directory {
 
     /// The pair that shares `resource`.
     pub fn pair_of(&self, network: NetworkId, resource: Resource) -> Option<&Arc<Standby>> {
+        if self.standbys.by_resource.is_empty() {
+            return None;
+        }
         self.standbys.by_resource.get(&(network, resource))
     }
 
