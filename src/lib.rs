@@ -11,11 +11,13 @@
 //! | 1 | [`import`] | the lease files of other servers |
 //! | 2 | [`lease`] | bindings, their indexes, and the free addresses of a pool |
 //! | 2 | [`forecast`] | looks ahead: histories in, quantiles of what comes out; anomalies |
+//! | 2 | [`reconcile`] | what answers on the wire, compared with what is bound |
 //! | 3 | [`engine`] | decides: an input and the time in, effects out |
 //! | 4 | [`store`] | makes bindings durable: a journal, and a checkpoint behind it |
 //! | 4 | [`telemetry`] | what instances report: taken, kept, downsampled, scraped |
 //! | 4 | [`net`] | packet sockets, UDP sockets, interfaces |
 //! | 5 | [`backtest`] | event logs played through the engine on a virtual clock |
+//! | 5 | [`scan`] | asks a link and listens: the sockets around [`reconcile`] |
 //! | 5 | [`api`] | the control socket: requests to commands |
 //! | 6 | [`daemon`] | the running server: threads, clock, signals, logs |
 //! | 6 | [`lab`] | the demonstration in namespaces of its own |
@@ -29,6 +31,7 @@ pub mod wire;
 
 pub mod forecast;
 pub mod lease;
+pub mod reconcile;
 
 pub mod engine;
 
@@ -38,6 +41,7 @@ pub mod telemetry;
 
 pub mod api;
 pub mod backtest;
+pub mod scan;
 
 pub mod daemon;
 pub mod lab;

@@ -11,10 +11,10 @@ const FILE_MAX: usize = 500;
 const LAYERS: &[&[&str]] = &[
     &["base"],
     &["wire", "config", "import"],
-    &["lease", "forecast"],
+    &["lease", "forecast", "reconcile"],
     &["engine"],
     &["store", "net", "telemetry"],
-    &["api", "backtest"],
+    &["api", "backtest", "scan"],
     &["daemon", "lab"],
     &["cli"],
 ];
