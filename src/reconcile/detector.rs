@@ -225,7 +225,7 @@ impl Detector {
     pub fn heard(&mut self, heard: Heard, now: Timestamp, out: &mut Outcome) {
         match heard {
             Heard::Claim(seen) => self.claimed(seen, now, out),
-            Heard::Server(server, seen) => self.served(server, seen, now, out),
+            Heard::Server(server, seen) => self.server_spoke(server, seen, now, out),
         }
     }
 

@@ -112,7 +112,7 @@ impl Detector {
     }
 
     /// A server spoke.
-    pub(super) fn served(
+    pub(super) fn server_spoke(
         &mut self,
         server: Server,
         seen: Sighting,
