@@ -237,6 +237,7 @@ impl Bench {
         Hub {
             telemetry: None,
             scrapes: Box::new(Default::default),
+            findings: Arc::default(),
             post: Arc::new(Way(self.stop.clone())),
             reload: Arc::new(Reloads),
             archive: None,

@@ -51,7 +51,7 @@ fn alone(said: &Scan, interface: &str, out: &mut Output) -> Result<(), Failure> 
         heard.with_context(|| format!("listen on {interface}"))?;
         detector.poll(now, &mut new);
         wire.send(&new.asks);
-        if new.refresh {
+        if new.refresh || new.look {
             detector.learn(self::known(said, &wire, now)?, now, &mut new);
         }
         tell(&new, &wire, said, out)?;

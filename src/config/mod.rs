@@ -39,6 +39,7 @@ mod read;
 mod read_network;
 mod read_network6;
 pub mod reference;
+mod reconcile;
 mod relocation;
 mod scalar;
 mod scalar6;

@@ -15,6 +15,7 @@ use super::policy::{
     StorePolicy, TelemetryPolicy, TierOrder, Verify,
 };
 use super::raw6::RawNetwork6;
+use super::reconcile::Reconcile;
 use super::relocation::Relocation;
 use super::tiers::RawTier;
 
@@ -104,6 +105,7 @@ pub(super) struct RawNetwork {
     pub(super) lifecycle: Lifecycle,
     pub(super) tiers: Option<[RawTier; 3]>,
     pub(super) relocation: Relocation,
+    pub(super) reconcile: Reconcile,
     pub(super) declines_max: u32,
     pub(super) offers_max: usize,
     pub(super) limits: Limits,

@@ -7,7 +7,7 @@ use crate::base::{Mac, Span, Timestamp};
 /// How long a host has to answer a question of its own.
 pub const ANSWER_WAIT: Span = Span(300);
 /// How often it is asked in a round before it counts as silent: frames get lost.
-const TRIES: u8 = 3;
+const TRIES: u8 = 4;
 /// How long after one round the next begins. An address that moves, also one that is announced by
 /// its new holder before the old one is silent, has one holder by then.
 pub const ROUND_GAP: Span = Span(1000);
@@ -33,7 +33,7 @@ struct Member {
 /// An address under suspicion.
 ///
 /// In a round each member is asked by unicast, the next one only when the one before has answered
-/// or was silent three times: what two hosts answer to questions that followed each other cannot
+/// or was silent four times: what two hosts answer to questions that followed each other cannot
 /// both be from before a move. One round is followed by another, and only who answered in the last
 /// two holds the address.
 #[derive(Clone, Debug)]

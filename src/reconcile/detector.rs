@@ -11,7 +11,7 @@ use crate::base::{LinkId, Mac, Span, Timestamp};
 use super::aging::Aging;
 use super::case::{Case, Step};
 use super::finding::{Evidence, Finding, Kind};
-use super::known::Known;
+use super::known::{Bound, Known};
 use super::seen::{Ask, By, Heard, Server, Sighting};
 use super::speakers::{Speakers, Verdict};
 use super::sweep::{Budget, Walk};
@@ -81,8 +81,10 @@ pub struct Outcome {
     pub found: Vec<Finding>,
     /// Findings that are gone.
     pub cleared: Vec<Finding>,
-    /// What is known must be handed in again ([`Detector::learn`]): a finding waits for it.
+    /// A sweep begins: all that is known is to be handed in again ([`Detector::learn`]).
     pub refresh: bool,
+    /// Findings wait for what is known of their addresses by now ([`Detector::undecided`]).
+    pub look: bool,
 }
 
 /// What happened, counted from the start.
@@ -165,6 +167,8 @@ pub struct Detector {
     rechecks: VecDeque<IpAddr>,
     questions: VecDeque<Ask>,
     budget: Budget,
+    /// Whose turn it is to ask.
+    turn: u8,
     sweep: Option<Sweep>,
     next_sweep: Timestamp,
     last_sweep: Timestamp,
@@ -192,6 +196,7 @@ impl Detector {
             decided: BTreeMap::new(),
             rechecks: VecDeque::new(),
             questions: VecDeque::new(),
+            turn: 0,
             sweep: None,
             next_sweep: now,
             last_sweep: Timestamp(0),
@@ -203,12 +208,35 @@ impl Detector {
         }
     }
 
-    /// Takes in what is known by now.
+    /// Addresses that findings would be about, if what is known of them is still so.
+    pub fn undecided(&self) -> impl Iterator<Item = IpAddr> {
+        self.decided.keys().copied()
+    }
+
+    /// Takes in to whom these addresses belong by now.
+    pub fn learn_of(
+        &mut self,
+        bound: impl IntoIterator<Item = (IpAddr, Option<Bound>)>,
+        now: Timestamp,
+        out: &mut Outcome,
+    ) {
+        for (addr, bound) in bound {
+            match bound {
+                Some(bound) => drop(self.known.bound.insert(addr, bound)),
+                None => drop(self.known.bound.remove(&addr)),
+            }
+            if let Some((since, held)) = self.decided.remove(&addr) {
+                self.conclude(addr, since, &held, now, out);
+            }
+        }
+    }
+
+    /// Takes in all that is known by now.
     pub fn learn(&mut self, known: Known, now: Timestamp, out: &mut Outcome) {
         self.known = known;
         let decided = std::mem::take(&mut self.decided);
         for (addr, (since, held)) in decided {
-            self.decide(addr, since, held, now, out);
+            self.conclude(addr, since, &held, now, out);
         }
         // A server that is allowed by now, an address that is bound by now.
         let is_gone = |known: &Known, server, watched: &Watched| {
@@ -244,13 +272,29 @@ impl Detector {
             self.start_sweep(now, out);
         }
         self.open_rechecks(now);
-        // Cases and the sweep take turns, so that forged claims cannot end the sweep.
-        loop {
-            let asked = self.ask_one(now, out) | self.step_one(now, out) | self.walk_one(now, out);
-            if !asked {
-                break;
+        while self.ask_next(now, out) {}
+    }
+
+    /// One question. Cases and the sweep take turns, so that forged claims cannot end the sweep.
+    fn ask_next(&mut self, now: Timestamp, out: &mut Outcome) -> bool {
+        for _ in 0..3 {
+            self.turn = (self.turn + 1) % 3;
+            let asked = match self.turn {
+                0 => self.ask_one(now, out),
+                1 => self.step_one(now, out),
+                _ => self.walk_one(now, out),
+            };
+            if asked {
+                return true;
+            }
+            // Whose turn it was had nothing to ask, or nobody may ask any more: then it is its
+            // turn again.
+            if !self.budget.has(now) {
+                self.turn = (self.turn + 2) % 3;
+                return false;
             }
         }
+        false
     }
 
     /// When there is something to do next, if nothing is heard.

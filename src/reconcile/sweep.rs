@@ -109,18 +109,21 @@ impl Budget {
 
     /// Takes one, if there is one left.
     pub fn take(&mut self, now: Timestamp) -> bool {
+        let has = self.has(now);
+        if has {
+            self.left -= 1000;
+        }
+        has
+    }
+
+    /// Whether there is one left.
+    pub fn has(&mut self, now: Timestamp) -> bool {
         let rate = u64::from(self.rate);
         let most = (BATCH_MS * rate).max(1000);
         let gained = now.since(self.filled).0.saturating_mul(rate);
         self.left = self.left.saturating_add(gained).min(most);
         self.filled = now;
-        match self.left.checked_sub(1000) {
-            Some(left) => {
-                self.left = left;
-                true
-            }
-            None => false,
-        }
+        self.left >= 1000
     }
 
     /// Gives one back that was not used.

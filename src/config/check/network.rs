@@ -81,6 +81,7 @@ pub(super) fn build(
         lifecycle: raw.lifecycle,
         tiers,
         relocation: raw.relocation,
+        reconcile: raw.reconcile,
         declines_max: raw.declines_max,
         offers_max: raw.offers_max,
         limits: raw.limits,

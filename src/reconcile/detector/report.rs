@@ -12,15 +12,31 @@ impl Detector {
         now: Timestamp,
         out: &mut Outcome,
     ) {
-        let is_ignored = |mac: &Mac| self.is_ignored(addr, *mac);
-        let holders: Vec<Mac> = held.iter().copied().filter(|mac| !is_ignored(mac)).collect();
-        let verdict = self.known.judge(addr, &holders);
         // A lease or a promotion that is younger than what is known would be a finding.
-        if verdict.is_some() && self.known.as_of < since {
-            out.refresh = true;
+        if self.known.as_of != Timestamp::NEVER && self.verdict(addr, &held).is_some() {
+            out.look = true;
             self.decided.insert(addr, (since, held));
             return;
         }
+        self.conclude(addr, since, &held, now, out);
+    }
+
+    fn verdict(&self, addr: IpAddr, held: &[Mac]) -> Option<(Kind, Vec<Mac>)> {
+        let is_ignored = |mac: &Mac| self.is_ignored(addr, *mac);
+        let holders: Vec<Mac> = held.iter().copied().filter(|mac| !is_ignored(mac)).collect();
+        self.known.judge(addr, &holders)
+    }
+
+    /// The same, by what is known now.
+    pub(super) fn conclude(
+        &mut self,
+        addr: IpAddr,
+        since: Timestamp,
+        held: &[Mac],
+        now: Timestamp,
+        out: &mut Outcome,
+    ) {
+        let verdict = self.verdict(addr, held);
         let entry = self.addrs.touch(addr);
         entry.holders.retain(|holder| held.contains(&holder.mac) || holder.first > since);
         entry.quiet_until = now + CASE_REST;
