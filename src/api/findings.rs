@@ -156,8 +156,7 @@ impl Findings {
 
     /// An interface of a network is watched from now on.
     pub fn begin(&self, network: &Arc<str>, interface: &Arc<str>, wake: Wake) {
-        let watched =
-            Watched { findings: vec![], scan: ScanView::default(), wanted: false, wake };
+        let watched = Watched { findings: vec![], scan: ScanView::default(), wanted: false, wake };
         self.all().insert((network.clone(), interface.clone()), watched);
     }
 

@@ -58,6 +58,7 @@ fn network(name: &str, prefix: &str) -> Network {
         lifecycle: crate::config::policy::Lifecycle::DEFAULT,
         tiers: None,
         relocation: Default::default(),
+        reconcile: Default::default(),
         short_percent: 5,
         quarantine: crate::base::Span::from_secs(600),
         declines_max: 4,

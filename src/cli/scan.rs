@@ -4,19 +4,24 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::api::findings::FindingView;
+use crate::api::client::{Client, escape};
+use crate::api::findings::{FindingView, FindingsView, ScanRequest, ScanView};
 use crate::base::{Mac, Span, Timestamp};
 use crate::daemon::clock;
 use crate::net::sys::boot_time;
-use crate::reconcile::{Allowed, Bound, Detector, Finding, Known, Outcome, Pair, Settings, Severity};
+use crate::reconcile::{
+    Allowed, Bound, Detector, Finding, Known, Outcome, Pair, Settings, Severity,
+};
 use crate::scan::Wire;
 
 use super::args_scan::{Pool, Scan, Speaker, Subnet};
+use super::entries::client;
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::table::{Table, Tone};
@@ -30,7 +35,67 @@ const WAIT_MAX: Span = Span(200);
 pub(super) fn scan(said: &Scan, out: &mut Output) -> Result<(), Failure> {
     match &said.interface {
         Some(interface) => alone(said, interface, out),
-        None => Err(Failure::says(Exit::Usage, "name an --interface and its --subnet")),
+        None => of_server(said, out),
+    }
+}
+
+/// What a running server found; with `--once`, after it looked again.
+fn of_server(said: &Scan, out: &mut Output) -> Result<(), Failure> {
+    let mut client = client(&said.asked)?;
+    let path = match &said.network {
+        Some(network) => format!("/v1/findings?network={}", escape(network)),
+        None => "/v1/findings".to_owned(),
+    };
+    if said.once {
+        let request = ScanRequest { network: said.network.clone() };
+        let before: Vec<ScanView> = client.post("/v1/scans", &request)?;
+        if before.is_empty() {
+            return Err(Failure::says(Exit::Failed, "no network is watched: `reconcile` is off"));
+        }
+        wait_for_sweeps(&mut client, &path, &before)?;
+    }
+    let view: FindingsView = client.get(&path)?;
+    match said.asked.json {
+        true => out.json(&view)?,
+        false => {
+            table(&view.findings, out)?;
+            for ScanView { network, interface, mode, sweeps, asked, .. } in &view.scans {
+                out.note(format_args!(
+                    "{network} on {interface}: {mode}, {sweeps} sweeps, {asked} questions"
+                ));
+            }
+            if view.scans.is_empty() {
+                out.note("no network is watched: `reconcile` is off");
+            }
+        }
+    }
+    verdict(view.findings.iter().filter(|finding| finding.severity != "info").count())
+}
+
+/// Until each of these was swept once more from beginning to end, and nothing is in doubt.
+fn wait_for_sweeps(client: &mut Client, path: &str, before: &[ScanView]) -> Result<(), Failure> {
+    loop {
+        let now: FindingsView = client.get(path)?;
+        let is_done = |before: &ScanView| {
+            // One that goes on is waited for, and the next is the one that was asked for.
+            let sweeps = before.sweeps + if before.idle { 1 } else { 2 };
+            let now = now
+                .scans
+                .iter()
+                .find(|scan| scan.network == before.network && scan.interface == before.interface);
+            now.is_none_or(|now| now.sweeps >= sweeps && now.idle)
+        };
+        if before.iter().all(is_done) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(WAIT_MAX.0));
+    }
+}
+
+fn verdict(conflicts: usize) -> Result<(), Failure> {
+    match conflicts {
+        0 => Ok(()),
+        count => Err(Failure::says(Exit::Conflict, super::parts::count(count, "conflict"))),
     }
 }
 
@@ -77,8 +142,7 @@ fn conclude(
     said: &Scan,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    let views: Vec<FindingView> =
-        detector.findings().map(|finding| view(finding, wire)).collect();
+    let views: Vec<FindingView> = detector.findings().map(|finding| view(finding, wire)).collect();
     if !said.asked.json {
         table(&views, out)?;
         let counts = detector.counts();
@@ -91,11 +155,8 @@ fn conclude(
     if wire.failed() > 0 {
         out.note(format_args!("{} questions could not be sent", wire.failed()));
     }
-    let conflicts = detector.findings().filter(|f| f.severity() >= Severity::Warning).count();
-    match conflicts {
-        0 => Ok(()),
-        count => Err(Failure::says(Exit::Conflict, super::parts::count(count, "conflict"))),
-    }
+    let is_conflict = |finding: &&Finding| finding.severity() >= Severity::Warning;
+    verdict(detector.findings().filter(is_conflict).count())
 }
 
 /// Findings as they come, one JSON object a line.

@@ -91,11 +91,8 @@ pub enum ReconcileMode {
     Act,
 }
 
-const MODES: [(&str, ReconcileMode); 3] = [
-    ("off", ReconcileMode::Off),
-    ("report", ReconcileMode::Report),
-    ("act", ReconcileMode::Act),
-];
+const MODES: [(&str, ReconcileMode); 3] =
+    [("off", ReconcileMode::Off), ("report", ReconcileMode::Report), ("act", ReconcileMode::Act)];
 
 /// Kinds of findings that may lead to a quarantine.
 const QUARANTINED: [(&str, &str); 4] = [
@@ -184,12 +181,7 @@ pub(super) fn reconcile(node: Option<Node<'_>>) -> Reconcile {
     Reconcile {
         mode: get("mode").and_then(|n| n.word(&MODES)).unwrap_or_default(),
         rate: number(get("rate"), 1, 100_000, default.rate),
-        interval: duration(
-            get("interval"),
-            Span::from_secs(1),
-            Span(7 * day.0),
-            default.interval,
-        ),
+        interval: duration(get("interval"), Span::from_secs(1), Span(7 * day.0), default.interval),
         whole: flag("whole", default.whole),
         probe: flag("probe", default.probe),
         silent: number(get("silent"), 0, 1000, default.silent),

@@ -243,9 +243,9 @@ impl Detector {
             let Finding { addr, macs, .. } = &watched.finding;
             macs.iter().all(|mac| known.judge_server(server, *addr, *mac).is_none())
         };
-        let gone = self.servers.extract_if(.., |(server, _), watched| {
-            is_gone(&self.known, *server, watched)
-        });
+        let gone = self
+            .servers
+            .extract_if(.., |(server, _), watched| is_gone(&self.known, *server, watched));
         out.cleared.extend(gone.map(|(_, watched)| watched.finding));
     }
 

@@ -123,9 +123,10 @@ impl Speaker {
         }
         let since = now.since(self.checked);
         if self.checked != Timestamp(0) && since < TOGETHER {
-            let all = self.claims.iter().filter(|(addr, last)| {
-                *last >= self.checked && known.is_foreign(*addr, mac)
-            });
+            let all = self
+                .claims
+                .iter()
+                .filter(|(addr, last)| *last >= self.checked && known.is_foreign(*addr, mac));
             let all: Vec<IpAddr> = all.map(|(addr, _)| *addr).collect();
             if all.len() > UNBOUND_MAX {
                 self.proxy = Some(now);

@@ -181,7 +181,10 @@ mod tests {
             }
             let want = u64::from(rate) * 5;
             let batch = u64::from(rate) * BATCH_MS / 1000 + 1;
-            assert!((want.saturating_sub(batch)..=want + batch).contains(&asked), "{rate}: {asked}");
+            assert!(
+                (want.saturating_sub(batch)..=want + batch).contains(&asked),
+                "{rate}: {asked}"
+            );
             // After a long pause too, no more than a batch at once.
             let burst = (0..200_000).take_while(|_| budget.take(Timestamp(900_000))).count();
             assert!(burst as u64 <= batch, "{rate}: {burst}");

@@ -61,7 +61,9 @@ async fn scan(
     api.network(request.network.as_deref()).await?;
     let scans = api.findings.sweep(request.network.as_deref());
     if let Some(network) = request.network.as_ref().filter(|_| scans.is_empty()) {
-        let why = format!("network `{network}` is not watched: its `reconcile.mode` is off, or none of its interfaces is there");
+        let why = format!(
+            "network `{network}` is not watched: its `reconcile.mode` is off, or none of its interfaces is there"
+        );
         return Err(Refusal::Conflict(why).into());
     }
     let done = Done { who: &caller.name, verb: "create", object: "scans", account: None };

@@ -95,9 +95,8 @@ impl Detector {
         if self.settings.silent_sweeps == 0 {
             return;
         }
-        let is_silent = |addr: &IpAddr| {
-            self.addrs.get(addr).is_none_or(|entry| entry.last() < since)
-        };
+        let is_silent =
+            |addr: &IpAddr| self.addrs.get(addr).is_none_or(|entry| entry.last() < since);
         let leased = self.known.bound.iter().filter(|(_, bound)| bound.leased);
         let silent = leased.filter(|(addr, _)| is_silent(addr) && self.known.is_of_link(**addr));
         let silent: Vec<(IpAddr, Mac)> =

@@ -47,9 +47,8 @@ impl Detector {
     }
 
     fn targets(&self) -> Targets {
-        let whole = |subnet: &&Prefix4| {
-            self.settings.whole_subnets && subnet.len() >= WHOLE_PREFIX_MIN
-        };
+        let whole =
+            |subnet: &&Prefix4| self.settings.whole_subnets && subnet.len() >= WHOLE_PREFIX_MIN;
         let mut ranges4: Vec<Range4> =
             self.known.subnets4.iter().filter(whole).map(hosts_of).collect();
         for pool in &self.known.pools4 {
