@@ -7,7 +7,7 @@ use crate::api::command::LEASES_PER_LOOK;
 use crate::base::{HwAddr, Mac, NetworkId, Range6, Resource, Timestamp};
 use crate::config::policy::{HostId, HostId6, Network, Reconcile, Speaker};
 use crate::engine::Engine;
-use crate::lease::{Lease, State};
+use crate::lease::{Lease, QuarantineReason, State};
 use crate::reconcile::{Allowed, Bound, Known};
 use crate::scan::Wire;
 
@@ -83,13 +83,18 @@ fn addr(resource: Resource) -> Option<IpAddr> {
     }
 }
 
-/// Whose it is. What ran out or was given back is nobody's; a shadow is nobody's yet.
+/// Whose it is. What ran out or was given back is nobody's; a shadow is nobody's yet. The guest of
+/// an instance that was destroyed may still speak for a while.
 fn bound(lease: &Lease) -> Option<Bound> {
-    let is_leased = lease.state == State::Leased;
+    let leased = match lease.state {
+        State::Leased => true,
+        State::Quarantined(QuarantineReason::Leaving) => false,
+        _ => return None,
+    };
     // What a client of DHCPv6 says of its hardware may be of another of its interfaces.
     let of4 = matches!(lease.resource, Resource::V4(_));
     let mac = lease.hw.mac().filter(|mac| of4 && *mac != Mac::ZERO);
-    is_leased.then_some(Bound { mac, leased: true })
+    Some(Bound { mac, leased })
 }
 
 fn of_policy(network: Option<&Network>, reconcile: &Reconcile, wire: &Wire) -> Known {
