@@ -12,6 +12,7 @@
 //! | 2 | [`lease`] | bindings, their indexes, and the free addresses of a pool |
 //! | 2 | [`forecast`] | looks ahead: histories in, quantiles of what comes out; anomalies |
 //! | 2 | [`watch`] | whether a VM failed, by the signs of life that there are |
+//! | 2 | [`reconcile`] | what answers on the wire, compared with what is bound |
 //! | 3 | [`engine`] | decides: an input and the time in, effects out |
 //! | 3 | [`switchover`] | what comes next of a pair with one address, from what is durable of it |
 //! | 4 | [`store`] | makes bindings durable: a journal, and a checkpoint behind it |
@@ -19,6 +20,7 @@
 //! | 4 | [`net`] | packet sockets, UDP sockets, interfaces |
 //! | 5 | [`backtest`] | event logs played through the engine on a virtual clock |
 //! | 5 | [`agent`] | changes a host's network for a switchover: gate, announcements, forwarding |
+//! | 5 | [`scan`] | asks a link and listens: the sockets around [`reconcile`] |
 //! | 5 | [`api`] | the control socket: requests to commands |
 //! | 6 | [`daemon`] | the running server: threads, clock, signals, logs |
 //! | 6 | [`lab`] | the demonstration in namespaces of its own |
@@ -32,6 +34,7 @@ pub mod wire;
 
 pub mod forecast;
 pub mod lease;
+pub mod reconcile;
 pub mod watch;
 
 pub mod engine;
@@ -44,6 +47,7 @@ pub mod telemetry;
 pub mod agent;
 pub mod api;
 pub mod backtest;
+pub mod scan;
 
 pub mod daemon;
 pub mod lab;

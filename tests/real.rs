@@ -17,6 +17,7 @@ mod real {
     mod network;
     mod orchestrator;
     mod routes;
+    mod scan;
     mod sick_disk;
     mod takeover;
     mod v6;

@@ -165,6 +165,7 @@ impl Bench {
         let desk = Arc::new(Mutex::new(stopped(&policy, &MemDisk::new(1))));
         let way = Arc::new(Way(desk.clone()));
         let hub = Hub {
+            findings: Arc::default(),
             telemetry: None,
             scrapes: Box::new(Default::default),
             metrics: Arc::new(Metrics::new(way.clone(), Box::new(Bindings))),

@@ -26,6 +26,7 @@ pub mod etag;
 pub mod exposition;
 pub mod extract;
 pub mod filter;
+pub mod findings;
 pub mod gauges;
 pub mod instances;
 pub mod leases;

@@ -21,6 +21,7 @@ use crate::telemetry::scrape::ScrapeStatus;
 use crate::telemetry::{Telemetry, lower_priority};
 
 use super::command::{Post, Reload};
+use super::findings::Findings;
 use super::listen::{self, Limits, Listener};
 use super::live::Live;
 use super::metrics::Metrics;
@@ -44,6 +45,8 @@ pub struct Hub {
     pub telemetry: Option<Telemetry>,
     /// How scrapes are doing.
     pub scrapes: Box<Scrapes>,
+    /// What is wrong on the networks.
+    pub findings: Arc<Findings>,
 }
 
 /// Reads how each `[[scrape]]` is doing.

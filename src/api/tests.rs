@@ -59,6 +59,7 @@ fn network(name: &str, prefix: &str) -> Network {
         tiers: None,
         relocation: Default::default(),
         standby: Default::default(),
+        reconcile: Default::default(),
         short_percent: 5,
         quarantine: crate::base::Span::from_secs(600),
         declines_max: 4,
@@ -239,6 +240,7 @@ impl Bench {
         Hub {
             telemetry: None,
             scrapes: Box::new(Default::default),
+            findings: Arc::default(),
             post: Arc::new(Way(self.stop.clone())),
             reload: Arc::new(Reloads),
             archive: None,

@@ -16,6 +16,7 @@ pub use super::args_agent::{Agent, Switchover};
 pub use super::args_audit::{Audit, Events, Who};
 pub use super::args_directory::{Accounts, Applications, Asked, Instances, Reservations};
 pub use super::args_forecast::{Anomaly, Forecast};
+pub use super::args_scan::Scan;
 pub use super::args_shadows::{Backtest, Predict, Relocation, Shadows};
 pub use super::args_standby::Standby;
 
@@ -33,7 +34,8 @@ pub struct Args {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 command line makes no sense, 3 configuration has faults,
-4 server cannot be reached, 5 store damaged or newer, 6 no such lease, network or name.";
+4 server cannot be reached, 5 store damaged or newer, 6 no such lease, network or name,
+7 the scan found conflicts.";
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -65,6 +67,8 @@ pub enum Command {
     Score(Score),
     /// Say whom the server would move to other pools, and what that costs: a dry run
     Relocation(Relocation),
+    /// Compare what answers on a network with what is bound there: duplicates, squatters, rogues
+    Scan(Scan),
     /// Say how many instances will start, so that addresses are held ready for them
     Predict(Predict),
     /// Play an event log, and say what demand shadows would have done

@@ -20,6 +20,8 @@ pub enum Exit {
     Store = 5,
     /// There is no such lease, network or name.
     NotFound = 6,
+    /// A scan found conflicts.
+    Conflict = 7,
 }
 
 impl Exit {
@@ -31,6 +33,7 @@ impl Exit {
         (Exit::Unreachable, "the server cannot be reached, and the command needs it"),
         (Exit::Store, "the store is damaged, or was written by a newer version"),
         (Exit::NotFound, "there is no such lease, network or name"),
+        (Exit::Conflict, "the scan found conflicts"),
     ];
 }
 

@@ -9,6 +9,7 @@ pub mod args_agent;
 pub mod args_audit;
 pub mod args_directory;
 pub mod args_forecast;
+pub mod args_scan;
 pub mod args_shadows;
 pub mod args_standby;
 pub mod exit;
@@ -30,6 +31,7 @@ mod output;
 mod parts;
 mod relocation;
 mod reservations;
+mod scan;
 mod score;
 mod shadows;
 mod source;
@@ -84,6 +86,7 @@ fn run(args: Args, out: &mut Output) -> Result<(), Failure> {
         Command::Forecast(args) => forecast::forecast(&args, out),
         Command::Anomaly(args) => forecast::anomaly(&args, out),
         Command::Predict(args) => shadows::predict(args, out),
+        Command::Scan(args) => scan::scan(&args, out),
         Command::Score(args) => score::score(&args, out),
         Command::Relocation(args) => relocation::relocation(&args, out),
         Command::Standby(args) => standbys::standbys(args.what, out),

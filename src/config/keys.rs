@@ -9,6 +9,7 @@ use super::keys_network::*;
 use super::keys_telemetry::*;
 use super::lifecycle::LIFECYCLE;
 use super::metrics::METRICS;
+use super::reconcile::RECONCILE;
 use super::relocation::{DISTANCE, RELOCATION};
 use super::schema::{Key, REQUIRED, Section};
 use super::shadow::{OWNER, SHADOW};
@@ -48,6 +49,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &LIFECYCLE,
     &TIERS,
     &TIER,
+    &RECONCILE,
     &RELOCATION,
     &DISTANCE,
     &STANDBY,

@@ -107,6 +107,7 @@ pub(super) static NETWORK: Section = Section {
             "A pool with no more than this share of it free is short, \"0%\" to \"100%\": its last addresses, or prefixes, are for accounts of higher priority. With all priorities alike nothing is held back.",
         ),
         key("tiers", "a table", "none", "Hot, warm and cold shares of each pool."),
+        key("reconcile", "a table", "{}", "What answers on the wire, compared with what is bound."),
         key("relocation", "a table", "{}", "Who is moved where a hot tier runs short."),
         key("standby", "a table", "{}", "Standbys that hold the addresses of others."),
         key(

@@ -38,6 +38,7 @@ mod raw6;
 mod read;
 mod read_network;
 mod read_network6;
+mod reconcile;
 pub mod reference;
 mod relocation;
 mod scalar;

@@ -23,6 +23,7 @@ pub use super::metrics::MetricsPolicy;
 pub use super::pattern::Pattern;
 pub use super::policy_server::{LogPolicy, ServerPolicy, StorePolicy};
 pub use super::policy6::*;
+pub use super::reconcile::{Reconcile, ReconcileMode, Speaker};
 pub use super::relocation::{MoveWeights, Relocation, RelocationMode};
 pub use super::scrape::{Credentials, ScrapeMetric, ScrapePolicy, ScrapeUrl, Source};
 pub use super::shadow::{SHADOWS_MAX, ShadowPolicy, ShadowTerms};
@@ -111,6 +112,8 @@ pub struct Network {
     pub relocation: Relocation,
     /// Standbys of its clients.
     pub standby: StandbyPolicy,
+    /// What answers on the wire, compared with what is bound.
+    pub reconcile: Reconcile,
     /// At most this many DECLINEs of one client are believed per quarantine time (default 4).
     pub declines_max: u32,
     /// At most this many offers are held at once (default 65,536).

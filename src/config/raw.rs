@@ -15,6 +15,7 @@ use super::policy::{
     StorePolicy, TelemetryPolicy, TierOrder, Verify,
 };
 use super::raw6::RawNetwork6;
+use super::reconcile::Reconcile;
 use super::relocation::Relocation;
 use super::standby::StandbyPolicy;
 use super::tiers::RawTier;
@@ -106,6 +107,7 @@ pub(super) struct RawNetwork {
     pub(super) tiers: Option<[RawTier; 3]>,
     pub(super) relocation: Relocation,
     pub(super) standby: StandbyPolicy,
+    pub(super) reconcile: Reconcile,
     pub(super) declines_max: u32,
     pub(super) offers_max: usize,
     pub(super) limits: Limits,

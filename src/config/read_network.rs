@@ -79,6 +79,7 @@ fn network(table: &Table<'_>, defs: &Definitions, classes: &ClassNames) -> RawNe
         hold: get("hold").map(|n| hold(&n)).unwrap_or_default(),
         lifecycle: lifecycle(get("lifecycle")),
         tiers: super::tiers::tiers(get("tiers")),
+        reconcile: super::reconcile::reconcile(get("reconcile")),
         relocation: super::relocation::relocation(get("relocation")),
         standby: super::standby::standby(get("standby")),
         short_percent: get("short").and_then(|n| n.percent()).unwrap_or(5),

@@ -7,7 +7,8 @@
 //! plane asks, answered at the [`desk`]. [`clock`] is the only place that reads clocks. Around
 //! them: [`log`] tells people, [`hosts`] a DNS server, [`routes`] the kernel (its [`route_table`]),
 //! [`notify`] systemd; [`reload`] puts a changed configuration in force, [`reports`] keeps telemetry,
-//! [`upkeep`] does what is due once in a while (and has telemetry [`weigh`]ed), [`privilege`] gives up
+//! [`upkeep`] does what is due once in a while (and has telemetry [`weigh`]ed), [`mod@reconcile`]
+//! watches networks for conflicts, [`privilege`] gives up
 //! what is not needed.
 
 pub mod agent;
@@ -33,6 +34,7 @@ pub mod police;
 mod pools;
 pub mod privilege;
 mod receive;
+mod reconcile;
 pub mod reload;
 mod reports;
 pub mod route_table;

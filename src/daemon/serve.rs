@@ -14,6 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::api::command::{LEASES_PER_LOOK, Post, Reload};
+use crate::api::findings::Findings;
 use crate::api::live::{self, Live};
 use crate::api::metrics::Metrics;
 use crate::api::peer::Peer;
@@ -38,6 +39,7 @@ use super::log::{EventLog, Log};
 use super::metrics::Meter;
 use super::notify::Notify;
 use super::privilege;
+use super::reconcile::Reconciler;
 use super::reload::{Follow, Load, Loaded, Reloader};
 use super::reports::Reports;
 use super::routes::{Delegated, Routes};
@@ -235,6 +237,7 @@ impl Running {
         let clock = Clock::start(&contents.meta, &contents.leases);
         let (started, now, then) = (clock.now(), Box::new(clock.reader()), clock.reader());
         let (measured, pruned, weighed) = (clock.reader(), clock.reader(), clock.reader());
+        let reconciled = clock.reader();
         let reports = Reports::start(archive.clone(), &policy, clock.reader());
         let hosts = write_hosts(serve, &policy, &contents)?;
         let delegated = Delegated::among(contents.leases.iter());
@@ -285,14 +288,17 @@ impl Running {
         let follow = changes(log, new_policy, live.clone(), reports.clone());
         let reloader = reloader(serve, &policy, post.clone(), follow);
         let told = (reports.told(), archive.clone());
-        let meter = Meter::new(driver.counters(), told, started, Box::new(measured));
+        let findings = Arc::new(Findings::default());
+        let meter =
+            Meter::new(driver.counters(), told, findings.clone(), started, Box::new(measured));
         let metrics = Arc::new(Metrics::new(post.clone(), Box::new(meter)));
         let scrape = scrape.map(|bound| bound.serve(metrics.clone())).transpose()?;
         let reload = reloader.clone();
         let (telemetry, scrapes) = (reports.telemetry(), reports.scrapes());
         let weigher = Weigher::new(telemetry.clone(), post.clone(), weighed);
-        let upkeep = Upkeep::new(archive.clone(), pruned, weigher);
-        let hub = Hub { post, reload, archive, metrics, now, live, telemetry, scrapes };
+        let reconciler = Reconciler::new(driver.jobs(), Arc::new(reconciled), findings.clone());
+        let upkeep = Upkeep::new(archive.clone(), pruned, weigher, reconciler);
+        let hub = Hub { post, reload, archive, metrics, now, live, telemetry, scrapes, findings };
         let control = socket.serve(hub)?;
         Ok(Running { control, scrape, reports, reloader, driver, teller, upkeep })
     }
@@ -330,9 +336,10 @@ impl Running {
     }
 
     fn stop(self) -> anyhow::Result<()> {
-        let Running { control, scrape, reports, reloader, driver, teller, upkeep: _ } = self;
+        let Running { control, scrape, reports, reloader, driver, teller, mut upkeep } = self;
         drop((control, scrape));
         reports.stop();
+        upkeep.stop();
         drop(reloader);
         driver.stop()?;
         // The driver's end of the channel is gone, so the teller ends too.

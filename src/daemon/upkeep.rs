@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::base::Timestamp;
 use crate::store::archive::Archive;
 
+use super::reconcile::Reconciler;
 use super::weigh::Weigher;
 
 /// How often audit records that are too old are dropped.
@@ -17,6 +18,7 @@ pub(super) struct Upkeep {
     archive: Option<Archive>,
     now: Box<dyn Fn() -> Timestamp + Send>,
     weigher: Weigher,
+    reconciler: Reconciler,
     /// When each was done last.
     pruned: Option<Instant>,
     weighed: Option<Instant>,
@@ -27,8 +29,10 @@ impl Upkeep {
         archive: Option<Archive>,
         now: impl Fn() -> Timestamp + Send + 'static,
         weigher: Weigher,
+        reconciler: Reconciler,
     ) -> Upkeep {
-        Upkeep { archive, now: Box::new(now), weigher, pruned: None, weighed: None }
+        let now = Box::new(now);
+        Upkeep { archive, now, weigher, reconciler, pruned: None, weighed: None }
     }
 
     /// Does what is due.
@@ -39,6 +43,12 @@ impl Upkeep {
         if is_due(&mut self.weighed, WEIGH_EVERY) {
             self.weigher.weigh();
         }
+        self.reconciler.tend();
+    }
+
+    /// Ends what has threads of its own.
+    pub(super) fn stop(&mut self) {
+        self.reconciler.stop();
     }
 }
 

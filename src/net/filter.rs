@@ -266,6 +266,22 @@ pub fn neighbour_discovery() -> Program {
         .finish()
 }
 
+/// The same, and answers to ICMPv6 echo requests, which may have passed hops.
+pub fn neighbours_and_echoes() -> Program {
+    Assembler::default()
+        .load_half(ETHERTYPE)
+        .if_equal(ETHERTYPE_IPV6, To::Next, To::Drop)
+        .load_byte(IP6_NEXT_HEADER)
+        .if_equal(58, To::Next, To::Drop)
+        .load_byte(IP6_PAYLOAD)
+        .if_equal(129, To::Keep, To::Next)
+        .if_at_least(137, To::Drop, To::Next)
+        .if_at_least(133, To::Next, To::Drop)
+        .load_byte(IP6_HOP_LIMIT)
+        .if_equal(255, To::Keep, To::Drop)
+        .finish()
+}
+
 /// Nothing at all: for a socket that is only there to hold its port or to send.
 pub fn nothing() -> Program {
     Assembler::default().load_packet_len().if_at_least(0, To::Drop, To::Drop).finish()

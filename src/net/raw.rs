@@ -115,6 +115,12 @@ impl FrameSocket {
         FrameSocket::open(link, mode, &program, libc::ETH_P_IPV6 as u16, NEIGHBOUR_BUFFER_BYTES)
     }
 
+    /// The same with answers to echo requests.
+    pub fn neighbours_and_echoes(link: LinkId, mode: Mode) -> io::Result<FrameSocket> {
+        let program = filter::neighbours_and_echoes();
+        FrameSocket::open(link, mode, &program, libc::ETH_P_IPV6 as u16, NEIGHBOUR_BUFFER_BYTES)
+    }
+
     fn open_dhcp(link: LinkId, mode: Mode, served: &Program) -> io::Result<FrameSocket> {
         let observed = filter::dhcp_observed();
         let program = if mode == Mode::Serve { served } else { &observed };

@@ -7,7 +7,7 @@
 //! | where an option of a reply is written | [`v4_write`]: `write_reply` splits, overloads and drops; [`v6_write`]: `Writer6` nests, `wrap_relay` sends back through relays |
 //! | an option's code, or the encoding of a value known only at run time | [`options`], [`options6`] |
 //! | Ethernet, IP and UDP around a message | [`frame`], [`frame6`] |
-//! | probes and their answers | [`arp`], [`ndp`] |
+//! | probes and their answers | [`arp`], [`ndp`], [`echo6`] |
 //! | who has an address from now on | [`announce`] |
 //! | router advertisements | [`ra`] |
 //! | requests for tests, fuzzing and tools | [`v4_build`], [`v6_build`] |
@@ -20,6 +20,7 @@ pub mod announce;
 pub mod arp;
 pub mod checksum;
 pub mod duid;
+pub mod echo6;
 pub mod fqdn;
 pub mod fqdn6;
 pub mod frame;

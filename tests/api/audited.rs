@@ -137,6 +137,7 @@ fn writes(leased: &str, copy: &str) -> Vec<Write> {
             "leases/10.77.1.9",
         ),
         same("post", "/v1/configuration/reload", "", "reload", "configuration"),
+        same("post", "/v1/scans", "{}", "create", "scans"),
         same("post", "/v1/backup", &copy, "create", "backup"),
     ]
 }

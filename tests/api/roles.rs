@@ -25,6 +25,8 @@ const NEEDED: &[(&str, &str, Needs)] = &[
     ("post", "/v1/leases/{resource}/drain", Needs::Role(1)),
     ("post", "/v1/leases/{resource}/stay", Needs::Role(1)),
     ("get", "/v1/networks/{name}/relocations", Needs::Role(0)),
+    ("get", "/v1/findings", Needs::Everything(0)),
+    ("post", "/v1/scans", Needs::Everything(1)),
     ("post", "/v1/leases/import", Needs::Everything(1)),
     ("get", "/v1/audit", Needs::Role(0)),
     ("get", "/v1/audit/export", Needs::Role(0)),

@@ -10,12 +10,16 @@ use crate::common::world::{Host, World};
 /// Where scrapers find it, on the loopback of the server's host.
 pub(crate) const LISTEN: &str = "127.0.0.1:9567";
 
-/// Both families, a second network without an interface, a verifier, a hook, and an account
+/// Both families, a second network without an interface, a verifier, a hook, reconciliation, and an account
 /// with shadows.
 pub(crate) fn config() -> String {
     let lan = calm_lan().replace(
         "verify = false",
         "verify = { ready = 8, probes_per_s = 100 }\naccount = \"acme\"",
+    );
+    let lan = lan.replace(
+        "[[network.subnet]]",
+        "[network.reconcile]\nmode = \"report\"\nrate = 20\n[[network.subnet]]",
     );
     let far = "\n[[network]]\nname = \"far\"\nrelays = [\"10.78.0.1\"]\n\
                tiers = { hot = {} }\n[[network.subnet]]\n\

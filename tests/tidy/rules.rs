@@ -11,10 +11,10 @@ const FILE_MAX: usize = 500;
 const LAYERS: &[&[&str]] = &[
     &["base"],
     &["wire", "config", "import"],
-    &["lease", "forecast", "watch"],
-    &["engine"],
+    &["lease", "forecast", "watch", "reconcile"],
+    &["engine", "switchover"],
     &["store", "net", "telemetry"],
-    &["api", "backtest"],
+    &["agent", "api", "backtest", "scan"],
     &["daemon", "lab"],
     &["cli"],
 ];

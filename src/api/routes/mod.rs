@@ -17,6 +17,7 @@ mod configuration;
 mod description;
 mod events;
 mod fields;
+mod findings;
 mod instances;
 mod known_events;
 mod leases;
@@ -144,6 +145,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(shadows::routes())
         .merge(standbys::routes())
         .merge(relocations::routes())
+        .merge(findings::routes())
         .merge(scores::routes())
         .merge(transfer::routes())
         .merge(configuration::routes())

@@ -81,6 +81,7 @@ pub(super) fn build(
         tiers,
         relocation: raw.relocation,
         standby: raw.standby,
+        reconcile: raw.reconcile,
         declines_max: raw.declines_max,
         offers_max: raw.offers_max,
         limits: raw.limits,

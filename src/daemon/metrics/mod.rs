@@ -3,6 +3,7 @@
 //!
 //! `docs/metrics.md` lists every name; a test compares it with what is written here.
 
+mod findings;
 mod hooks;
 mod pools;
 mod process;
@@ -12,6 +13,7 @@ mod traffic;
 use std::sync::Arc;
 
 use crate::api::exposition::{Exposition, Family, Kind};
+use crate::api::findings::Findings;
 use crate::api::gauges::Figures;
 use crate::api::metrics::Measure;
 use crate::base::Timestamp;
@@ -24,6 +26,7 @@ use super::hooks::Statuses;
 pub struct Meter {
     counters: Arc<Counters>,
     told: (Statuses, Option<Archive>),
+    findings: Arc<Findings>,
     started: Timestamp,
     now: Box<dyn Fn() -> Timestamp + Send + Sync>,
 }
@@ -33,10 +36,11 @@ impl Meter {
     pub(super) fn new(
         counters: Arc<Counters>,
         told: (Statuses, Option<Archive>),
+        findings: Arc<Findings>,
         started: Timestamp,
         now: Box<dyn Fn() -> Timestamp + Send + Sync>,
     ) -> Meter {
-        Meter { counters, told, started, now }
+        Meter { counters, told, findings, started, now }
     }
 }
 
@@ -46,6 +50,7 @@ impl Measure for Meter {
         traffic::write(&self.counters, out);
         pools::write(pages, out);
         hooks::write(&self.told, out);
+        findings::write(&self.findings, out);
         process::write(self.started, out);
     }
 }
