@@ -216,14 +216,18 @@ impl Detector {
     /// Takes in to whom these addresses belong by now.
     pub fn learn_of(
         &mut self,
-        bound: impl IntoIterator<Item = (IpAddr, Option<Bound>)>,
+        belongs: impl IntoIterator<Item = (IpAddr, Option<Bound>, Option<Pair>)>,
         now: Timestamp,
         out: &mut Outcome,
     ) {
-        for (addr, bound) in bound {
+        for (addr, bound, pair) in belongs {
             match bound {
                 Some(bound) => drop(self.known.bound.insert(addr, bound)),
                 None => drop(self.known.bound.remove(&addr)),
+            }
+            match pair {
+                Some(pair) => drop(self.known.pairs.insert(addr, pair)),
+                None => drop(self.known.pairs.remove(&addr)),
             }
             if let Some((since, held)) = self.decided.remove(&addr) {
                 self.conclude(addr, since, &held, now, out);

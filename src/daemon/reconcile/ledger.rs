@@ -7,8 +7,9 @@ use crate::api::command::LEASES_PER_LOOK;
 use crate::base::{HwAddr, Mac, NetworkId, Range6, Resource, Timestamp};
 use crate::config::policy::{HostId, HostId6, Network, Reconcile, Speaker};
 use crate::engine::Engine;
+use crate::lease::directory::{Standby, Step};
 use crate::lease::{Lease, QuarantineReason, State};
-use crate::reconcile::{Allowed, Bound, Known};
+use crate::reconcile::{Allowed, Bound, Known, Pair};
 use crate::scan::Wire;
 
 use super::super::work::{JobError, Jobs};
@@ -24,6 +25,11 @@ pub(super) fn all(
     let (as_of, policy) = jobs.call(|bench| (bench.now, bench.machine.policy().clone()))?;
     let mut known = of_policy(policy.networks.iter().find(|n| n.id == id), reconcile, wire);
     known.as_of = as_of;
+    known.pairs = jobs.call(move |bench| {
+        let pairs = bench.machine.directory().standbys().filter(|pair| pair.network == id);
+        let each = pairs.flat_map(|of| of.resources.iter().map(move |r| (of, *r)));
+        each.filter_map(|(of, r)| Some((addr(r)?, pair(bench.machine, of)?))).collect()
+    })?;
     let mut out_of_use = BTreeSet::new();
     let mut from = 0;
     loop {
@@ -49,12 +55,15 @@ pub(super) fn all(
     }
 }
 
+/// To whom an address belongs: its holder, or the two who share it.
+pub(super) type Belongs = (IpAddr, Option<Bound>, Option<Pair>);
+
 /// To whom these addresses belong now.
 pub(super) fn of(
     jobs: &Jobs<Engine>,
     id: NetworkId,
     addrs: Vec<IpAddr>,
-) -> Result<Vec<(IpAddr, Option<Bound>)>, JobError> {
+) -> Result<Vec<Belongs>, JobError> {
     jobs.call(move |bench| {
         let engine = &*bench.machine;
         let network = engine.policy().networks.iter().find(|network| network.id == id);
@@ -69,9 +78,25 @@ pub(super) fn of(
                 let of = reserved.iter().find(|(reserved, _)| *reserved == addr)?;
                 Some(Bound { mac: of.1, leased: false })
             };
-            (addr, leased.or_else(kept).or_else(listed))
+            let shared = engine.directory().pair_of(id, addr.into());
+            let shared = shared.and_then(|of| pair(engine, of));
+            (addr, leased.or_else(kept).or_else(listed), shared)
         });
         found.collect()
+    })
+}
+
+/// Who of the two speaks, and who is not to; the other way round from the switchover on.
+fn pair(engine: &Engine, of: &Standby) -> Option<Pair> {
+    let leased = || {
+        let mut leases = of.resources.iter();
+        leases.find_map(|r| engine.leases().get(of.network, *r)?.hw.mac())
+    };
+    let (active, standby) = (of.active.who.mac.or_else(leased)?, of.standby.who.mac?);
+    let is_open = of.state.switchover().is_some_and(|s| s.step >= Step::Opened);
+    Some(match is_open {
+        true => Pair { active: standby, standby: active },
+        false => Pair { active, standby },
     })
 }
 
