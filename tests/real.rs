@@ -19,6 +19,7 @@ mod real {
     mod routes;
     mod scan;
     mod sick_disk;
+    mod switchover;
     mod takeover;
     mod v6;
 }

@@ -141,7 +141,10 @@ struct Watched {
 /// What was found, by network and interface. Those who watch write it, the API reads it; no thread
 /// that answers packets has to do with it.
 #[derive(Default)]
-pub struct Findings(Mutex<BTreeMap<(Arc<str>, Arc<str>), Watched>>);
+pub struct Findings(Mutex<ByPlace>);
+
+/// By network and interface.
+type ByPlace = BTreeMap<(Arc<str>, Arc<str>), Watched>;
 
 impl std::fmt::Debug for Findings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -150,7 +153,7 @@ impl std::fmt::Debug for Findings {
 }
 
 impl Findings {
-    fn all(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Arc<str>, Arc<str>), Watched>> {
+    fn all(&self) -> std::sync::MutexGuard<'_, ByPlace> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

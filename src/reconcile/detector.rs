@@ -11,7 +11,7 @@ use crate::base::{LinkId, Mac, Span, Timestamp};
 use super::aging::Aging;
 use super::case::{Case, Step};
 use super::finding::{Evidence, Finding, Kind};
-use super::known::{Bound, Known};
+use super::known::{Bound, Known, Pair};
 use super::seen::{Ask, By, Heard, Server, Sighting};
 use super::speakers::{Speakers, Verdict};
 use super::sweep::{Budget, Walk};

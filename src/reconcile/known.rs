@@ -230,9 +230,12 @@ mod tests {
         }
     }
 
+    /// An address, who answers for it, and what that means.
+    type Row = (&'static str, &'static [Mac], Option<(Kind, &'static [Mac])>);
+
     #[test]
     fn holders_mean_what_the_table_says() {
-        let rows: &[(&str, &[Mac], Option<(Kind, &[Mac])>)] = &[
+        let rows: &[Row] = &[
             ("10.0.0.50", &[A], None),
             ("10.0.0.50", &[], None),
             ("10.0.0.50", &[B], Some((Kind::LeaseHijack, &[B]))),

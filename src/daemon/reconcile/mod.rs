@@ -51,7 +51,7 @@ impl Reconciler {
     pub(super) fn tend(&mut self) {
         let Ok(policy) = self.jobs.call(|bench| bench.machine.policy().clone()) else { return };
         let wanted: BTreeMap<Place, Reconcile> =
-            policy.networks.iter().flat_map(|network| places(network)).collect();
+            policy.networks.iter().flat_map(places).collect();
         let is_over = |place: &Place, of: &Running| {
             of.thread.is_finished() || wanted.get(place) != Some(&of.policy)
         };

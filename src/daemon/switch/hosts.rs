@@ -164,5 +164,5 @@ impl Hosts {
 /// Whether the one who is silent may have the addresses when the pair is forgotten: a standby that
 /// was told them, or whose addresses are configured in it; a former active that nobody ended.
 fn may_have_it(pair: &Standby) -> bool {
-    !pair.state.switchover().is_some_and(|switchover| switchover.step >= Step::Terminated)
+    pair.state.switchover().is_none_or(|switchover| switchover.step < Step::Terminated)
 }

@@ -1,0 +1,271 @@
+//! One address, two guests: a standby that boots by DHCP behind its gate, and takes over.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use foreshadow::base::Mac;
+use foreshadow::wire::arp;
+
+use crate::common::clients::{Client, Kind};
+use crate::common::link::Sniffer;
+use crate::common::process::Proc;
+use crate::common::server::{Server, Setup, calm_lan};
+use crate::common::world::{Host, World};
+use crate::common::{PATIENCE, wait_until};
+
+const SERVICE: u16 = 9000;
+const POLICY: &str = "[network.standby]\non_failure = \"switch\"\n\
+    [network.standby.detect]\ninterval = \"20ms\"\nlost = 3\n";
+
+/// A guest on the bridge: a machine with a DHCP client and a service that says who it is.
+struct Guest {
+    host: Host,
+    port: String,
+    mac: Mac,
+    client: Client,
+    ends: Arc<AtomicBool>,
+    service: Option<JoinHandle<()>>,
+}
+
+impl Guest {
+    fn boot(world: &World, server: &Host, name: &str, kind: Kind) -> Guest {
+        let host = world.host(name);
+        let port = world.plug(&host, "eth0", server, "br0");
+        let mac = Mac(host.mac_of("eth0"));
+        let socket = host.enter(|| UdpSocket::bind(("0.0.0.0", SERVICE)).unwrap());
+        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let ends = Arc::new(AtomicBool::new(false));
+        let (ended, last) = (ends.clone(), mac.0[5]);
+        let service = thread::spawn(move || {
+            let mut asked = [0; 8];
+            while !ended.load(Ordering::Relaxed) {
+                if let Ok((len, from)) = socket.recv_from(&mut asked) {
+                    let _ = socket.send_to(&[&asked[..len], &[last]].concat(), from);
+                }
+            }
+        });
+        let client = Client::start(world, &host, kind, name);
+        Guest { host, port, mac, client, ends, service: Some(service) }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        drop(self.service.take().map(JoinHandle::join));
+    }
+}
+
+/// Who says by ARP that it has an address: the source of the frame, and whose hardware it names.
+type Claim = (Mac, Mac, Ipv4Addr);
+
+fn claim(frame: &[u8]) -> Option<Claim> {
+    let arp = arp::read(frame).filter(|arp| !arp.sender_ip.is_unspecified())?;
+    Some((arp.eth_src, arp.sender, arp.sender_ip))
+}
+
+/// Somebody who uses the service, a question each millisecond.
+struct User {
+    socket: UdpSocket,
+    service: SocketAddr,
+    asked: u64,
+    answers: Vec<(u64, u8)>,
+}
+
+impl User {
+    fn on(host: &Host, addr: Ipv4Addr) -> User {
+        host.ip("addr add 10.77.1.9/24 dev eth0");
+        let socket = host.enter(|| UdpSocket::bind(("0.0.0.0", 0)).unwrap());
+        socket.set_nonblocking(true).unwrap();
+        User { socket, service: (addr, SERVICE).into(), asked: 0, answers: Vec::new() }
+    }
+
+    fn ask_while(&mut self, mut goes_on: impl FnMut(&User) -> bool) {
+        while goes_on(self) {
+            let _ = self.socket.send_to(&self.asked.to_be_bytes(), self.service);
+            self.asked += 1;
+            thread::sleep(Duration::from_millis(1));
+            self.hear();
+        }
+    }
+
+    fn hear(&mut self) {
+        let mut answer = [0; 9];
+        while let Ok((9, _)) = self.socket.recv_from(&mut answer) {
+            let number = u64::from_be_bytes(answer[..8].try_into().unwrap());
+            self.answers.push((number, answer[8]));
+        }
+    }
+
+    /// Asks until this one has answered so often.
+    fn ask_until_answered_by(&mut self, mac: Mac, times: usize) {
+        let (start, from) = (Instant::now(), self.answers.len());
+        self.ask_while(|user| {
+            assert!(start.elapsed() < PATIENCE * 2, "{mac} does not answer");
+            let by = user.answers[from..].iter().filter(|(_, who)| *who == mac.0[5]);
+            by.count() < times
+        });
+    }
+}
+
+struct Pair {
+    world: World,
+    server_host: Host,
+    server: Server,
+    agent: Proc,
+    active: Guest,
+    standby: Guest,
+    user: User,
+    addr: Ipv4Addr,
+    claims: Sniffer<Claim>,
+}
+
+fn run_agent(world: &World, host: &Host) -> Proc {
+    let socket = world.dir().join("agent/agent.sock");
+    std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
+    let exe = env!("CARGO_BIN_EXE_foreshadow");
+    let words = [exe, "agent", "run", "--socket", socket.to_str().unwrap()];
+    let mut agent = world.spawn(host, "agent", &words);
+    agent.wait_line("agent ready");
+    agent
+}
+
+impl Pair {
+    /// An active and its standby with one address, both by DHCP.
+    fn ready(name: &str) -> Pair {
+        let (world, server_host) = World::with_bridge(name);
+        let agent = run_agent(&world, &server_host);
+        let keys = format!("agent_socket = \"{}\"", world.dir().join("agent/agent.sock").display());
+        let body = calm_lan().replacen(
+            "[[network.subnet]]",
+            &(POLICY.to_owned() + "[[network.subnet]]"),
+            1,
+        );
+        let setup = Setup { keys: &keys, ..Setup::default() };
+        let server = Server::start_with(&world, &server_host, &body, setup);
+        let active = Guest::boot(&world, &server_host, "active", Kind::Dhclient);
+        let addr = active.client.wait_bound();
+        let bystander = world.client("bystander", &server_host, "br0");
+        let claims = Sniffer::of(&bystander, "eth0", claim);
+        let mut user = User::on(&bystander, addr);
+        user.ask_until_answered_by(active.mac, 20);
+        let standby = Guest::boot(&world, &server_host, "stands-by", Kind::Udhcpc);
+        let (mac, of) = (standby.mac.to_string(), addr.to_string());
+        let words = ["standby", "add", "--network", "lan", "--id", "web", "--address", &of];
+        let ports = ["--active-port", &active.port, "--standby-port", &standby.port];
+        server.ask(&[&words[..], &ports, &["--standby-mac", &mac]].concat());
+        Pair { world, server_host, server, agent, active, standby, user, addr, claims }
+    }
+
+    fn state(&self) -> serde_json::Value {
+        serde_json::from_str(&self.server.ask(&["standby", "show", "web", "--json"])).unwrap()
+    }
+
+    fn make_ready(&mut self) {
+        let standby = self.standby.client.wait_bound();
+        assert_eq!(standby, self.addr, "both have it");
+        self.server.ask(&["standby", "report", "web", "ready"]);
+        // The active goes on, and nobody has heard of the standby.
+        self.user.ask_until_answered_by(self.active.mac, 100);
+        let by = |mac: Mac| self.user.answers.iter().filter(|(_, who)| *who == mac.0[5]).count();
+        assert_eq!(by(self.standby.mac), 0);
+        self.check_claims();
+    }
+
+    /// Of the guests, the standby is not heard before it was announced, nor the active afterwards.
+    fn check_claims(&self) {
+        let (active, standby) = (self.active.mac, self.standby.mac);
+        let all = self.claims.all();
+        let of: Vec<&Claim> = all.iter().filter(|(_, _, addr)| *addr == self.addr).collect();
+        let told = of.iter().position(|(_, named, _)| *named == standby).unwrap_or(of.len());
+        let early = of[..told].iter().any(|(from, ..)| *from == standby);
+        let late = of[told..].iter().any(|(from, named, _)| *from == active || *named == active);
+        assert!(!early && !late, "forbidden: {of:?}, active {active}, standby {standby}");
+    }
+
+    fn check_over(&mut self) {
+        self.user.ask_until_answered_by(self.standby.mac, 100);
+        self.check_claims();
+        let lease = self.server.lease_of(self.addr).unwrap();
+        assert_eq!(lease["hardware"], self.standby.mac.to_string(), "{lease}");
+        let since = self.user.answers.iter().position(|(_, who)| *who == self.standby.mac.0[5]);
+        let after = &self.user.answers[since.unwrap() + 30..];
+        assert!(after.iter().all(|(_, who)| *who == self.standby.mac.0[5]), "the active answers");
+    }
+}
+
+#[test]
+fn a_planned_switchover_loses_nothing() {
+    let mut pair = Pair::ready("planned");
+    pair.make_ready();
+    let asked = pair.user.asked;
+    thread::scope(|scope| {
+        let done = scope.spawn(|| pair.server.ask(&["standby", "switch", "web"]));
+        pair.user.ask_while(|_| !done.is_finished());
+        assert!(done.join().unwrap().contains("promoted"));
+    });
+    pair.check_over();
+    pair.user.hear();
+    let last = pair.user.asked - 50;
+    let mut answered: Vec<u64> = pair.user.answers.iter().map(|(number, _)| *number).collect();
+    answered.sort_unstable();
+    let lost: Vec<u64> = (asked..last).filter(|n| answered.binary_search(n).is_err()).collect();
+    assert_eq!(lost, Vec::<u64>::new());
+    // The former active comes back, and is told to look for another address.
+    pair.active.client.kill9();
+    let label = "active";
+    pair.active.client = Client::start(&pair.world, &pair.active.host, Kind::Dhclient, label);
+    wait_until("another address for the former active", PATIENCE * 2, || {
+        let other = |lease: &serde_json::Value| {
+            lease["hardware"] == pair.active.mac.to_string() && lease["state"] == "leased"
+        };
+        pair.server.leases().iter().any(other)
+    });
+    pair.check_claims();
+}
+
+#[test]
+fn the_standby_takes_over_when_the_active_is_gone() {
+    let mut pair = Pair::ready("failed");
+    pair.make_ready();
+    pair.active.host.ip("link set eth0 down");
+    pair.check_over();
+    let state = pair.state();
+    assert_eq!(state["switchover"]["kind"], "failure", "{state}");
+}
+
+#[test]
+fn whoever_is_killed_goes_on_where_it_was() {
+    for round in 0..4 {
+        let mut pair = Pair::ready(&format!("killed{round}"));
+        pair.make_ready();
+        let begun = pair.server.run(&["standby", "switch", "web", "--json", "--dry-run"]);
+        assert!(begun.status.success(), "{begun:?}");
+        thread::scope(|scope| {
+            let words = ["standby", "switch", "web"];
+            let (server, agent) = (&pair.server, pair.agent.pid());
+            let killer = scope.spawn(move || {
+                thread::sleep(Duration::from_millis(15 * round));
+                crate::common::process::kill_pid(agent.cast_signed());
+            });
+            server.run(&words);
+            killer.join().unwrap();
+        });
+        pair.server.kill9();
+        pair.check_claims();
+        pair.agent = run_agent(&pair.world, &pair.server_host);
+        pair.server.start_again();
+        wait_until("the promotion", PATIENCE * 2, || {
+            let state = pair.state();
+            // The kill may have come before it began.
+            if state["state"] == "ready" {
+                pair.server.run(&["standby", "switch", "web"]);
+            }
+            state["state"] == "promoted"
+        });
+        pair.check_over();
+    }
+}
