@@ -107,7 +107,9 @@ install: build
 	target/release/foreshadow completions bash \
 	    >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/foreshadow
 	install -d $(DESTDIR)/etc/systemd/system
-	sed 's,/usr/local/sbin,$(PREFIX)/sbin,' systemd/foreshadow.service \
-	    >$(DESTDIR)/etc/systemd/system/foreshadow.service
+	for unit in foreshadow foreshadow-agent; do \
+	    sed 's,/usr/local/sbin,$(PREFIX)/sbin,' systemd/$$unit.service \
+	        >$(DESTDIR)/etc/systemd/system/$$unit.service || exit; \
+	done
 	install -Dm644 systemd/foreshadow.sysusers $(DESTDIR)/etc/sysusers.d/foreshadow.conf
 	install -Dm644 systemd/foreshadow.tmpfiles $(DESTDIR)/etc/tmpfiles.d/foreshadow.conf

@@ -302,6 +302,7 @@ fn defaults_are_what_the_reference_says() {
         | "[network.limits]"
         | "[network.lifecycle]"
         | "[network.relocation]"
+        | "[network.reconcile]"
         | "[network.standby]"
         | "[network.standby.detect]" = section
         {

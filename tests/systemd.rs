@@ -6,7 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/foreshadow.service");
+const UNITS: [&str; 2] = [
+    concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/foreshadow.service"),
+    concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/foreshadow-agent.service"),
+];
 
 /// Exposure allowed, in tenths.
 const EXPOSURE_MAX: u32 = 20;
@@ -23,33 +26,38 @@ fn rated(unit: &Path) -> Output {
     systemd_analyze(&["security", "--offline=true", &threshold, unit.to_str().unwrap()])
 }
 
-/// A copy of the unit with a change, in a directory of its own.
-fn changed(name: &str, change: impl Fn(String) -> String) -> PathBuf {
+/// A copy of a unit with a change, in a directory of its own.
+fn changed(original: &str, name: &str, change: impl Fn(String) -> String) -> PathBuf {
     let dir = std::env::temp_dir().join(format!("foreshadow-unit-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
-    let unit = dir.join("foreshadow.service");
-    std::fs::write(&unit, change(std::fs::read_to_string(UNIT).unwrap())).unwrap();
+    let unit = dir.join(Path::new(original).file_name().unwrap());
+    std::fs::write(&unit, change(std::fs::read_to_string(original).unwrap())).unwrap();
     unit
 }
 
 #[test]
-fn the_unit_is_hardened() {
-    let rating = rated(Path::new(UNIT));
-    assert!(rating.status.success(), "{}", String::from_utf8_lossy(&rating.stdout));
-
-    let open = changed("open", |unit| unit.replace("\nProtect", "\n#Protect"));
-    assert!(!rated(&open).status.success(), "the threshold must be able to fail");
-    std::fs::remove_dir_all(open.parent().unwrap()).unwrap();
+fn the_units_are_hardened() {
+    for unit in UNITS {
+        let rating = rated(Path::new(unit));
+        assert!(rating.status.success(), "{}", String::from_utf8_lossy(&rating.stdout));
+        let open = changed(unit, "open", |unit| unit.replace("\nProtect", "\n#Protect"));
+        assert!(!rated(&open).status.success(), "the threshold must be able to fail");
+        std::fs::remove_dir_all(open.parent().unwrap()).unwrap();
+    }
 }
 
 #[test]
-fn the_unit_has_no_unknown_directive() {
+fn the_units_have_no_unknown_directive() {
     let program = env!("CARGO_BIN_EXE_foreshadow");
-    let unit = changed("verify", |unit| unit.replace("/usr/local/sbin/foreshadow", program));
-    let verdict = systemd_analyze(&["verify", "--man=no", unit.to_str().unwrap()]);
-    let said = String::from_utf8_lossy(&verdict.stderr).into_owned();
-    assert!(verdict.status.success(), "{said}");
-    // Other units of this machine may be complained about too.
-    assert!(!said.contains("foreshadow.service"), "{said}");
-    std::fs::remove_dir_all(unit.parent().unwrap()).unwrap();
+    for unit in UNITS {
+        let named = |text: String| text.replace("/usr/local/sbin/foreshadow", program);
+        let unit = changed(unit, "verify", named);
+        let verdict = systemd_analyze(&["verify", "--man=no", unit.to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&verdict.stderr).into_owned();
+        assert!(verdict.status.success(), "{said}");
+        // Other units of this machine may be complained about too.
+        let name = unit.file_name().unwrap().to_str().unwrap();
+        assert!(!said.contains(name), "{said}");
+        std::fs::remove_dir_all(unit.parent().unwrap()).unwrap();
+    }
 }

@@ -16,8 +16,7 @@ pub use super::args_agent::{Agent, Switchover};
 pub use super::args_audit::{Audit, Events, Who};
 pub use super::args_directory::{Accounts, Applications, Asked, Instances, Reservations};
 pub use super::args_forecast::{Anomaly, Forecast};
-pub use super::args_scan::Scan;
-pub use super::args_shadows::{Backtest, Predict, Relocation, Shadows};
+pub use super::args_shadows::{Backtest, Predict, Relocation, Score, Shadows};
 pub use super::args_standby::Standby;
 
 /// Where the configuration is unless the command says otherwise.
@@ -68,7 +67,7 @@ pub enum Command {
     /// Say whom the server would move to other pools, and what that costs: a dry run
     Relocation(Relocation),
     /// Compare what answers on a network with what is bound there: duplicates, squatters, rogues
-    Scan(Scan),
+    Scan(super::args_scan::Scan),
     /// Say how many instances will start, so that addresses are held ready for them
     Predict(Predict),
     /// Play an event log, and say what demand shadows would have done
@@ -115,20 +114,6 @@ pub enum Command {
         /// An existing directory
         dir: PathBuf,
     },
-}
-
-/// `score`.
-#[derive(Debug, clap::Args)]
-pub struct Score {
-    /// The address
-    #[arg(value_parser = parse_address)]
-    pub address: Resource,
-    /// On this network; on all that have such an address if not given
-    #[arg(long, value_name = "NAME")]
-    pub network: Option<String>,
-    /// How
-    #[command(flatten)]
-    pub asked: Asked,
 }
 
 /// `serve`.

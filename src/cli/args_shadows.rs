@@ -53,6 +53,20 @@ fn quantile(text: &str) -> Result<(String, i64), String> {
     Ok((quantile.into(), count.parse().map_err(|_| want())?))
 }
 
+/// `score`.
+#[derive(Debug, clap::Args)]
+pub struct Score {
+    /// The address
+    #[arg(value_parser = parse_address)]
+    pub address: Resource,
+    /// On this network; on all that have such an address if not given
+    #[arg(long, value_name = "NAME")]
+    pub network: Option<String>,
+    /// How
+    #[command(flatten)]
+    pub asked: Asked,
+}
+
 /// `relocation`.
 #[derive(Debug, clap::Args)]
 pub struct Relocation {

@@ -236,8 +236,7 @@ impl Running {
         let (store, archive) = with_archive(store);
         let clock = Clock::start(&contents.meta, &contents.leases);
         let (started, now, then) = (clock.now(), Box::new(clock.reader()), clock.reader());
-        let (measured, pruned, weighed) = (clock.reader(), clock.reader(), clock.reader());
-        let reconciled = clock.reader();
+        let [measured, pruned, weighed, reconciled] = [0; 4].map(|_| clock.reader());
         let reports = Reports::start(archive.clone(), &policy, clock.reader());
         let hosts = write_hosts(serve, &policy, &contents)?;
         let delegated = Delegated::among(contents.leases.iter());
@@ -265,8 +264,7 @@ impl Running {
         };
         let new_policy = NewPolicy::default();
         let post: Arc<dyn Post> = Arc::new(Counter::new(driver.jobs(), started, archive.clone()));
-        let agent = &policy.server.agent_socket;
-        let switch = || switch::start(driver.jobs(), post.clone(), agent);
+        let switch = || switch::start(driver.jobs(), post.clone(), &policy.server.agent_socket);
         let teller = Teller {
             switch: (!serve.observe).then(switch).transpose()?,
             routes: Some(delegated).filter(|_| !serve.observe).map(follow).transpose()?,
@@ -279,12 +277,7 @@ impl Running {
         };
         let teller =
             std::thread::Builder::new().name("teller".into()).spawn(move || teller.run(&heard))?;
-        // Kept before the first answer that names it.
-        driver.jobs().call(move |bench| {
-            for (name, value) in identity.facts() {
-                bench.machine.note(name, &value, bench.fx);
-            }
-        })?;
+        note(identity, &driver.jobs())?;
         let follow = changes(log, new_policy, live.clone(), reports.clone());
         let reloader = reloader(serve, &policy, post.clone(), follow);
         let told = (reports.told(), archive.clone());
@@ -347,6 +340,15 @@ impl Running {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// Keeps who this server is, before the first answer that names it.
+fn note(identity: Identity, jobs: &Jobs<Engine>) -> anyhow::Result<()> {
+    Ok(jobs.call(move |bench| {
+        for (name, value) in identity.facts() {
+            bench.machine.note(name, &value, bench.fx);
+        }
+    })?)
 }
 
 /// A store and its archive.

@@ -34,7 +34,6 @@ pub(super) fn build(
     let times = times.inner(&raw.settings.lease, &mut network.lease, sink);
     let tiers = raw.tiers.map(|raw| raw.map(|raw| tier(&raw, &times, sink)));
     let outer = Outer { top, network, times, taken };
-
     let (mut prefixes, mut subnets, mut nested) = (Vec::new(), Vec::new(), Vec::new());
     for subnet in raw.subnets {
         let (built, times, below) = build_subnet(subnet, &outer, sink);

@@ -50,8 +50,7 @@ impl Reconciler {
     /// Starts and ends watches as the policy in force, and the interfaces that are there, want it.
     pub(super) fn tend(&mut self) {
         let Ok(policy) = self.jobs.call(|bench| bench.machine.policy().clone()) else { return };
-        let wanted: BTreeMap<Place, Reconcile> =
-            policy.networks.iter().flat_map(places).collect();
+        let wanted: BTreeMap<Place, Reconcile> = policy.networks.iter().flat_map(places).collect();
         let is_over = |place: &Place, of: &Running| {
             of.thread.is_finished() || wanted.get(place) != Some(&of.policy)
         };
