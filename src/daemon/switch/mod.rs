@@ -5,17 +5,17 @@
 //! and from what the hosts say ([`crate::switchover`]); it remembers nothing that a restart may not
 //! lose.
 
+mod eyes;
 mod hosts;
 mod records;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use crate::agent;
-use crate::agent::client::Client;
 use crate::agent::guard::Fate;
 use crate::api::command::Post;
 use crate::api::drive::Driven;
@@ -26,6 +26,7 @@ use crate::lease::directory::{Kind, Standby, Step};
 use crate::switchover::{Act, At, Known, Reason, Seen, Stage, next};
 
 use super::work::Jobs;
+use eyes::Eyes;
 use hosts::Hosts;
 use records::{Records, Written};
 
@@ -77,6 +78,7 @@ struct Case {
 
 /// The thread.
 struct Switcher {
+    eyes: Eyes,
     records: Records,
     hosts: Hosts,
     cases: BTreeMap<Arc<str>, Case>,
@@ -91,16 +93,13 @@ pub(super) fn start(
 ) -> std::io::Result<Nudge> {
     let (words, heard) = sync_channel(WORDS_MAX);
     let switcher = Switcher {
+        eyes: Eyes::start(agent, words.clone())?,
         records: Records::new(jobs, post),
         hosts: Hosts::new(agent),
         cases: BTreeMap::new(),
         looked: Instant::now(),
     };
     std::thread::Builder::new().name("switch".into()).spawn(move || switcher.run(&heard))?;
-    let (socket, told) = (agent.to_owned(), words.clone());
-    std::thread::Builder::new()
-        .name("switch-watch".into())
-        .spawn(move || follow(&socket, &told))?;
     Ok(Nudge(words))
 }
 
@@ -144,7 +143,7 @@ impl Switcher {
         let mut before = std::mem::take(&mut self.cases);
         for pair in pairs {
             let case = match before.remove(&pair.id) {
-                Some(case) => Case { pair: pair.clone(), retry_at: None, ..case },
+                Some(case) => case.renewed(pair.clone()),
                 None => Case {
                     pair: pair.clone(),
                     seen: Seen::default(),
@@ -157,6 +156,7 @@ impl Switcher {
         for case in before.into_values() {
             self.hosts.forget(&case.pair);
         }
+        self.eyes.open(!self.cases.is_empty());
     }
 
     /// Of each pair what was seen last counts. A failure of another epoch is of who is no longer
@@ -195,33 +195,6 @@ impl Switcher {
     }
 }
 
-/// Tells the thread what the agent sees, until it is gone. Without an agent it is tried again.
-fn follow(socket: &Path, to: &SyncSender<Word>) {
-    let mut after = 0;
-    loop {
-        let mut client = match Client::connect(socket) {
-            Ok(client) => client,
-            Err(_) => {
-                std::thread::sleep(RETRY * 4);
-                if to.try_send(Word::Seen(Vec::new())).is_err_and(is_gone) {
-                    return;
-                }
-                continue;
-            }
-        };
-        while let Ok(events) = client.events(after) {
-            after = events.last().map_or(after, |event| event.number);
-            if to.send(Word::Seen(events)).is_err() {
-                return;
-            }
-        }
-    }
-}
-
-fn is_gone(error: TrySendError<Word>) -> bool {
-    matches!(error, TrySendError::Disconnected(_))
-}
-
 impl Case {
     /// The active has failed: its standby takes over, where the policy says so and it can.
     fn active_failed(&mut self, why: &str, records: &Records) {
@@ -238,6 +211,15 @@ impl Case {
                 tracing::error!(standby = %id, why, %error, "the active has failed, and its standby cannot take over");
             }
         }
+    }
+
+    /// With what the record is now. A gate that was found to leak is looked at again.
+    fn renewed(self, pair: Arc<Standby>) -> Case {
+        let mut seen = self.seen;
+        if self.pair.gated && !pair.gated {
+            seen.standby = Known::Nothing;
+        }
+        Case { pair, seen, retry_at: None, ..self }
     }
 
     /// Does what comes next; whether to go on.
