@@ -101,6 +101,8 @@ impl Links {
                 LinkEvent::Appeared(id) | LinkEvent::Changed(id) => {
                     self.sync(id, poller, &mut tell);
                 }
+                // It is served while it is up, whoever is at its other end.
+                LinkEvent::CarrierChanged(_) => {}
                 LinkEvent::AddrsChanged(id) => {
                     if let (Some(served), Some(link)) =
                         (self.served.get_mut(&id), self.monitor.link(id))

@@ -103,8 +103,10 @@ impl LinkAddr6 {
 pub enum LinkEvent {
     /// A link is there under a name; a renamed link is gone and appears.
     Appeared(LinkId),
-    /// Its MAC, bridge or state changed.
+    /// Its MAC, bridge or state changed, and maybe its carrier.
     Changed(LinkId),
+    /// Only its carrier came or went.
+    CarrierChanged(LinkId),
     /// Its addresses changed, of either family.
     AddrsChanged(LinkId),
     /// It is no longer there.
@@ -368,7 +370,11 @@ impl LinkMonitor {
                         (known.addrs, known.addrs6) = (link.addrs, link.addrs6);
                         return;
                     }
-                    LinkEvent::Changed(id)
+                    let carried = Link { has_carrier: known.has_carrier, ..bare };
+                    match *known == carried {
+                        true => LinkEvent::CarrierChanged(id),
+                        false => LinkEvent::Changed(id),
+                    }
                 }
             }
         };

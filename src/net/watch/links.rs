@@ -56,7 +56,7 @@ impl<F: FnMut(Event)> Run<F> {
         for event in events.drain(..) {
             match event {
                 LinkEvent::Appeared(id) => self.link_appeared(id),
-                LinkEvent::Changed(id) => self.link_changed(id),
+                LinkEvent::Changed(id) | LinkEvent::CarrierChanged(id) => self.link_changed(id),
                 LinkEvent::Gone(id) => self.link_gone(id),
                 LinkEvent::AddrsChanged(_) => {}
             }
