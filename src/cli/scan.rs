@@ -83,7 +83,9 @@ fn wait_for_sweeps(client: &mut Client, path: &str, before: &[ScanView]) -> Resu
                 .scans
                 .iter()
                 .find(|scan| scan.network == before.network && scan.interface == before.interface);
-            now.is_none_or(|now| now.sweeps >= sweeps && now.idle)
+            // Where sweeps follow each other closely there is no rest: what one left in doubt is
+            // decided when the next is over.
+            now.is_none_or(|now| now.sweeps > sweeps || now.sweeps == sweeps && now.idle)
         };
         if before.iter().all(is_done) {
             return Ok(());

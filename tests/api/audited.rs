@@ -34,6 +34,8 @@ fn writes(leased: &str, copy: &str) -> Vec<Write> {
     let changed = r#"{"mac":"02:00:00:00:00:21","address":"10.77.1.22"}"#;
     let pair = r#"{"id":"db","network":"lan","addresses":["10.77.1.33"],
         "active":{"mac":"02:00:00:00:00:31"},"standby":{"mac":"02:00:00:00:00:32"}}"#;
+    let second = r#"{"id":"db2","network":"lan","addresses":["10.77.1.34"],
+        "active":{"mac":"02:00:00:00:00:33"},"standby":{"mac":"02:00:00:00:00:34"}}"#;
     let foresee = r#"{"network":"lan","account":"acme","count":0}"#;
     let held = r#"{"network":"lan","account":"acme","count":1}"#;
     vec![
@@ -62,6 +64,15 @@ fn writes(leased: &str, copy: &str) -> Vec<Write> {
             "standbys/db",
         ),
         one("delete", "/v1/standbys/{id}", "/v1/standbys/db", "", "delete", "standbys/db"),
+        same("post", "/v1/standbys", second, "create", "standbys/db2"),
+        one(
+            "post",
+            "/v1/standbys/{id}/switchover",
+            "/v1/standbys/db2/switchover",
+            r#"{"force":true,"failed":true}"#,
+            "switchover",
+            "standbys/db2",
+        ),
         one(
             "delete",
             applications,

@@ -75,6 +75,7 @@ const NEEDED: &[(&str, &str, Needs)] = &[
     ("get", "/v1/standbys/{id}", Needs::Role(0)),
     ("delete", "/v1/standbys/{id}", Needs::Everything(1)),
     ("post", "/v1/standbys/{id}/report", Needs::Everything(1)),
+    ("post", "/v1/standbys/{id}/switchover", Needs::Everything(1)),
     ("get", "/v1/accounts", Needs::Role(0)),
     ("get", "/v1/accounts/{name}", Needs::Role(0)),
     ("put", "/v1/accounts/{name}", Needs::Everything(1)),

@@ -55,7 +55,7 @@ own='${opt224:-$new_own_224}'" >> EVENTS
 [ CONFIGURES = yes ] || exit 0
 case $event in
 BOUND|REBOOT)
-    if [ PROBES = yes ] && ! arping -q -D -c 1 -w 1 -I eth0 "$addr"; then exit 1; fi
+    if [ PROBES = yes ] && ! busybox arping -q -D -c 1 -w 1 -I eth0 "$addr"; then exit 1; fi
     ip -4 addr replace "$addr/24" dev eth0 ;;
 bound|renew|RENEW|REBIND) ip -4 addr replace "$addr/24" dev eth0 ;;
 deconfig|RELEASE|STOP|EXPIRE|FAIL) ip -4 addr flush dev eth0; ip link set eth0 up ;;
@@ -197,7 +197,7 @@ fn words(parts: &[&str]) -> Vec<String> {
 fn dhclient(dir: &std::path::Path, habits: Habits<'_>) -> Vec<String> {
     require("dhclient", "isc-dhcp-client");
     if habits.probes {
-        require("arping", "iputils-arping");
+        require("busybox", "busybox");
     }
     let conf = dir.join("dhclient.conf");
     let name = habits.hostname.map(|n| format!("send host-name \"{n}\";\n")).unwrap_or_default();

@@ -113,22 +113,24 @@ fn dhcpcd_rebinds() {
     rebinds(Kind::Dhcpcd);
 }
 
-/// The first address of the pool is squatted by another machine: the client's own probe finds it,
-/// the client declines, gets another one, and the declined address is quarantined.
+/// The address that a client has is squatted while it is away: its own probe finds it, the client
+/// declines, gets another one, and the declined address is quarantined.
 fn declines(kind: Kind) {
     let (world, server_host) = World::with_bridge("decline");
     let server = Server::start(&world, &server_host, &calm_lan());
     let squatter = world.client("squatter", &server_host, "br0");
     let host = world.client("client", &server_host, "br0");
     let sniffer = Sniffer::on(&host, "eth0");
-    // Which address comes first is the server's choice: all are squatted until it has chosen.
-    squatter.sh("for i in $(seq 100 199); do ip addr add 10.77.1.$i/24 dev eth0; done");
+    let mut first = Client::start(&world, &host, kind, "client");
+    let taken = first.wait_bound();
+    first.kill9();
+    host.ip("addr flush dev eth0");
+    squatter.ip(&format!("addr add {taken}/24 dev eth0"));
     let habits = Habits { probes: true, ..Habits::default() };
     let client = Client::start_with(&world, &host, kind, "client", habits);
     let decline = sniffer.wait("a DECLINE", |seen| seen.message.kind() == dhcp::DECLINE);
     let declined = decline.message.addr_option(50).unwrap();
-    squatter.ip("addr flush dev eth0");
-    squatter.ip(&format!("addr add {declined}/24 dev eth0"));
+    assert_eq!(declined, taken);
     let addr = client.wait_bound();
     assert_ne!(addr, declined);
     let state = server.lease_of(declined).unwrap()["state"].to_string();

@@ -173,9 +173,9 @@ fn a_clean_network_has_no_findings_while_an_address_moves() {
     // It moves there and back for as long as the scan lasts, a little overlap included.
     let script = "while ip -n ONE link show eth0 > /dev/null 2>&1; do \
         ip -n TWO addr add 10.77.1.40/24 dev eth0; ip -n ONE addr del 10.77.1.40/24 dev eth0; \
-        ip netns exec TWO arping -q -c 1 -A -I eth0 10.77.1.40; sleep 4; \
+        ip netns exec TWO busybox arping -q -c 1 -A -I eth0 10.77.1.40; sleep 4; \
         ip -n ONE addr add 10.77.1.40/24 dev eth0; ip -n TWO addr del 10.77.1.40/24 dev eth0; \
-        ip netns exec ONE arping -q -c 1 -A -I eth0 10.77.1.40; sleep 4; done";
+        ip netns exec ONE busybox arping -q -c 1 -A -I eth0 10.77.1.40; sleep 4; done";
     let script = script.replace("ONE", &one.ns).replace("TWO", &two.ns);
     let _moving = world.spawn(&bridge, "moving", &["sh", "-c", &script]);
     let output = scan(&world, &bridge, &["--json", "--seconds", "12"]);

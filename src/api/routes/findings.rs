@@ -43,7 +43,8 @@ async fn list(
 }
 
 /// Has networks swept now, not when their interval is over. It is done when `sweeps` of
-/// `/v1/findings` is more than here, and `idle` is true.
+/// `/v1/findings` is more than here by one, or by two if `idle` is false here, and `idle` is true;
+/// or when it is more by another one, where the interval leaves no rest.
 #[utoipa::path(
     post,
     path = "/v1/scans",

@@ -21,8 +21,8 @@ pub(super) fn write(findings: &Findings, out: &mut Exposition) {
         let of = networks.get_mut(network).and_then(|counts| counts.get_mut(at?));
         of.into_iter().for_each(|count| *count += 1);
     }
-    let help = "What is wrong now, by kind.";
-    out.family(Family::gauge("foreshadow_findings", help));
+    let help = "What is wrong on the wire now, by kind.";
+    out.family(Family::gauge("foreshadow_conflicts", help));
     for (network, counts) in &networks {
         for (kind, count) in Kind::ALL.iter().zip(counts) {
             out.count(&[("network", network), ("kind", kind.name())], *count);
