@@ -98,8 +98,10 @@ pub struct ScanView {
     pub mode: String,
     /// Sweeps that are done.
     pub sweeps: u64,
-    /// Nothing is being asked: no sweep goes on, and nothing is in doubt.
-    pub idle: bool,
+    /// Of these, how many left nothing in doubt.
+    pub settled: u64,
+    /// A sweep goes on.
+    pub sweeping: bool,
     /// Questions asked.
     pub asked: u64,
     /// Claims that were heard for addresses of the network.

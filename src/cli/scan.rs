@@ -78,14 +78,12 @@ fn wait_for_sweeps(client: &mut Client, path: &str, before: &[ScanView]) -> Resu
         let now: FindingsView = client.get(path)?;
         let is_done = |before: &ScanView| {
             // One that goes on is waited for, and the next is the one that was asked for.
-            let sweeps = before.sweeps + if before.idle { 1 } else { 2 };
+            let wanted = before.sweeps + if before.sweeping { 2 } else { 1 };
             let now = now
                 .scans
                 .iter()
                 .find(|scan| scan.network == before.network && scan.interface == before.interface);
-            // Where sweeps follow each other closely there is no rest: what one left in doubt is
-            // decided when the next is over.
-            now.is_none_or(|now| now.sweeps > sweeps || now.sweeps == sweeps && now.idle)
+            now.is_none_or(|now| now.settled >= wanted)
         };
         if before.iter().all(is_done) {
             return Ok(());
@@ -125,7 +123,7 @@ fn alone(said: &Scan, interface: &str, out: &mut Output) -> Result<(), Failure> 
         all.found.append(&mut new.found);
         let is_over = match until {
             Some(until) => now >= until,
-            None => detector.counts().sweeps >= SWEEPS_ONCE && detector.is_idle(),
+            None => detector.settled() >= SWEEPS_ONCE,
         };
         if is_over {
             break;

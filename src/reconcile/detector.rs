@@ -172,6 +172,7 @@ pub struct Detector {
     sweep: Option<Sweep>,
     next_sweep: Timestamp,
     last_sweep: Timestamp,
+    last_end: Timestamp,
     /// In how many sweeps in a row a leased address was silent.
     silent: BTreeMap<IpAddr, u32>,
     findings: BTreeMap<IpAddr, Finding>,
@@ -200,6 +201,7 @@ impl Detector {
             sweep: None,
             next_sweep: now,
             last_sweep: Timestamp(0),
+            last_end: Timestamp(0),
             silent: BTreeMap::new(),
             findings: BTreeMap::new(),
             servers: BTreeMap::new(),
@@ -322,10 +324,18 @@ impl Detector {
         self.findings.values().chain(servers.map(|watched| &watched.finding))
     }
 
-    /// Whether nothing is being asked about: no sweep goes on and no case is open.
-    pub fn is_idle(&self) -> bool {
-        let is_empty = self.cases.is_empty() && self.decided.is_empty();
-        is_empty && self.sweep.is_none() && self.rechecks.is_empty() && self.questions.is_empty()
+    /// Whether a sweep goes on.
+    pub fn is_sweeping(&self) -> bool {
+        self.sweep.is_some()
+    }
+
+    /// Sweeps that are done and left nothing in doubt: every case is decided that was open when
+    /// they ended. Others may have been opened since.
+    pub fn settled(&self) -> u64 {
+        let open = self.cases.values().map(|case| case.since);
+        let decided = self.decided.values().map(|(since, _)| *since);
+        let in_doubt = open.chain(decided).any(|since| since <= self.last_end);
+        self.counts.sweeps.saturating_sub(in_doubt.into())
     }
 
     /// What happened since the start.

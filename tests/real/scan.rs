@@ -104,7 +104,7 @@ fn planted_conflicts_are_found_and_controls_are_not() {
     let flux = format!("{flux_a},{}", text(flux.mac_of("eth1")));
     // A router that answers for half of the subnet.
     let (proxy, proxy_mac) = plant("proxy", &["10.77.1.9"]);
-    proxy.ip("link add inner type dummy");
+    proxy.ip("link add inner type bridge");
     proxy.ip("link set inner up");
     proxy.ip("route add 10.77.1.64/26 dev inner");
     proxy.sh("echo 1 > /proc/sys/net/ipv4/ip_forward");

@@ -42,9 +42,8 @@ async fn list(
     Ok(Json(api.findings.view(query.network.as_deref())))
 }
 
-/// Has networks swept now, not when their interval is over. It is done when `sweeps` of
-/// `/v1/findings` is more than here by one, or by two if `idle` is false here, and `idle` is true;
-/// or when it is more by another one, where the interval leaves no rest.
+/// Has networks swept now, not when their interval is over. It is done when `settled` of
+/// `/v1/findings` is more than `sweeps` is here; if `sweeping` is true here, more by two.
 #[utoipa::path(
     post,
     path = "/v1/scans",

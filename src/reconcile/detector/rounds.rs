@@ -86,6 +86,7 @@ impl Detector {
         let Some(sweep) = self.sweep.take() else { return };
         self.counts.sweeps += 1;
         self.last_sweep = sweep.started;
+        self.last_end = now;
         self.count_silent(sweep.started, now, out);
     }
 
