@@ -13,6 +13,7 @@ use foreshadow::net::{
     RouteTable, Routed6Socket, Takes, Udp6Socket,
 };
 use foreshadow::wire::mld;
+use foreshadow::wire::ndp::{self, NdpMessage};
 use net_rig::v6::Packet6;
 use net_rig::{END, events_until, frames_until_end, index, inject, ip, veth, wait_for};
 
@@ -250,8 +251,19 @@ isolated_tests! {
         // An address that somebody at the other end defends.
         let defender = FrameSocket::neighbour_discovery(b, Mode::Serve).unwrap();
         ip("addr add 2001:db8:1::3/64 dev va");
+        // Before the kernel asks, it takes no answer.
+        let defended: Ipv6Addr = "2001:db8:1::3".parse().unwrap();
+        let asks = |frame: Frame<'_>| {
+            let read = ndp::read(frame.bytes, true).map(|nd| nd.message);
+            matches!(read, Ok(NdpMessage::NeighbourSolicit { target, .. }) if target == defended)
+        };
+        let mut batch = RecvBatch::default();
+        wait_for("a solicitation", || {
+            let count = defender.recv(&mut batch).unwrap();
+            (0..count).filter_map(|i| FrameSocket::frame(&batch, i)).any(asks).then_some(())
+        });
         let mut advertisement = vec![136, 0, 0, 0, 0x20, 0, 0, 0];
-        advertisement.extend("2001:db8:1::3".parse::<Ipv6Addr>().unwrap().octets());
+        advertisement.extend(defended.octets());
         advertisement.extend([2, 1, 2, 0, 0, 0, 0, 1]);
         let mut outbox = Outbox::default();
         let all = "ff02::1".parse().unwrap();

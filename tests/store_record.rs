@@ -70,6 +70,8 @@ fn a_standby_with_the_longest_names_and_identifiers_is_one_record() {
             by: "\"".repeat(128).into(),
             started: Timestamp::NEVER,
             before: Readiness::Preparing,
+            noted: vec![(Step::Intended, Timestamp(9))],
+            outage_us: Some(1_500),
         }),
         progress: 100,
         gated: false,

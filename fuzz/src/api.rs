@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use foreshadow::api::exposition::{Exposition, Family};
 use foreshadow::api::gauges::Figures;
+use foreshadow::api::hosts;
 use foreshadow::api::live::Live;
 use foreshadow::api::metrics::{Measure, Metrics};
 use foreshadow::api::peer::Peer;
@@ -166,6 +167,7 @@ impl Bench {
         let way = Arc::new(Way(desk.clone()));
         let hub = Hub {
             findings: Arc::default(),
+            hosts: Arc::new(hosts::Nobody),
             telemetry: None,
             scrapes: Box::new(Default::default),
             metrics: Arc::new(Metrics::new(way.clone(), Box::new(Bindings))),

@@ -5,8 +5,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use super::check::Check;
 use super::hold::Hold;
-use super::verb::{Answer, Done, Event, LINE_BYTES_MAX, VERSION, Verb, WAIT_MS_MAX, Why};
+use super::verb::{
+    ActiveWord, Answer, Done, Event, LINE_BYTES_MAX, VERSION, Verb, WAIT_MS_MAX, Why,
+};
 
 /// An agent answers at once; it never takes this long.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,6 +74,19 @@ impl Client {
             Answer::Status { holds, in_force } => Ok((holds, in_force)),
             _ => Err(AgentError::Confused),
         }
+    }
+
+    /// Whether a switchover of a pair would go well.
+    pub fn check(&mut self, pair: &str) -> Result<Vec<Check>, AgentError> {
+        match self.ask(&Verb::Check { pair: pair.into() })? {
+            Answer::Checks(found) => Ok(found),
+            _ => Err(AgentError::Confused),
+        }
+    }
+
+    /// Says how the active of a pair is.
+    pub fn active(&mut self, pair: &str, word: ActiveWord) -> Result<(), AgentError> {
+        self.done(&Verb::Active { pair: pair.into(), word }).map(drop)
     }
 
     /// What became of watched actives since that event; waits for one for some seconds.

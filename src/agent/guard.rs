@@ -1,17 +1,23 @@
-//! Watching the actives of holds, by their names.
+//! Watching the actives of holds, by their names; and standbys, until they are heard for the first
+//! time after their gates were opened.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::net::watch::{Event, Handle, Watcher};
 use crate::switchover::Stage;
-use crate::watch::{ADDRS_MAX, Place, PolicyError, ProbePolicy, Process, Verdict, Watch, WatchId};
+use crate::watch::{
+    ADDRS_MAX, Evidence, Health, Moment, Place, PolicyError, ProbePolicy, Process, Reporter,
+    Verdict, Watch, WatchId, Why,
+};
 
 use super::hold::Hold;
 use super::tap;
+use super::verb::ActiveWord;
 
 /// How an active is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,8 +43,18 @@ impl Policy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Fate {
-    /// It failed, and why.
-    Failed(Box<str>),
+    /// It failed.
+    Failed {
+        /// Why.
+        why: Box<str>,
+        /// For how long it had been silent, in microseconds.
+        silent_us: u32,
+    },
+    /// No longer the active, the standby was heard for the first time since its gate was opened.
+    Answered {
+        /// For how long the gate was open, in microseconds.
+        after_us: u32,
+    },
     /// It may have, and something speaks against it.
     Suspected,
     /// It is there again, or was all the time.
@@ -49,7 +65,8 @@ pub enum Fate {
 #[derive(Debug, Default)]
 struct Names {
     last: u64,
-    pairs: HashMap<WatchId, Box<str>>,
+    /// The pair; and of its standby when the gate was opened.
+    pairs: HashMap<WatchId, (Box<str>, Option<Instant>)>,
     /// Those that could not be watched.
     refused: Vec<WatchId>,
 }
@@ -71,20 +88,31 @@ impl Guard {
             if let Event::Refused { id, .. } = &event {
                 known.lock().unwrap_or_else(PoisonError::into_inner).refused.push(*id);
             }
-            let Some((id, fate)) = read(event) else { return };
-            let pair = known.lock().unwrap_or_else(PoisonError::into_inner).pairs.get(&id).cloned();
-            pair.into_iter().for_each(|pair| sink(&pair, fate.clone()));
+            let Some((id, verdict, at)) = read(event) else { return };
+            let found =
+                known.lock().unwrap_or_else(PoisonError::into_inner).pairs.get(&id).cloned();
+            let Some((pair, opened)) = found else { return };
+            let fate = match opened {
+                None => fate_of_active(verdict),
+                Some(opened) => answered(verdict, at, opened),
+            };
+            fate.into_iter().for_each(|fate| sink(&pair, fate));
         })?;
         Ok(Guard { handle, names, watched: BTreeMap::new() })
     }
 
-    /// Watches just the actives of these that are to be watched. One that could not be watched
-    /// before, as its port had no link, is tried again.
-    pub(super) fn follow<'a>(&mut self, holds: impl Iterator<Item = &'a Hold>) {
+    /// Watches just the actives of these that are to be watched, and the standbys whose gates were
+    /// opened then. One that could not be watched before, as its port had no link, is tried again.
+    pub(super) fn follow<'a>(
+        &mut self,
+        holds: impl Iterator<Item = &'a Hold>,
+        opened: &BTreeMap<Box<str>, Instant>,
+    ) {
         let mut before = std::mem::take(&mut self.watched);
         let refused = std::mem::take(&mut self.names().refused);
         for hold in holds {
-            let Some(wanted) = wanted(hold) else { continue };
+            let opened = opened.get(&hold.pair).copied();
+            let Some(wanted) = wanted(hold, opened.is_some()) else { continue };
             let same = |(id, watch): &(WatchId, Watch)| {
                 let watch = Watch { id: wanted.id, ..watch.clone() };
                 watch == wanted && !refused.contains(id)
@@ -94,8 +122,12 @@ impl Guard {
                 before.remove(&hold.pair);
                 continue;
             }
-            let id = self.names().add(&hold.pair);
-            let process = tap::process_of(&hold.active.port).map(Process::Pid);
+            let opened = opened.filter(|_| hold.stage.is_open());
+            let id = self.names().add(&hold.pair, opened);
+            let process = match opened {
+                None => tap::process_of(&hold.active.port).map(Process::Pid),
+                Some(_) => None,
+            };
             self.handle.watch(Watch { id, process, ..wanted.clone() });
             self.watched.insert(hold.pair.clone(), (id, Watch { id, ..wanted }));
         }
@@ -105,43 +137,65 @@ impl Guard {
         }
     }
 
+    /// Whether the active of a pair is watched.
+    pub(super) fn is_watched(&self, pair: &str) -> bool {
+        let refused = |id: &WatchId| self.names().refused.contains(id);
+        self.watched.get(pair).is_some_and(|(id, _)| !refused(id))
+    }
+
+    /// Takes in what is said of the active of a pair; whether it is watched.
+    pub(super) fn tell(&self, pair: &str, word: ActiveWord) -> bool {
+        let Some((id, _)) = self.watched.get(pair) else { return false };
+        match word {
+            ActiveWord::Well => self.handle.report(*id, Reporter::Guest, Health::Healthy),
+            ActiveWord::Failing => self.handle.report(*id, Reporter::Guest, Health::Failing),
+            ActiveWord::Migrating { for_ms: 0 } => self.handle.resume(*id),
+            ActiveWord::Migrating { for_ms } => {
+                self.handle.pause(*id, Duration::from_millis(for_ms.into()));
+            }
+        }
+        true
+    }
+
     fn names(&self) -> MutexGuard<'_, Names> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Names {
-    fn add(&mut self, pair: &str) -> WatchId {
+    fn add(&mut self, pair: &str, opened: Option<Instant>) -> WatchId {
         self.last += 1;
         let id = WatchId(self.last);
-        self.pairs.insert(id, pair.into());
+        self.pairs.insert(id, (pair.into(), opened));
         id
     }
 }
 
-/// How the active of a hold is to be watched, if it is; its name is to be given yet.
-fn wanted(hold: &Hold) -> Option<Watch> {
-    let policy = hold.watch.filter(|_| hold.stage == Stage::Standby && !hold.active.elsewhere)?;
+/// Who of a hold is to be watched and how, if anybody is; its name is to be given yet.
+fn wanted(hold: &Hold, just_opened: bool) -> Option<Watch> {
+    let (of, policy) = match hold.stage {
+        Stage::Standby => (&hold.active, hold.watch?.probes().ok()?),
+        Stage::Leaving | Stage::Promoted if just_opened => {
+            (&hold.standby, ProbePolicy::FIRST_ANSWER)
+        }
+        _ => return None,
+    };
     Some(Watch {
         id: WatchId(0),
         addrs: hold.addresses.iter().copied().take(ADDRS_MAX).collect(),
-        mac: hold.active.mac,
-        place: Place::Port(hold.active.port.as_ref().into()),
+        mac: of.mac,
+        place: Place::Port(of.port.as_ref().into()),
         process: None,
-        policy: policy.probes().ok()?,
+        policy,
     })
+    .filter(|_| !of.elsewhere)
 }
 
-fn read(event: Event) -> Option<(WatchId, Fate)> {
+fn read(event: Event) -> Option<(WatchId, Verdict, Instant)> {
     match event {
-        Event::Verdict { id, verdict, .. } => match verdict {
-            Verdict::Confirmed { why, .. } => Some((id, Fate::Failed(why.to_string().into()))),
-            Verdict::Suspected { .. } => Some((id, Fate::Suspected)),
-            Verdict::Recovered { .. } => Some((id, Fate::Recovered)),
-            Verdict::Answers { .. } => None,
-        },
+        Event::Verdict { id, verdict, at } => Some((id, verdict, at)),
         Event::Refused { why, .. } => {
-            tracing::debug!("an active cannot be watched: {why}");
+            tracing::debug!("a guest cannot be watched: {why}");
             None
         }
         Event::Trouble(trouble) => {
@@ -150,4 +204,31 @@ fn read(event: Event) -> Option<(WatchId, Fate)> {
         }
         Event::Watching(_) => None,
     }
+}
+
+fn fate_of_active(verdict: Verdict) -> Option<Fate> {
+    match verdict {
+        Verdict::Confirmed { why, evidence, at } => Some(Fate::Failed {
+            why: why.to_string().into(),
+            silent_us: silent_us(why, &evidence, at),
+        }),
+        Verdict::Suspected { .. } => Some(Fate::Suspected),
+        Verdict::Recovered { .. } => Some(Fate::Recovered),
+        Verdict::Answers { .. } => None,
+    }
+}
+
+/// For how long it was silent when its failure was confirmed. An end or a lost link is seen at once.
+fn silent_us(why: Why, evidence: &Evidence, at: Moment) -> u32 {
+    let since = match why {
+        Why::ProcessEnded | Why::LinkDown | Why::LinkGone => at,
+        _ => evidence.last_life.or(evidence.silent_since).unwrap_or(at),
+    };
+    u32::try_from(at.nanos_since(since) / 1_000).unwrap_or(u32::MAX)
+}
+
+fn answered(verdict: Verdict, at: Instant, opened: Instant) -> Option<Fate> {
+    let Verdict::Answers { .. } = verdict else { return None };
+    let after = at.saturating_duration_since(opened).as_micros();
+    Some(Fate::Answered { after_us: u32::try_from(after).unwrap_or(u32::MAX) })
 }

@@ -8,18 +8,21 @@ use std::{fmt, io};
 
 use crate::base::{LinkId, Mac};
 use crate::net::gate::{Gate, GateError, Port, Rules};
-use crate::net::{FrameSocket, Link, LinkMonitor, Mode, RecvBatch, neighbour};
+use crate::net::{FrameSocket, LinkMonitor, RecvBatch, neighbour};
 use crate::switchover::Stage;
 
+use super::check::{self, Check};
 use super::guard::{Fate, Guard};
 use super::hold::{self, Faulty, Hold, Holder};
 use super::keep::{File, HOLDS_MAX, KeepError, Kept, Leftover};
-use super::learn::Neighbours;
-use super::tell::Teller;
-use super::verb::{Answer, Done, VERSION, Verb, Why};
+use super::learn::{Neighbours, ears};
+use super::tell::{Teller, is_on_link};
+use super::verb::{ActiveWord, Answer, Done, VERSION, Verb, Why};
 
 /// How long IP of the former holder passes at most, should nobody say when it is enough.
 const LEAVING_MAX: Duration = Duration::from_secs(1);
+/// How long a standby is listened for after its gate was opened.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// How often the kernel is asked whether the gate is as it was made.
 const COMPARED_EVERY: Duration = Duration::from_secs(10);
 
@@ -36,6 +39,8 @@ pub struct Host {
     guard: Option<Guard>,
     /// Until when the former holders' IP passes, by pair.
     leaving: BTreeMap<Box<str>, Instant>,
+    /// When gates were opened whose standbys were not heard yet, by pair.
+    opened: BTreeMap<Box<str>, Instant>,
     compared: Instant,
 }
 
@@ -66,6 +71,8 @@ enum Refusal {
     TooMany,
     #[error("no pair {0} is held")]
     NotHeld(Box<str>),
+    #[error("the active of pair {0} is not watched here")]
+    NotWatched(Box<str>),
     #[error("no interface {0} is here")]
     NoLink(Box<str>),
     #[error("{port} is no port of {bridge}")]
@@ -79,7 +86,10 @@ impl Refusal {
         match self {
             Refusal::Epoch { .. } => Why::Epoch,
             Refusal::Faulty { .. } | Refusal::Taken { .. } | Refusal::TooMany => Why::Faulty,
-            Refusal::NotHeld(_) | Refusal::NoLink(_) | Refusal::NoPort { .. } => Why::Missing,
+            Refusal::NotHeld(_)
+            | Refusal::NotWatched(_)
+            | Refusal::NoLink(_)
+            | Refusal::NoPort { .. } => Why::Missing,
             Refusal::Host(_) => Why::Kernel,
         }
     }
@@ -106,6 +116,7 @@ impl Host {
             heard: RecvBatch::default(),
             guard: None,
             leaving,
+            opened: BTreeMap::new(),
             compared: now,
         };
         host.links.poll(&mut Vec::new())?;
@@ -132,6 +143,8 @@ impl Host {
             }
             Verb::Status => self.status(),
             Verb::Hold(hold) => self.hold(now, hold).map(Answer::Done),
+            Verb::Check { pair } => self.look_at(&pair).map(Answer::Checks),
+            Verb::Active { pair, word } => self.tell_of(&pair, word).map(Answer::Done),
             // Whoever owns this waits for events.
             Verb::Events { .. } => Ok(Answer::Events(Vec::new())),
             Verb::LetGo { pair, epoch, silent } => {
@@ -150,7 +163,7 @@ impl Host {
         sink: impl FnMut(&str, Fate) + Send + 'static,
     ) -> Result<(), HostError> {
         let guard = self.guard.insert(Guard::start(sink)?);
-        guard.follow(self.kept.holds.values());
+        guard.follow(self.kept.holds.values(), &self.opened);
         Ok(())
     }
 
@@ -189,9 +202,8 @@ impl Host {
             self.tidy_leftovers()?;
             self.prick_up();
         }
-        if let Some(guard) = &mut self.guard {
-            guard.follow(self.kept.holds.values());
-        }
+        self.opened.retain(|_, at| *at + ANSWERS_WITHIN > now);
+        self.follow();
         self.listen(now);
         if now >= self.compared + COMPARED_EVERY {
             self.compared = now;
@@ -211,6 +223,25 @@ impl Host {
         Ok(Answer::Status { holds: self.kept.holds.values().cloned().collect(), in_force })
     }
 
+    /// What can be said of a pair without a question to its guests.
+    fn look_at(&mut self, pair: &str) -> Result<Vec<Check>, Refusal> {
+        let hold = self.kept.holds.get(pair).ok_or_else(|| Refusal::NotHeld(pair.into()))?;
+        self.links.poll(&mut Vec::new()).map_err(HostError::from)?;
+        let mut found = check::ports(hold, &mut self.links);
+        found.push(check::gate(self.gate.is_in_force().map_err(HostError::from)?));
+        let bridge = self.links.links().find(|link| *link.name == *hold.bridge).map(|l| l.id);
+        let known = bridge.and_then(|bridge| self.neighbours.get(&bridge));
+        found.extend(check::neighbours(hold, known));
+        let is_watched = self.guard.as_ref().is_some_and(|guard| guard.is_watched(pair));
+        found.extend(check::watch(hold, is_watched));
+        Ok(found)
+    }
+
+    fn tell_of(&mut self, pair: &str, word: ActiveWord) -> Result<Done, Refusal> {
+        let guard = self.guard.as_ref().filter(|guard| guard.tell(pair, word));
+        guard.map(|_| Done::default()).ok_or_else(|| Refusal::NotWatched(pair.into()))
+    }
+
     fn hold(&mut self, now: Instant, hold: Hold) -> Result<Done, Refusal> {
         self.check(&hold)?;
         self.listen(now);
@@ -221,8 +252,12 @@ impl Host {
             Stage::Leaving => self.leaving.insert(hold.pair.clone(), now + LEAVING_MAX),
             _ => self.leaving.remove(&hold.pair),
         };
+        let opens = hold.stage.is_open() && self.spoke_otherwise(&hold);
         self.bring_about(hold.clone())?;
         let mut done = Done { gated_us: elapsed_us(now), ..Done::default() };
+        if opens {
+            self.opened.insert(hold.pair.clone(), Instant::now());
+        }
         match (ends, hold.speaker()) {
             (Some((bridge, port)), Some(speaker)) => {
                 done.told = self.announce(now, &hold, speaker, bridge, port)?;
@@ -234,6 +269,7 @@ impl Host {
         if ends.is_none() {
             self.teller.hush(&hold.pair);
         }
+        self.follow();
         // Last: to close a socket takes the kernel milliseconds.
         self.prick_up();
         tracing::info!(pair = %hold.pair, epoch = hold.epoch, stage = ?hold.stage, "held");
@@ -309,10 +345,21 @@ impl Host {
             done => done?,
         }
         self.kept = kept;
-        if let Some(guard) = &mut self.guard {
-            guard.follow(self.kept.holds.values());
-        }
         Ok(())
+    }
+
+    /// Whom a hold has to be watched is watched, and nobody else.
+    fn follow(&mut self) {
+        if let Some(guard) = &mut self.guard {
+            guard.follow(self.kept.holds.values(), &self.opened);
+        }
+    }
+
+    /// The standby of a pair was heard: it needs no more questions.
+    pub fn answered(&mut self, pair: &str) {
+        if self.opened.remove(pair).is_some() {
+            self.follow();
+        }
     }
 
     fn let_go(&mut self, pair: &str, epoch: u64, silent: bool) -> Result<Done, Refusal> {
@@ -328,6 +375,8 @@ impl Host {
         let now = Instant::now();
         self.set(kept)?;
         self.leaving.remove(pair);
+        self.opened.remove(pair);
+        self.follow();
         self.teller.hush(pair);
         self.prick_up();
         Ok(Done { gated_us: elapsed_us(now), ..Done::default() })
@@ -398,7 +447,7 @@ impl Host {
         self.ears.retain(|link, _| wanted.contains(link));
         for link in wanted {
             if let std::collections::btree_map::Entry::Vacant(vacant) = self.ears.entry(link) {
-                match open_ears(link) {
+                match ears(link) {
                     Ok(ears) => drop(vacant.insert(ears)),
                     Err(error) => tracing::warn!(link = link.0, %error, "cannot be listened on"),
                 }
@@ -440,17 +489,6 @@ fn rules(kept: &Kept) -> Rules {
         }
     }
     rules
-}
-
-fn open_ears(link: LinkId) -> io::Result<[FrameSocket; 2]> {
-    Ok([FrameSocket::arp(link, Mode::Serve)?, FrameSocket::neighbour_discovery(link, Mode::Serve)?])
-}
-
-fn is_on_link(link: &Link, addr: IpAddr) -> bool {
-    match addr {
-        IpAddr::V4(addr) => link.addrs.iter().any(|own| own.prefix.contains(addr)),
-        IpAddr::V6(addr) => link.addrs6.iter().any(|own| own.is_on_link(addr)),
-    }
 }
 
 fn elapsed_us(since: Instant) -> u64 {

@@ -1,10 +1,12 @@
 //! Who speaks with an address: neighbours that are to be told one by one when its holder changes.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::base::Mac;
+use crate::base::{LinkId, Mac};
+use crate::net::{FrameSocket, Mode};
 use crate::wire::arp;
 use crate::wire::ndp::{self, NdpMessage};
 
@@ -61,6 +63,11 @@ fn spoken_with(frame: &[u8]) -> Option<(IpAddr, IpAddr, Mac)> {
         }
         _ => None,
     }
+}
+
+/// The sockets by which a link is listened on.
+pub(super) fn ears(link: LinkId) -> io::Result<[FrameSocket; 2]> {
+    Ok([FrameSocket::arp(link, Mode::Serve)?, FrameSocket::neighbour_discovery(link, Mode::Serve)?])
 }
 
 #[cfg(test)]

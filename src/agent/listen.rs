@@ -13,8 +13,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
+use super::check::{self, Check, State};
 use super::guard::Fate;
 use super::host::{Host, HostError};
+use crate::net::LinkMonitor;
+
 use super::verb::{Answer, Event, LINE_BYTES_MAX, Verb, WAIT_MS_MAX, Why};
 
 /// Connections at once; one more is closed.
@@ -123,7 +126,13 @@ pub fn run(
                 let _ = answer.send(host.answer(Instant::now(), verb));
             }
             Ok(Message::Watched(pair, fate)) => {
-                tracing::warn!(%pair, ?fate, "active");
+                match fate {
+                    Fate::Answered { after_us } => {
+                        tracing::info!(%pair, after_us, "the standby answers");
+                        host.answered(&pair);
+                    }
+                    _ => tracing::warn!(%pair, ?fate, "active"),
+                }
                 let epoch = host.holds().get(&pair).map(|hold| hold.epoch);
                 if let Some(epoch) = epoch {
                     news.add(pair, epoch, fate);
@@ -197,7 +206,7 @@ fn converse(stream: UnixStream, to: &SyncSender<Message>) -> io::Result<()> {
             return Ok(());
         }
         let answer = match read(&line) {
-            Ok(verb) => ask(to, verb).ok_or(io::ErrorKind::BrokenPipe)?,
+            Ok(verb) => answer(to, verb).ok_or(io::ErrorKind::BrokenPipe)?,
             Err(text) => Answer::Refused { why: Why::Faulty, text: text.into() },
         };
         let is_lost = line.last() != Some(&b'\n');
@@ -216,6 +225,29 @@ fn read(line: &[u8]) -> Result<Verb, String> {
         return Err(format!("a line of more than {LINE_BYTES_MAX} bytes, or without an end"));
     }
     serde_json::from_slice(line).map_err(|error| error.to_string())
+}
+
+/// What takes longer than a moment is done here: whoever owns the host has others to see to.
+fn answer(to: &SyncSender<Message>, verb: Verb) -> Option<Answer> {
+    let pair = match &verb {
+        Verb::Check { pair } => pair.clone(),
+        _ => return ask(to, verb),
+    };
+    let mut found = match ask(to, verb)? {
+        Answer::Checks(found) => found,
+        other => return Some(other),
+    };
+    let Answer::Status { holds, .. } = ask(to, Verb::Status)? else { return None };
+    if let Some(hold) = holds.iter().find(|hold| hold.pair == pair) {
+        let heard = LinkMonitor::open_without_fdb().and_then(|mut links| {
+            links.poll(&mut Vec::new())?;
+            check::voices(hold, &links)
+        });
+        found.extend(heard.unwrap_or_else(|error| {
+            vec![Check::new("voices", State::Doubtful, format!("not heard: {error}"))]
+        }));
+    }
+    Some(Answer::Checks(found))
 }
 
 fn ask(to: &SyncSender<Message>, verb: Verb) -> Option<Answer> {

@@ -11,6 +11,7 @@
 //! older one was overtaken, and is refused. A hold that is told again is brought about again: each
 //! step leaves what is done as it is.
 
+pub mod check;
 pub mod client;
 pub mod guard;
 pub mod hold;

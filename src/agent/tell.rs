@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::base::{LinkId, Mac};
-use crate::net::{FrameSocket, Mode, Outbox};
+use crate::net::{FrameSocket, Link, Mode, Outbox};
 use crate::wire::announce::Announcement;
 
 use super::learn::Neighbours;
@@ -123,5 +123,13 @@ impl Teller {
             return Err(io::Error::other("not every frame was sent"));
         }
         Ok(told)
+    }
+}
+
+/// Whether an interface is on the link of an address.
+pub(super) fn is_on_link(link: &Link, addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(addr) => link.addrs.iter().any(|own| own.prefix.contains(addr)),
+        IpAddr::V6(addr) => link.addrs6.iter().any(|own| own.is_on_link(addr)),
     }
 }

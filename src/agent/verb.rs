@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::check::Check;
 use super::guard::Fate;
 use super::hold::Hold;
 
@@ -32,12 +33,40 @@ pub enum Verb {
     },
     /// What is held, and whether the kernel has it.
     Status,
+    /// Would a switchover of this pair go well?
+    Check {
+        /// The pair.
+        pair: Box<str>,
+    },
+    /// What is known of the active of a pair, by somebody else than the agent.
+    Active {
+        /// The pair.
+        pair: Box<str>,
+        /// What.
+        word: ActiveWord,
+    },
     /// What became of the actives that are watched.
     Events {
         /// The number of the last one that is known; 0 for all that are remembered.
         after: u64,
         /// How long to wait for one, in milliseconds, at most [`WAIT_MS_MAX`].
         wait_ms: u32,
+    },
+}
+
+/// What can be said of an active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ActiveWord {
+    /// Something within it says that it is well.
+    Well,
+    /// Something within it says that it fails: a second sign for ten seconds.
+    Failing,
+    /// It is being migrated, and may be silent for a while: no failure is seen for so many
+    /// milliseconds.
+    Migrating {
+        /// At most; none: it is over.
+        for_ms: u32,
     },
 }
 
@@ -61,6 +90,8 @@ pub enum Answer {
         /// The kernel has the rules of them all; they are made again if it has not.
         in_force: bool,
     },
+    /// What was looked at.
+    Checks(Vec<Check>),
     /// What became of actives, in order.
     Events(Vec<Event>),
     /// It is not done, and nothing of it is.

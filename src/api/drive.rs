@@ -36,6 +36,9 @@ pub enum Driven {
     Begin(Kind, bool),
     /// A step was done, of the switchover with this epoch.
     Step(u64, Step),
+    /// It was seen to answer, in the switchover with this epoch, after nobody did for so many
+    /// microseconds.
+    Measured(u64, u32),
     /// Its gate is open, and the segment knows: the leases are to be its own.
     Promote(u64),
     /// The switchover is called off, before the gate was opened.
@@ -52,6 +55,7 @@ impl Driven {
             Driven::Gate(false) => "ungate",
             Driven::Begin(..) => "switchover",
             Driven::Step(..) => "step",
+            Driven::Measured(..) => "measure",
             Driven::Promote(_) => "promote",
             Driven::Abort(_) => "abort",
             Driven::Finish(_) => "finish",
@@ -71,6 +75,7 @@ impl Driven {
                 engine.begin_switchover(now, id, (kind, forced, who), fx)
             }
             Driven::Step(epoch, step) => engine.step_switchover(now, id, epoch, step, fx),
+            Driven::Measured(epoch, us) => engine.note_outage(now, id, (epoch, us), fx),
             Driven::Promote(epoch) => engine.promote(now, id, epoch, fx),
             Driven::Abort(epoch) => engine.abort_switchover(now, id, epoch, fx),
             Driven::Finish(epoch) => engine.finish_switchover(now, id, epoch, fx),
@@ -165,6 +170,8 @@ mod tests {
             Driven::Step(1, Step::Opened),
             Driven::Step(2, Step::Opened),
             Driven::Promote(2),
+            Driven::Measured(2, 700),
+            Driven::Measured(2, 900),
             Driven::Step(2, Step::Terminated),
             Driven::Finish(2),
             Driven::Gate(false),
@@ -203,6 +210,8 @@ mod tests {
                 " Epoch",
                 "step",
                 "promote",
+                "measure",
+                "",
                 "step",
                 "finish",
                 " Unknown"

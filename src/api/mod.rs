@@ -28,6 +28,7 @@ pub mod extract;
 pub mod filter;
 pub mod findings;
 pub mod gauges;
+pub mod hosts;
 pub mod instances;
 pub mod leases;
 pub mod live;

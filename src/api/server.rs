@@ -22,6 +22,7 @@ use crate::telemetry::{Telemetry, lower_priority};
 
 use super::command::{Post, Reload};
 use super::findings::Findings;
+use super::hosts::Hosts;
 use super::listen::{self, Limits, Listener};
 use super::live::Live;
 use super::metrics::Metrics;
@@ -47,6 +48,8 @@ pub struct Hub {
     pub scrapes: Box<Scrapes>,
     /// What is wrong on the networks.
     pub findings: Arc<Findings>,
+    /// The agents.
+    pub hosts: Arc<dyn Hosts>,
 }
 
 /// Reads how each `[[scrape]]` is doing.

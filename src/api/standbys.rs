@@ -12,7 +12,7 @@ use crate::config::policy::OnFailure;
 use crate::engine::Engine;
 use crate::engine::standbys::Report;
 use crate::engine::standbys::name::StandbyWish;
-use crate::lease::directory::{Entry, Kind, Party, Readiness, Standby};
+use crate::lease::directory::{Entry, Kind, Party, Readiness, Standby, Step};
 
 use super::command::Refusal;
 use super::instances::hex;
@@ -20,7 +20,7 @@ use super::leases::{network_text, time_text};
 use super::registry::{Deed, Told, Turn};
 
 /// A pair: an active, its standby, and what they share.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StandbyView {
     /// What it is called; unique on this server.
     pub id: String,
@@ -95,7 +95,7 @@ pub struct PartyView {
 }
 
 /// A switchover under way or done.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SwitchoverView {
     /// `planned`, or `failure`.
     pub kind: String,
@@ -108,6 +108,21 @@ pub struct SwitchoverView {
     pub by: String,
     /// When it was begun.
     pub started: String,
+    /// When each step was noted, in order.
+    pub steps: Vec<StepView>,
+    /// For how long nobody answered for the addresses, in milliseconds: from when the active was
+    /// silent to the first answer of the standby, as its agent saw it. None: not seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outage_ms: Option<f64>,
+}
+
+/// A step of a switchover.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StepView {
+    /// Which.
+    pub step: String,
+    /// When.
+    pub at: String,
 }
 
 /// What is done when an active has failed.
@@ -172,6 +187,10 @@ impl PartyView {
     }
 }
 
+fn step_view((step, at): &(Step, Timestamp)) -> StepView {
+    StepView { step: step.as_str().into(), at: time_text(*at) }
+}
+
 impl StandbyView {
     /// A standby as the control plane shows it.
     pub fn of(standby: &Standby, engine: &Engine, policy: &Policy) -> StandbyView {
@@ -182,6 +201,8 @@ impl StandbyView {
             forced: of.forced,
             by: of.by.to_string(),
             started: time_text(of.started),
+            steps: of.noted.iter().map(step_view).collect(),
+            outage_ms: of.outage_us.map(|us| f64::from(us) / 1_000.0),
         });
         let over = standby.is_promoted();
         StandbyView {

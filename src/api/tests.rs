@@ -240,6 +240,7 @@ impl Bench {
         Hub {
             telemetry: None,
             scrapes: Box::new(Default::default),
+            hosts: Arc::new(super::hosts::Nobody),
             findings: Arc::default(),
             post: Arc::new(Way(self.stop.clone())),
             reload: Arc::new(Reloads),

@@ -45,7 +45,7 @@ pub enum Standbys {
         /// Though the standby is not ready
         #[arg(long)]
         force: bool,
-        /// Say what would keep it from being done, and do nothing
+        /// Look at everything that it would stumble over, and do nothing: fails if anything is bad
         #[arg(long)]
         dry_run: bool,
         /// How
@@ -62,6 +62,18 @@ pub enum Standbys {
         /// How much of the state of the active is there, in percent
         #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
         progress: Option<u8>,
+        /// How
+        #[command(flatten)]
+        asked: Asked,
+    },
+    /// Say how the active is, as something within it reports, or that it is being migrated: its
+    /// silence is no failure then
+    Active {
+        /// The id of its standby
+        id: String,
+        /// How it is
+        #[arg(value_parser = PossibleValuesParser::new(["well", "failing", "migrating", "migrated"]))]
+        state: String,
         /// How
         #[command(flatten)]
         asked: Asked,

@@ -3,9 +3,12 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::api::client::{Client, escape};
+use crate::api::hosts::{CheckState, CheckView};
+use crate::api::leases::parse_time;
 use crate::api::standbys::StandbyView;
 
 use super::args_directory::Asked;
@@ -17,6 +20,9 @@ use super::table::Table;
 
 /// How long a switchover is waited for; it goes on all the same.
 const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How long its first answer is waited for; most come within milliseconds.
+const ANSWER_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// Does what was asked of the standbys.
 pub(super) fn standbys(command: Standbys, out: &mut Output) -> Result<(), Failure> {
@@ -42,18 +48,24 @@ pub(super) fn standbys(command: Standbys, out: &mut Output) -> Result<(), Failur
             let now: StandbyView = client(&asked)?.post(&path, &said)?;
             show_one(&now, &asked, out)
         }
-        Standbys::Switch { id, failed, force, dry_run, asked } => {
-            let said: Map<String, Value> =
-                [("failed", failed), ("force", force), ("dry_run", dry_run)]
-                    .map(|(key, value)| (key.to_owned(), value.into()))
-                    .into_iter()
-                    .collect();
+        Standbys::Switch { id, dry_run: true, asked, .. } => dry_run(&id, &asked, out),
+        Standbys::Active { id, state, asked } => {
+            let said = body(&[("state", &Some(state))]);
+            let of: StandbyView = client(&asked)?.post(&format!("{}/active", path(&id)), &said)?;
+            show_one(&of, &asked, out)
+        }
+        Standbys::Switch { id, failed, force, asked, .. } => {
+            let said: Map<String, Value> = [("failed", failed), ("force", force)]
+                .map(|(key, value)| (key.to_owned(), value.into()))
+                .into_iter()
+                .collect();
             let mut client = client(&asked)?;
             let mut now: StandbyView = client.post(&format!("{}/switchover", path(&id)), &said)?;
-            if !dry_run {
-                wait(&mut client, &mut now)?;
+            wait(&mut client, &mut now)?;
+            match asked.json {
+                true => out.json(&now),
+                false => report(&now, out),
             }
-            show_one(&now, &asked, out)
         }
         Standbys::Drop { id, asked } => {
             let was: StandbyView = client(&asked)?.delete_shown(&path(&id))?;
@@ -61,6 +73,39 @@ pub(super) fn standbys(command: Standbys, out: &mut Output) -> Result<(), Failur
                 true => out.json(&was),
                 false => Ok(writeln!(out, "standby {} is dropped", Safe(&was.id))?),
             }
+        }
+    }
+}
+
+/// What was looked at.
+#[derive(Debug, Serialize, Deserialize)]
+struct Checks {
+    checks: Vec<CheckView>,
+}
+
+/// Everything that a switchover would stumble over, and nothing done.
+fn dry_run(id: &str, asked: &Asked, out: &mut Output) -> Result<(), Failure> {
+    let found: Checks = client(asked)?.get(&format!("{}/checks", path(id)))?;
+    if asked.json {
+        out.json(&found)?;
+    } else {
+        let mut table = Table::new(&["WHAT", "STATE", "FOUND"]);
+        for of in &found.checks {
+            let state = match of.state {
+                CheckState::Good => "good",
+                CheckState::Doubtful => "doubtful",
+                CheckState::Bad => "bad",
+            };
+            row(&mut table, &[Some(of.what.as_str()), Some(state), Some(&of.text)]);
+        }
+        let colour = out.colour();
+        table.write(out, colour)?;
+    }
+    match found.checks.iter().filter(|of| of.state == CheckState::Bad).count() {
+        0 => Ok(()),
+        bad => {
+            let text = format!("{id} cannot be switched to: {}", super::parts::count(bad, "fault"));
+            Err(Failure::says(Exit::Failed, text))
         }
     }
 }
@@ -80,6 +125,30 @@ fn wait(client: &mut Client, now: &mut StandbyView) -> Result<(), Failure> {
     if now.state != "promoted" {
         let text = format!("the switchover to {} was taken back: it is {}", now.id, now.state);
         return Err(Failure::says(Exit::Failed, text));
+    }
+    // Its first answer may be under way.
+    let promoted = Instant::now();
+    let is_measured =
+        |of: &StandbyView| of.switchover.as_ref().is_some_and(|s| s.outage_ms.is_some());
+    while now.state == "promoted" && !is_measured(now) && promoted.elapsed() < ANSWER_WAIT_MAX {
+        std::thread::sleep(Duration::from_millis(20));
+        *now = client.get(&path(&now.id))?;
+    }
+    Ok(())
+}
+
+/// What was done when, and for how long nobody answered.
+fn report(of: &StandbyView, out: &mut Output) -> Result<(), Failure> {
+    let Some(switchover) = &of.switchover else { return Ok(()) };
+    writeln!(out, "{} is promoted: {}", Safe(&of.id), Safe(&of.addresses.join(", ")))?;
+    let since = parse_time(&switchover.started);
+    for step in &switchover.steps {
+        let after = since.zip(parse_time(&step.at)).map(|(since, at)| at.since(since).0);
+        writeln!(out, "{:>8} ms  {}", after.unwrap_or_default(), step.step)?;
+    }
+    match switchover.outage_ms {
+        Some(ms) => writeln!(out, "nobody answered for {ms:.1} ms")?,
+        None => writeln!(out, "the standby has not answered its agent yet")?,
     }
     Ok(())
 }

@@ -2,9 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::sync::Arc;
+
+use anyhow::Context;
 
 use crate::base::addr::{parse_hex, write_hex};
 use crate::config::Policy;
+use crate::engine::Engine;
+use crate::net::Mode;
+use crate::store::Contents;
 
 /// Names of the stored facts.
 pub const META_DUID: &str = "duid";
@@ -50,6 +56,26 @@ impl Identity {
             meta.insert(name.into(), hex(bytes).into_bytes().into());
         }
         meta
+    }
+
+    /// The engine that answers as this server with what is stored, or only watches; and the facts
+    /// that are not the engine's.
+    pub fn engine(
+        &self,
+        policy: &Arc<Policy>,
+        mode: Mode,
+        stored: Contents,
+    ) -> anyhow::Result<(Engine, Meta)> {
+        let mut engine = Engine::new(policy.clone(), stored.leases, stored.seq);
+        match mode {
+            Mode::Observe => engine.observe(),
+            Mode::Serve => {
+                tracing::info!(duid = %duid_text(&self.duid), "known to DHCPv6 clients as");
+            }
+        }
+        engine.set_identity(&self.duid, self.secret);
+        let facts = engine.load_facts(stored.meta).context("the store")?;
+        Ok((engine, facts))
     }
 
     /// The facts as they are stored, by name.

@@ -42,6 +42,7 @@ pub mod routes;
 pub mod serve;
 pub mod served;
 pub mod switch;
+mod teller;
 pub mod telling;
 mod upkeep;
 mod weigh;

@@ -5,8 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -29,12 +29,10 @@ use crate::store::disk::Disk;
 use crate::store::{Contents, DiskStore, Recovery, Store, StoreError, StoreOptions};
 
 use super::clock::Clock;
-use super::counters::Counters;
 use super::desk::Counter;
 use super::driver::{Driver, DriverHandle, Setup};
 use super::hosts::{self, Hosts, Written};
-use super::identity::{Identity, duid_text};
-use super::lines;
+use super::identity::Identity;
 use super::log::{EventLog, Log};
 use super::metrics::Meter;
 use super::notify::Notify;
@@ -42,9 +40,9 @@ use super::privilege;
 use super::reconcile::Reconciler;
 use super::reload::{Follow, Load, Loaded, Reloader};
 use super::reports::Reports;
-use super::routes::{Delegated, Routes};
+use super::routes::Delegated;
 use super::switch;
-use super::telling::Told;
+use super::teller::{NewPolicy, Teller};
 use super::upkeep::Upkeep;
 use super::weigh::Weigher;
 use super::work::Jobs;
@@ -64,9 +62,6 @@ pub struct Serve {
     /// Start although the store is damaged.
     pub recover: bool,
 }
-
-/// A policy that the thread that tells people has yet to hear of.
-type NewPolicy = Arc<Mutex<Option<Arc<Policy>>>>;
 
 /// Runs the server until a signal ends it.
 pub fn run(serve: &Serve, policy: Arc<Policy>, warnings: &str) -> anyhow::Result<()> {
@@ -224,6 +219,63 @@ struct Running {
     upkeep: Upkeep,
 }
 
+/// The part of a running server that answers packets, before there is anything beside it.
+struct Base {
+    policy: Arc<Policy>,
+    driver: DriverHandle<Engine>,
+    teller: std::thread::JoinHandle<()>,
+    reports: Arc<Reports>,
+    archive: Option<Archive>,
+    live: Arc<Live>,
+    post: Arc<dyn Post>,
+    new_policy: NewPolicy,
+    started: Timestamp,
+    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+impl Base {
+    /// Starts what is beside the packets: the API, metrics, upkeep.
+    fn serve(
+        self,
+        serve: &Serve,
+        log: Log,
+        socket: Bound,
+        scrape: Option<BoundScrape>,
+    ) -> anyhow::Result<Running> {
+        let Base { policy, driver, teller, reports, archive, live, post, new_policy, .. } = self;
+        let (started, now) = (self.started, self.now);
+        let reader = || {
+            let now = now.clone();
+            move || now()
+        };
+        let follow = changes(log, new_policy, live.clone(), reports.clone());
+        let reloader = reloader(serve, &policy, post.clone(), follow);
+        let told = (reports.told(), archive.clone());
+        let findings = Arc::new(Findings::default());
+        let meter =
+            Meter::new(driver.counters(), told, findings.clone(), started, Box::new(reader()));
+        let metrics = Arc::new(Metrics::new(post.clone(), Box::new(meter)));
+        let scrape = scrape.map(|bound| bound.serve(metrics.clone())).transpose()?;
+        let (telemetry, scrapes) = (reports.telemetry(), reports.scrapes());
+        let weigher = Weigher::new(telemetry.clone(), post.clone(), reader());
+        let reconciler = Reconciler::new(driver.jobs(), now.clone(), findings.clone());
+        let upkeep = Upkeep::new(archive.clone(), reader(), weigher, reconciler);
+        let control = socket.serve(Hub {
+            post,
+            reload: reloader.clone(),
+            archive,
+            metrics,
+            now: Box::new(reader()),
+            live,
+            telemetry,
+            scrapes,
+            findings,
+            hosts: Arc::new(switch::Agents::new(&policy.server.agent_socket)),
+        })?;
+        Ok(Running { control, scrape, reports, reloader, driver, teller, upkeep })
+    }
+}
+
 impl Running {
     fn start(
         serve: &Serve,
@@ -235,25 +287,23 @@ impl Running {
     ) -> anyhow::Result<Running> {
         let (store, archive) = with_archive(store);
         let clock = Clock::start(&contents.meta, &contents.leases);
-        let (started, now, then) = (clock.now(), Box::new(clock.reader()), clock.reader());
-        let [measured, pruned, weighed, reconciled] = [0; 4].map(|_| clock.reader());
+        let (started, then, now) = (clock.now(), clock.reader(), Arc::new(clock.reader()));
         let reports = Reports::start(archive.clone(), &policy, clock.reader());
         let hosts = write_hosts(serve, &policy, &contents)?;
         let delegated = Delegated::among(contents.leases.iter());
         let (events, heard) = mpsc::sync_channel(EVENTS_MAX);
-        let mut machine = Engine::new(policy.clone(), contents.leases, contents.seq);
         let mode = if serve.observe { Mode::Observe } else { Mode::Serve };
         let identity = Identity::of(&contents.meta, &policy).context("a DUID for this server")?;
-        introduce(&mut machine, &identity, mode);
         let live = believed(&policy, &contents.meta)?;
-        let meta = machine.load_facts(contents.meta).context("the store")?;
+        let last = contents.seq;
+        let (machine, meta) = identity.engine(&policy, mode, contents)?;
         let driver = Driver::start(Setup {
             machine,
             policy: policy.clone(),
             mode,
             store,
             meta: identity.noted(meta),
-            last: contents.seq,
+            last,
             clock,
             events,
         })
@@ -278,22 +328,9 @@ impl Running {
         let teller =
             std::thread::Builder::new().name("teller".into()).spawn(move || teller.run(&heard))?;
         note(identity, &driver.jobs())?;
-        let follow = changes(log, new_policy, live.clone(), reports.clone());
-        let reloader = reloader(serve, &policy, post.clone(), follow);
-        let told = (reports.told(), archive.clone());
-        let findings = Arc::new(Findings::default());
-        let meter =
-            Meter::new(driver.counters(), told, findings.clone(), started, Box::new(measured));
-        let metrics = Arc::new(Metrics::new(post.clone(), Box::new(meter)));
-        let scrape = scrape.map(|bound| bound.serve(metrics.clone())).transpose()?;
-        let reload = reloader.clone();
-        let (telemetry, scrapes) = (reports.telemetry(), reports.scrapes());
-        let weigher = Weigher::new(telemetry.clone(), post.clone(), weighed);
-        let reconciler = Reconciler::new(driver.jobs(), Arc::new(reconciled), findings.clone());
-        let upkeep = Upkeep::new(archive.clone(), pruned, weigher, reconciler);
-        let hub = Hub { post, reload, archive, metrics, now, live, telemetry, scrapes, findings };
-        let control = socket.serve(hub)?;
-        Ok(Running { control, scrape, reports, reloader, driver, teller, upkeep })
+        let base =
+            Base { policy, driver, teller, reports, archive, live, post, new_policy, started, now };
+        base.serve(serve, log, socket, scrape)
     }
 
     /// Waits for signals, and looks after the driver meanwhile.
@@ -376,17 +413,6 @@ fn believed(policy: &Policy, facts: &Facts) -> anyhow::Result<Arc<Live>> {
     live.map(Arc::new).map_err(|why| anyhow::anyhow!("api: {why}"))
 }
 
-/// Tells the engine who it is, and whether it only watches.
-fn introduce(machine: &mut Engine, identity: &Identity, mode: Mode) {
-    match mode {
-        Mode::Observe => machine.observe(),
-        Mode::Serve => {
-            tracing::info!(duid = %duid_text(&identity.duid), "known to DHCPv6 clients as");
-        }
-    }
-    machine.set_identity(&identity.duid, identity.secret);
-}
-
 fn reloader(
     serve: &Serve,
     policy: &Arc<Policy>,
@@ -433,99 +459,4 @@ fn read_page(jobs: Jobs<Engine>) -> Box<hosts::ReadPage> {
         });
         page.ok()
     })
-}
-
-/// Writes the log and feeds the hosts file and the routes, on a thread that packets do not wait
-/// for.
-struct Teller {
-    log: EventLog,
-    hosts: Option<Hosts>,
-    routes: Option<Routes>,
-    switch: Option<switch::Nudge>,
-    new_policy: NewPolicy,
-    now: Box<dyn Fn() -> Timestamp + Send>,
-    counters: Arc<Counters>,
-    /// Of the counters, when the followers were last told: [`Teller::notice_losses`].
-    lost: u64,
-}
-
-impl Teller {
-    fn run(mut self, heard: &Receiver<Told>) {
-        lines::gather();
-        loop {
-            lines::flush();
-            let told = heard.recv_timeout(WATCH);
-            self.notice_losses();
-            let changed = self.new_policy.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(policy) = changed {
-                self.log.set_policy(&policy);
-                self.routes.iter().for_each(|routes| routes.set_policy(policy.clone()));
-            }
-            match told {
-                Ok(Told { events }) => {
-                    for (event, took) in &events {
-                        self.log.event(event, *took);
-                        self.hosts.iter().for_each(|hosts| hosts.event(event));
-                        self.routes.iter().for_each(|routes| routes.event(event));
-                        self.switch.iter().for_each(|switch| switch.event(event));
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => self.log.tick((self.now)()),
-                Err(RecvTimeoutError::Disconnected) => return lines::flush(),
-            }
-        }
-    }
-
-    /// Whether the followers can still be right: they are not if events were lost, nor, since the
-    /// leases may have been read before their commit failed, after a failed commit.
-    fn notice_losses(&mut self) {
-        let lost = self.counters.events_lost.get() + self.counters.commits_failed.get();
-        if lost != self.lost {
-            self.lost = lost;
-            self.hosts.iter().for_each(Hosts::lost);
-            self.routes.iter().for_each(Routes::lost);
-            self.switch.iter().for_each(switch::Nudge::nudge);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::tests::policy;
-
-    #[test]
-    fn lost_events_have_all_leases_read_again() {
-        let dir = std::env::temp_dir().join(format!("foreshadow-teller-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let (asked, when) = mpsc::channel();
-        let read = move |from| {
-            asked.send(from).unwrap();
-            Some(hosts::Page { at: Timestamp(1), named: vec![], next: None })
-        };
-        let written = Hosts::write(&dir.join("hosts"), [].iter()).unwrap();
-        let counters = Arc::new(Counters::default());
-        let teller = Teller {
-            log: EventLog::new(&policy(), false),
-            hosts: Some(written.follow(Box::new(read)).unwrap()),
-            routes: None,
-            switch: None,
-            new_policy: NewPolicy::default(),
-            now: Box::new(|| Timestamp(1)),
-            counters: counters.clone(),
-            lost: 0,
-        };
-        let (events, heard) = mpsc::sync_channel(1);
-        let told = Told::default;
-        let thread = std::thread::spawn(move || teller.run(&heard));
-        events.send(told()).unwrap();
-        events.send(told()).unwrap();
-        counters.events_lost.add(3);
-        events.send(told()).unwrap();
-        assert_eq!(when.recv_timeout(Duration::from_secs(60)), Ok(0));
-        drop(events);
-        thread.join().unwrap();
-        assert_eq!(when.try_iter().count(), 0, "once is enough");
-        std::fs::remove_dir_all(dir).unwrap();
-    }
 }

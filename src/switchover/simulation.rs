@@ -111,6 +111,8 @@ impl World {
             by: "test".into(),
             started: Timestamp(0),
             before: Readiness::Ready,
+            noted: vec![(Step::Intended, Timestamp(9))],
+            outage_us: Some(1_500),
         });
         // What hosts hold is of an older epoch now.
         (self.seen.active, self.seen.standby) = (Known::Nothing, Known::Nothing);

@@ -165,6 +165,11 @@ impl ProbePolicy {
         Ok(ProbePolicy { interval_ms, lost, second_sign, heartbeat_ms: None })
     }
 
+    /// A round each millisecond until it answers: of who is to be heard for the first time. Its
+    /// silence is no failure before that, and nobody asks longer than it takes.
+    pub const FIRST_ANSWER: ProbePolicy =
+        ProbePolicy { interval_ms: 1, lost: LOST_MAX, second_sign: true, heartbeat_ms: None };
+
     /// The same, and an agent that sent heartbeats and has been silent for so many milliseconds is
     /// a second sign: its host is gone too, or out of reach.
     pub fn with_heartbeats(self, silence_ms: u32) -> Result<ProbePolicy, PolicyError> {

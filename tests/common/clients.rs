@@ -184,8 +184,20 @@ impl Client {
         }
     }
 
-    /// kill -9: the client forgets nothing that is on its disk and says nothing.
+    /// kill -9, once the lease is on its disk, which is after its address is set: the client
+    /// forgets nothing and says nothing.
     pub(crate) fn kill9(&mut self) {
+        let dir = self.events.with_extension("");
+        wait_until(&format!("{}: a lease file", self.label), PATIENCE, || match self.kind {
+            Kind::Udhcpc => true,
+            Kind::Dhclient => {
+                fs::read_to_string(dir.join("leases")).is_ok_and(|text| text.ends_with("}\n"))
+            }
+            Kind::Dhcpcd => {
+                let lease = dir.join("state/eth0.lease");
+                lease.metadata().is_ok_and(|file| file.len() > 0)
+            }
+        });
         self.proc.kill9();
     }
 }

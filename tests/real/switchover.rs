@@ -207,12 +207,33 @@ impl Pair {
 #[test]
 fn a_planned_switchover_loses_nothing() {
     let mut pair = Pair::ready("planned");
+    // What would keep it from going well is said beforehand.
+    let checks = |pair: &Pair| -> Vec<(String, String)> {
+        let mut api = Api::at(&pair.world.dir().join("control.sock"));
+        let found = api.get("/v1/standbys/web/checks");
+        let list = found["checks"].as_array().unwrap().iter();
+        let text = |of: &serde_json::Value, key: &str| of[key].as_str().unwrap().to_owned();
+        list.map(|of| (text(of, "what"), text(of, "state"))).collect()
+    };
+    let is = |what: &str, state: &str| (what.to_owned(), state.to_owned());
+    assert!(checks(&pair).contains(&is("state", "bad")));
     pair.make_ready();
+    let found = checks(&pair);
+    for what in ["state", "gate", "active", "standby", "active port", "standby port", "neighbours"]
+    {
+        assert!(found.contains(&is(what, "good")), "{what}: {found:?}");
+    }
+    assert!(found.iter().all(|(_, state)| state == "good"), "{found:?}");
+    pair.server.ask(&["standby", "switch", "web", "--dry-run"]);
+    assert_eq!(pair.state()["state"], "ready");
     let asked = pair.user.asked;
     thread::scope(|scope| {
         let done = scope.spawn(|| pair.server.ask(&["standby", "switch", "web"]));
         pair.user.ask_while(|_| !done.is_finished());
-        assert!(done.join().unwrap().contains("promoted"));
+        let report = done.join().unwrap();
+        for words in ["web is promoted", "announced", "nobody answered for"] {
+            assert!(report.contains(words), "{words}: {report}");
+        }
     });
     pair.check_over();
     pair.user.hear();
@@ -242,6 +263,26 @@ fn the_standby_takes_over_when_the_active_is_gone() {
     pair.check_over();
     let state = pair.state();
     assert_eq!(state["switchover"]["kind"], "failure", "{state}");
+}
+
+#[test]
+fn what_is_announced_is_no_failure() {
+    let mut pair = Pair::ready("migrates");
+    pair.make_ready();
+    pair.server.ask(&["standby", "active", "web", "migrating"]);
+    pair.active.host.ip("link set eth0 down");
+    // It would have been found ten times by now.
+    let until = pair.user.asked + 200;
+    pair.user.ask_while(|user| user.asked < until);
+    assert_eq!(pair.state()["state"], "ready");
+    pair.server.ask(&["standby", "active", "web", "migrated"]);
+    wait_until("a record of it", PATIENCE, || {
+        pair.server.ask(&["audit", "--json"]).contains("migrated")
+    });
+    pair.check_over();
+    wait_until("the time that nobody answered", PATIENCE, || {
+        pair.state()["switchover"]["outage_ms"].as_f64().is_some()
+    });
 }
 
 #[test]

@@ -13,10 +13,12 @@ use utoipa_axum::routes;
 
 use crate::api::caller::Caller;
 use crate::api::client::escape;
-use crate::api::command::Command;
+use crate::api::command::{Command, Refusal};
 use crate::api::etag::Conditions;
 use crate::api::extract::{Body, Named, Query};
+use crate::api::hosts::{ActiveWord, CheckView};
 use crate::api::problem::Problem;
+use crate::api::record::Done;
 use crate::api::registry::Told;
 use crate::api::standbys::{OnFailureView, PartyView, ReadinessView, StandbyDeed, StandbyView};
 use crate::base::Span;
@@ -33,6 +35,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(show, remove))
         .routes(routes!(report))
         .routes(routes!(switch))
+        .routes(routes!(checks))
+        .routes(routes!(active))
 }
 
 /// Body of `POST /v1/standbys`.
@@ -86,8 +90,21 @@ struct NewSwitchover {
     failed: bool,
     /// Though the standby is not ready.
     force: bool,
-    /// Say what would keep it from being done, and do nothing.
-    dry_run: bool,
+}
+
+/// What was looked at for a switchover.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+struct ChecksView {
+    /// Each thing. A switchover goes well if none is bad.
+    checks: Vec<CheckView>,
+}
+
+/// Body of `POST /v1/standbys/{id}/active`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ActiveReport {
+    /// How it is.
+    state: ActiveWord,
 }
 
 /// A page of standbys.
@@ -241,7 +258,7 @@ async fn report(
     security(("bearer" = ["operate"])),
     params(("id" = String, Path, description = "Its id.", max_length = 64)),
     request_body = NewSwitchover,
-    responses((status = 200, description = "It has begun, or would.", body = StandbyView)),
+    responses((status = 200, description = "It has begun.", body = StandbyView)),
 )]
 async fn switch(
     State(api): State<Arc<Api>>,
@@ -252,11 +269,60 @@ async fn switch(
 ) -> Answer<StandbyView> {
     caller.allow_everything()?;
     let kind = if request.failed { Kind::Failure } else { Kind::Planned };
-    let what = match request.dry_run {
-        true => StandbyDeed::Show(id.into()),
-        false => StandbyDeed::Switch(id.into(), kind, request.force),
-    };
+    let what = StandbyDeed::Switch(id.into(), kind, request.force);
     Ok(Json(one(ask(&api, caller, conditions, what).await?)?))
+}
+
+/// Whether a switchover would go well: what its record says, and what the agents of its hosts find
+/// of ports, gate, neighbours, and of who answers. Nothing is changed.
+#[utoipa::path(
+    get,
+    path = "/v1/standbys/{id}/checks",
+    tag = "standbys",
+    security(("bearer" = ["operate"])),
+    params(("id" = String, Path, description = "Its id.", max_length = 64)),
+    responses((status = 200, description = "What was looked at.", body = ChecksView)),
+)]
+async fn checks(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    conditions: Conditions,
+    Named(id): Named,
+) -> Answer<ChecksView> {
+    caller.allow_everything()?;
+    let pair = one(ask(&api, caller, conditions, StandbyDeed::Show(id.into())).await?)?;
+    let hosts = api.hosts.clone();
+    let look = tokio::task::spawn_blocking(move || hosts.checks(&pair));
+    let checks = look.await.map_err(|error| Refusal::Unavailable(error.to_string()))?;
+    Ok(Json(ChecksView { checks }))
+}
+
+/// Says how the active of a pair is: what something within it reports, or that it is migrated.
+#[utoipa::path(
+    post,
+    path = "/v1/standbys/{id}/active",
+    tag = "standbys",
+    security(("bearer" = ["operate"])),
+    params(("id" = String, Path, description = "Its id.", max_length = 64)),
+    request_body = ActiveReport,
+    responses((status = 200, description = "Its agent was told.", body = StandbyView)),
+)]
+async fn active(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    conditions: Conditions,
+    Named(id): Named,
+    Body(report): Body<ActiveReport>,
+) -> Answer<StandbyView> {
+    caller.allow_everything()?;
+    let (object, who) = (format!("standbys/{id}"), caller.name.clone());
+    let pair = one(ask(&api, caller, conditions, StandbyDeed::Show(id.into())).await?)?;
+    let (hosts, of) = (api.hosts.clone(), pair.clone());
+    let tell = tokio::task::spawn_blocking(move || hosts.active(&of, report.state));
+    tell.await.map_err(|error| Refusal::Unavailable(error.to_string()))??;
+    let done = Done { who: &who, verb: "report", object: &object, account: None };
+    api.audit(done, None, Some(&report)).await?;
+    Ok(Json(pair))
 }
 
 /// Drops a standby: the addresses are its active's alone again. Not while it is being switched to.

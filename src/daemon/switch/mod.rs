@@ -5,6 +5,7 @@
 //! and from what the hosts say ([`crate::switchover`]); it remembers nothing that a restart may not
 //! lose.
 
+mod asked;
 mod eyes;
 mod hosts;
 mod records;
@@ -26,6 +27,7 @@ use crate::lease::directory::{Kind, Standby, Step};
 use crate::switchover::{Act, At, Known, Reason, Seen, Stage, next};
 
 use super::work::Jobs;
+pub(super) use asked::Agents;
 use eyes::Eyes;
 use hosts::Hosts;
 use records::{Records, Written};
@@ -74,6 +76,8 @@ struct Case {
     seen: Seen,
     blocked: Option<Reason>,
     retry_at: Option<Instant>,
+    /// Since when a failed active is silent, where that was seen.
+    silent_since: Option<Instant>,
 }
 
 /// The thread.
@@ -149,6 +153,7 @@ impl Switcher {
                     seen: Seen::default(),
                     blocked: None,
                     retry_at: None,
+                    silent_since: None,
                 },
             };
             self.cases.insert(pair.id.clone(), case);
@@ -159,15 +164,22 @@ impl Switcher {
         self.eyes.open(!self.cases.is_empty());
     }
 
-    /// Of each pair what was seen last counts. A failure of another epoch is of who is no longer
+    /// Of each pair what was seen last counts. What is of another epoch is of who is no longer
     /// active.
     fn judge(&mut self, events: &[agent::verb::Event]) {
         let last: BTreeMap<&str, _> = events.iter().map(|event| (&*event.pair, event)).collect();
         for event in last.into_values() {
-            let Fate::Failed(why) = &event.fate else { continue };
             let Some(case) = self.cases.get_mut(&*event.pair) else { continue };
-            if case.pair.epoch == event.epoch && case.pair.state.switchover().is_none() {
-                case.active_failed(why, &self.records);
+            if case.pair.epoch != event.epoch {
+                continue;
+            }
+            match &event.fate {
+                Fate::Failed { why, silent_us } if case.pair.state.switchover().is_none() => {
+                    case.silent_since = Instant::now().checked_sub(micros(*silent_us));
+                    case.active_failed(why, &self.records);
+                }
+                Fate::Answered { after_us } => case.answers(micros(*after_us), &self.records),
+                _ => {}
             }
         }
     }
@@ -210,6 +222,17 @@ impl Case {
             Err(error) => {
                 tracing::error!(standby = %id, why, %error, "the active has failed, and its standby cannot take over");
             }
+        }
+    }
+
+    /// The standby was heard for the first time, so long after its gate was opened.
+    fn answers(&mut self, after: Duration, records: &Records) {
+        let failed = self.pair.state.switchover().is_some_and(|of| of.kind == Kind::Failure);
+        let silent = self.silent_since.take().filter(|_| failed).map(|since| since.elapsed());
+        let outage_us = silent.unwrap_or(after).as_micros().try_into().unwrap_or(u32::MAX);
+        match records.tell(&self.pair, Driven::Measured(self.pair.epoch, outage_us)) {
+            Ok(pair) => self.pair = pair,
+            Err(error) => tracing::debug!(standby = %self.pair.id, %error, "outage not written"),
         }
     }
 
@@ -315,4 +338,8 @@ fn known_mut<'a>(seen: &'a mut Seen, pair: &Standby, at: At) -> &'a mut Known {
         At::Active if pair.active.host != pair.standby.host => &mut seen.active,
         _ => &mut seen.standby,
     }
+}
+
+fn micros(count: u32) -> Duration {
+    Duration::from_micros(count.into())
 }

@@ -25,6 +25,8 @@ pub enum StandbyNews {
     Begun,
     /// A step of it was done.
     Stepped,
+    /// It was seen to answer for the addresses: how long nobody did is known.
+    Measured,
     /// It was called off before its point of no return.
     Aborted,
     /// The leases are the standby's.
@@ -61,6 +63,7 @@ impl StandbyNews {
             StandbyNews::Answered(_) => "answered",
             StandbyNews::Begun => "begun",
             StandbyNews::Stepped => "stepped",
+            StandbyNews::Measured => "measured",
             StandbyNews::Aborted => "aborted",
             StandbyNews::Promoted => "promoted",
             StandbyNews::Dropped => "dropped",

@@ -45,7 +45,8 @@ impl Engine {
         let end = ends.take_while(|end| *end <= BY_MAX).last().unwrap_or(0);
         let by = by.get(..end).unwrap_or_default().into();
         let (step, started) = (Step::Intended, now);
-        let switchover = Switchover { kind, step, forced, by, started, before };
+        let (noted, outage_us) = (vec![(step, now)], None);
+        let switchover = Switchover { kind, step, forced, by, started, before, noted, outage_us };
         let new = Standby {
             epoch: old.epoch + 1,
             state: StandbyState::Switching(switchover),
@@ -80,13 +81,36 @@ impl Engine {
         if step == Step::Promoted || (step > Step::Promoted && !old.is_promoted()) {
             return not_yet("its leases are the active's yet, want it promoted first");
         }
-        let switchover = Switchover { step, ..switchover };
+        let switchover = switchover.stepped(step, now);
         let state = match old.is_promoted() {
             true => StandbyState::Promoted(switchover),
             false => StandbyState::Switching(switchover),
         };
         let new = Standby { state, ..Standby::clone(&old) };
         Ok(self.rewrite(now, new, StandbyNews::Stepped, fx))
+    }
+
+    /// Notes for how long nobody answered for the addresses, as part of the open batch. What was
+    /// seen first counts.
+    pub fn note_outage(
+        &mut self,
+        now: Timestamp,
+        id: &str,
+        (epoch, outage_us): (u64, u32),
+        fx: &mut Effects,
+    ) -> Result<Arc<Standby>, Denied> {
+        let (old, switchover) = self.switchover(id, epoch)?;
+        self.check_store()?;
+        if switchover.outage_us.is_some() {
+            return Ok(old);
+        }
+        let switchover = Switchover { outage_us: Some(outage_us), ..switchover };
+        let state = match old.is_promoted() {
+            true => StandbyState::Promoted(switchover),
+            false => StandbyState::Switching(switchover),
+        };
+        let new = Standby { state, ..Standby::clone(&old) };
+        Ok(self.rewrite(now, new, StandbyNews::Measured, fx))
     }
 
     /// Calls a switchover off, before its gate was opened, as part of the open batch: the standby is
@@ -139,7 +163,7 @@ impl Engine {
             let why = format!("the gate of standby \"{id}\" is not open yet: {step}");
             return Err(Denied::InUse(why));
         }
-        let state = StandbyState::Promoted(Switchover { step: Step::Promoted, ..switchover });
+        let state = StandbyState::Promoted(switchover.stepped(Step::Promoted, now));
         let new = Standby { state, until: Timestamp::NEVER, ..Standby::clone(&old) };
         self.pass_on_kept(now, &old, fx);
         for resource in &old.resources {

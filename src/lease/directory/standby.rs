@@ -123,6 +123,20 @@ pub struct Switchover {
     pub started: Timestamp,
     /// What the standby was before: where an abort leads back to.
     pub before: Readiness,
+    /// Each step that was noted, and when; in order.
+    pub noted: Vec<(Step, Timestamp)>,
+    /// For how long nobody answered for the addresses, in microseconds, as the agent saw it: from
+    /// when the active was silent to the first answer of the standby. None: not seen.
+    pub outage_us: Option<u32>,
+}
+
+impl Switchover {
+    /// The same, with another step noted.
+    pub fn stepped(mut self, step: Step, now: Timestamp) -> Switchover {
+        self.step = step;
+        self.noted.push((step, now));
+        self
+    }
 }
 
 /// Why there is a switchover.

@@ -79,6 +79,9 @@ struct SwitchoverFact {
     by: Box<str>,
     started: u64,
     before: Box<str>,
+    noted: Vec<(Box<str>, u64)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outage_us: Option<u32>,
 }
 
 /// The JSON of a standby, with the number of its form.
@@ -90,6 +93,8 @@ pub(super) fn encode(standby: &Standby, form: u32) -> Result<Vec<u8>, serde_json
         by: of.by.clone(),
         started: of.started.0,
         before: of.before.as_str().into(),
+        noted: of.noted.iter().map(|(step, at)| (step.as_str().into(), at.0)).collect(),
+        outage_us: of.outage_us,
     });
     let told = |told: &Told| ToldFact {
         resource: told.resource.to_string(),
@@ -173,13 +178,17 @@ fn state(word: &str, switchover: Option<SwitchoverFact>) -> Result<StandbyState,
     }
     let of = switchover.ok_or("a switchover of which nothing is said")?;
     let unknown = |what: &str, word: &str| format!("no {what} is called `{word}`");
+    let step = |word: &str| Step::parse(word).ok_or_else(|| unknown("step", word));
+    let noted = of.noted.iter().map(|(word, at)| Ok((step(word)?, Timestamp(*at))));
     let switchover = Switchover {
         kind: Kind::parse(&of.kind).ok_or_else(|| unknown("kind", &of.kind))?,
-        step: Step::parse(&of.step).ok_or_else(|| unknown("step", &of.step))?,
+        step: step(&of.step)?,
         forced: of.forced,
         by: of.by,
         started: Timestamp(of.started),
         before: Readiness::parse(&of.before).ok_or_else(|| unknown("state", &of.before))?,
+        noted: noted.collect::<Result<_, String>>()?,
+        outage_us: of.outage_us,
     };
     match word {
         "switching" => Ok(StandbyState::Switching(switchover)),

@@ -114,6 +114,8 @@ fn switchover(step: Step) -> Switchover {
         by: "token \"ops\"".into(),
         started: Timestamp(8),
         before: Readiness::Synced,
+        noted: vec![(Step::Intended, Timestamp(9))],
+        outage_us: Some(1_500),
     }
 }
 

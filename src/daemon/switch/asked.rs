@@ -1,0 +1,97 @@
+//! Agents that are asked on behalf of a user, by connections of their own: what takes long holds up
+//! no switchover.
+
+use std::path::{Path, PathBuf};
+
+use crate::agent::check::State;
+use crate::agent::client::{AgentError, Client};
+use crate::agent::verb::{self, Why};
+use crate::api::command::Refusal;
+use crate::api::hosts::{ActiveWord, CheckState, CheckView, Hosts};
+use crate::api::standbys::{PartyView, StandbyView};
+
+/// How long the active of an announced migration may be silent, unless its end is told: as long as
+/// detection ever rests.
+const MIGRATION_MS_MAX: u32 = crate::watch::PAUSE_MAX_MS as u32;
+
+/// The agents that pairs are on.
+pub(in crate::daemon) struct Agents {
+    socket: PathBuf,
+}
+
+impl Agents {
+    /// The agent of this host is behind that socket.
+    pub(in crate::daemon) fn new(socket: &Path) -> Agents {
+        Agents { socket: socket.into() }
+    }
+
+    fn connect(&self, of: &PartyView) -> Result<Client, String> {
+        match &of.host {
+            None => Client::connect(&self.socket)
+                .map_err(|error| format!("{}: {error}", self.socket.display())),
+            Some(host) => Err(format!("the agent of host {host} is not spoken with")),
+        }
+    }
+
+    fn look(&self, pair: &StandbyView, of: &PartyView, found: &mut Vec<CheckView>) {
+        let name = of.host.as_deref().unwrap_or("this host");
+        let told = self.connect(of).map(|mut client| client.check(&pair.id));
+        let (state, text) = match told {
+            Ok(Ok(checks)) => return found.extend(checks.into_iter().map(view)),
+            Ok(Err(AgentError::Refused { why: Why::Missing, .. })) => {
+                (CheckState::Bad, format!("the agent of {name} does not hold the pair"))
+            }
+            Ok(Err(error)) => (CheckState::Bad, error.to_string()),
+            Err(text) => (CheckState::Bad, text),
+        };
+        found.push(CheckView { what: "agent".into(), state, text });
+    }
+}
+
+impl Hosts for Agents {
+    fn checks(&self, pair: &StandbyView) -> Vec<CheckView> {
+        let mut found = vec![readiness(pair)];
+        self.look(pair, &pair.standby, &mut found);
+        if pair.active.host != pair.standby.host {
+            self.look(pair, &pair.active, &mut found);
+        }
+        found
+    }
+
+    fn active(&self, pair: &StandbyView, word: ActiveWord) -> Result<(), Refusal> {
+        let word = match word {
+            ActiveWord::Well => verb::ActiveWord::Well,
+            ActiveWord::Failing => verb::ActiveWord::Failing,
+            ActiveWord::Migrating => verb::ActiveWord::Migrating { for_ms: MIGRATION_MS_MAX },
+            ActiveWord::Migrated => verb::ActiveWord::Migrating { for_ms: 0 },
+        };
+        let mut client = self.connect(&pair.active).map_err(Refusal::Unavailable)?;
+        client.active(&pair.id, word).map_err(|error| match error {
+            AgentError::Refused { text, .. } => Refusal::Conflict(text.into()),
+            error => Refusal::Unavailable(error.to_string()),
+        })
+    }
+}
+
+/// What the record says.
+fn readiness(pair: &StandbyView) -> CheckView {
+    let what = "state".to_owned();
+    let missing = pair.missing.join(", ");
+    let (state, text) = match pair.state.as_str() {
+        "ready" => (CheckState::Good, "ready".to_owned()),
+        of if missing.is_empty() => {
+            (CheckState::Bad, format!("{of}: its driver has not said that it is ready"))
+        }
+        of => (CheckState::Bad, format!("{of}: {missing}")),
+    };
+    CheckView { what, state, text }
+}
+
+fn view(of: crate::agent::check::Check) -> CheckView {
+    let state = match of.state {
+        State::Good => CheckState::Good,
+        State::Doubtful => CheckState::Doubtful,
+        State::Bad => CheckState::Bad,
+    };
+    CheckView { what: of.what.into(), state, text: of.text.into() }
+}
