@@ -76,6 +76,7 @@ fn a_standby_with_the_longest_names_and_identifiers_is_one_record() {
         progress: 100,
         gated: false,
         epoch: u64::MAX,
+        planned: None,
         on_failure: OnFailure::Switch,
         unfenced: false,
         told,

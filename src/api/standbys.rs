@@ -56,6 +56,9 @@ pub struct StandbyView {
     pub missing: Vec<String>,
     /// Rises with each switchover that is begun.
     pub epoch: u64,
+    /// When a planned switchover is to begin, as a window opens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub planned: Option<String>,
     /// The switchover under way or done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub switchover: Option<SwitchoverView>,
@@ -221,6 +224,7 @@ impl StandbyView {
             held: standby.told.iter().map(|told| told.resource.to_string()).collect(),
             missing: if over { Vec::new() } else { engine.missing(standby) },
             epoch: standby.epoch,
+            planned: standby.planned.as_ref().map(|planned| time_text(planned.at)),
             switchover,
             on_failure: standby.on_failure.into(),
             unfenced: standby.unfenced,
@@ -240,6 +244,8 @@ pub enum StandbyDeed {
     Report(Box<str>, Report),
     /// Begin a switchover to one, though it is not ready if so it is said.
     Switch(Box<str>, Kind, bool),
+    /// Begin a planned one when a window opens.
+    Plan(Box<str>),
     /// Drop one.
     Drop(Box<str>),
     /// Show one.
@@ -278,6 +284,15 @@ impl Deed for StandbyDeed {
                 let who = turn.who().to_owned();
                 let (engine, now, fx) = turn.parts();
                 let standby = engine.begin_switchover(now, &id, (kind, forced, &who), fx)?;
+                let after = shown(turn, &standby);
+                audit(turn, "switchover", &standby, Some(&before), Some(&after));
+                Ok(Told::one(after, false))
+            }
+            StandbyDeed::Plan(id) => {
+                let before = changeable(turn, &id)?;
+                let who = turn.who().to_owned();
+                let (engine, now, fx) = turn.parts();
+                let standby = engine.plan_switchover(now, &id, &who, fx)?;
                 let after = shown(turn, &standby);
                 audit(turn, "switchover", &standby, Some(&before), Some(&after));
                 Ok(Told::one(after, false))

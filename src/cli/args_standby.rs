@@ -42,9 +42,12 @@ pub enum Standbys {
         /// The active has failed: silence it first
         #[arg(long)]
         failed: bool,
-        /// Though the standby is not ready
+        /// Though the standby is not ready, or outside of the windows of its network
         #[arg(long)]
         force: bool,
+        /// When the next window of its network opens, if none is open
+        #[arg(long, conflicts_with_all = ["failed", "force"])]
+        in_window: bool,
         /// Look at everything that it would stumble over, and do nothing: fails if anything is bad
         #[arg(long)]
         dry_run: bool,

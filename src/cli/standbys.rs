@@ -54,14 +54,20 @@ pub(super) fn standbys(command: Standbys, out: &mut Output) -> Result<(), Failur
             let of: StandbyView = client(&asked)?.post(&format!("{}/active", path(&id)), &said)?;
             show_one(&of, &asked, out)
         }
-        Standbys::Switch { id, failed, force, asked, .. } => {
-            let said: Map<String, Value> = [("failed", failed), ("force", force)]
-                .map(|(key, value)| (key.to_owned(), value.into()))
-                .into_iter()
-                .collect();
+        Standbys::Switch { id, failed, force, in_window, asked, .. } => {
+            let said: Map<String, Value> =
+                [("failed", failed), ("force", force), ("wait", in_window)]
+                    .map(|(key, value)| (key.to_owned(), value.into()))
+                    .into_iter()
+                    .collect();
             let mut client = client(&asked)?;
             let mut now: StandbyView = client.post(&format!("{}/switchover", path(&id)), &said)?;
-            wait(&mut client, &mut now)?;
+            if let Some(at) = now.planned.as_ref().filter(|_| !asked.json) {
+                return Ok(writeln!(out, "{} is switched to at {at}", Safe(&now.id))?);
+            }
+            if now.planned.is_none() {
+                wait(&mut client, &mut now)?;
+            }
             match asked.json {
                 true => out.json(&now),
                 false => report(&now, out),

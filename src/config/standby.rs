@@ -1,11 +1,12 @@
 //! `[network.standby]`: standbys that hold the same addresses as their actives.
 
-use crate::base::Span;
+use crate::base::{Span, Timestamp};
 
 use super::keys::key;
 use super::node::Node;
 use super::read::{duration, number};
 use super::schema::Section;
+use super::window::Window;
 
 /// Most standbys of one network.
 const MAX: i64 = 100_000;
@@ -44,6 +45,12 @@ pub(super) static STANDBY: Section = Section {
             "\"deny\"",
             "Whether a standby may take over after a failure though nobody confirms that the former active is silenced. `allow` risks that both speak.",
         ),
+        key(
+            "windows",
+            "[\"sat 02:00-05:00\"]",
+            "[]",
+            "Hours in UTC in which a planned switchover may begin; none: at any time. Others are refused unless they are forced, or wait for the next one. A failure waits for none.",
+        ),
         key("detect", "a table", "{}", "How fast the failure of an active is noticed."),
     ],
 };
@@ -60,7 +67,7 @@ pub(super) static DETECT: Section = Section {
 };
 
 /// `[network.standby]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StandbyPolicy {
     /// One that is not ready after this time is dropped (default 1 h).
     pub timeout: Span,
@@ -70,8 +77,17 @@ pub struct StandbyPolicy {
     pub on_failure: OnFailure,
     /// Whether a standby may be promoted after a failure though no fence is confirmed.
     pub unfenced: bool,
+    /// When a planned switchover may begin; at any time if there are none.
+    pub windows: Vec<Window>,
     /// How a failure is noticed on the wire.
     pub detect: Detect,
+}
+
+impl StandbyPolicy {
+    /// When a planned switchover may begin next: now, or when a window opens.
+    pub fn opens(&self, now: Timestamp) -> Timestamp {
+        self.windows.iter().map(|window| window.opens(now)).min().unwrap_or(now)
+    }
 }
 
 /// `[network.standby.detect]`.
@@ -100,6 +116,7 @@ impl Default for StandbyPolicy {
             max: 100,
             on_failure: OnFailure::Alert,
             unfenced: false,
+            windows: Vec::new(),
             detect: Detect { interval: Span::from_ms(200), lost: 5 },
         }
     }
@@ -138,6 +155,8 @@ pub(super) fn standby(node: Option<Node<'_>>) -> StandbyPolicy {
         max: number(get("max"), 0, MAX, default.max),
         on_failure: get("on_failure").and_then(|n| n.word(&OnFailure::WORDS)).unwrap_or_default(),
         unfenced: get("unfenced").and_then(|n| n.word(&UNFENCED)).unwrap_or(default.unfenced),
+        windows: get("windows")
+            .map_or(Vec::new(), |n| n.each(Node::window).into_iter().map(|at| at.value).collect()),
         detect: detect(get("detect"), default.detect),
     }
 }
@@ -167,10 +186,10 @@ mod tests {
         let text = "[network.standby]\nunfenced = \"allow\"\nmax = 0\n\
             detect = { interval = \"10ms\", lost = 3 }\n";
         let policy = check(&format!("{BASE}{text}"), "test.toml").unwrap().policy;
-        let read = policy.networks[0].standby;
+        let read = policy.networks[0].standby.clone();
         let detect = Detect { interval: Span::from_ms(10), lost: 3 };
         let usual = StandbyPolicy::default();
-        assert_eq!(read, StandbyPolicy { unfenced: true, max: 0, detect, ..usual });
+        assert_eq!(read, StandbyPolicy { unfenced: true, max: 0, detect, ..usual.clone() });
         let policy = check(BASE, "test.toml").unwrap().policy;
         assert_eq!(policy.networks[0].standby, usual);
     }
@@ -185,6 +204,7 @@ mod tests {
             "detect = { interval = \"9ms\" }",
             "detect = { lost = 2 }",
             "detect = { every = 3 }",
+            "windows = [\"sometimes\"]",
         ] {
             assert_eq!(faults(&format!("[network.standby]\n{bad}")), 1, "{bad}");
         }

@@ -30,6 +30,21 @@ impl Window {
         })
     }
 
+    /// When it is open next: at once if it holds this moment.
+    pub fn opens(&self, after: Timestamp) -> Timestamp {
+        if self.contains(after) {
+            return after;
+        }
+        let minutes = after.0 / 60_000;
+        let minute = (minutes + 3 * DAY_MIN) % WEEK_MIN;
+        let begins = (0..7u64).filter(|day| self.days & (1 << day) != 0).map(|day| {
+            let begin = day * DAY_MIN + u64::from(self.from);
+            (begin + WEEK_MIN - minute) % WEEK_MIN
+        });
+        // Without a day there is no window.
+        begins.min().map_or(Timestamp::NEVER, |wait| Timestamp((minutes + wait) * 60_000))
+    }
+
     /// Reads one; `None` if it is none.
     pub fn parse(text: &str) -> Option<Window> {
         let mut words = text.split_ascii_whitespace();
@@ -87,6 +102,7 @@ impl Node<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Span;
 
     /// 2026-11-23 is a Monday; its midnight, in seconds since the epoch.
     const MONDAY: u64 = 1_795_392_000;
@@ -122,5 +138,16 @@ mod tests {
         {
             assert_eq!(Window::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn it_opens_when_it_begins() {
+        let at = |day: u64, minute: u64| Timestamp::from_secs(MONDAY + day * 86_400 + minute * 60);
+        let window = Window::parse("tue,sat 22:30-02:00").expect("a window");
+        assert_eq!(window.opens(at(0, 5) + Span(999)), at(1, 1350));
+        assert_eq!(window.opens(at(1, 1351)), at(1, 1351));
+        assert_eq!(window.opens(at(2, 60)), at(2, 60), "the next day, of the night before");
+        assert_eq!(window.opens(at(2, 120)), at(5, 1350));
+        assert_eq!(window.opens(at(6, 120)), at(8, 1350), "the next week");
     }
 }

@@ -71,6 +71,7 @@ impl World {
             progress: 100,
             gated: false,
             epoch: 0,
+            planned: None,
             on_failure: OnFailure::Switch,
             unfenced: false,
             told: Vec::new(),

@@ -88,8 +88,10 @@ struct StandbyReport {
 struct NewSwitchover {
     /// The active has failed: it is silenced first, and nothing is taken back.
     failed: bool,
-    /// Though the standby is not ready.
+    /// Though the standby is not ready, or outside of the windows of its network.
     force: bool,
+    /// A planned one: when the next window of its network opens, or now if one is open.
+    wait: bool,
 }
 
 /// What was looked at for a switchover.
@@ -269,7 +271,14 @@ async fn switch(
 ) -> Answer<StandbyView> {
     caller.allow_everything()?;
     let kind = if request.failed { Kind::Failure } else { Kind::Planned };
-    let what = StandbyDeed::Switch(id.into(), kind, request.force);
+    let what = match request.wait {
+        true if request.failed || request.force => {
+            let why = "a switchover that waits is planned, and not forced";
+            return Err(Problem::unfit("wait", why));
+        }
+        true => StandbyDeed::Plan(id.into()),
+        false => StandbyDeed::Switch(id.into(), kind, request.force),
+    };
     Ok(Json(one(ask(&api, caller, conditions, what).await?)?))
 }
 

@@ -15,6 +15,7 @@ mod v6;
 use std::sync::Arc;
 
 use crate::base::{HwAddr, NetworkId, Resource, Timestamp};
+use crate::config::policy::StandbyPolicy;
 use crate::lease::directory::{Entry, Identifier, Readiness, Standby, StandbyState, Told};
 use crate::lease::{Act, State};
 
@@ -128,10 +129,14 @@ impl Engine {
         self.directory.standby(id).cloned().ok_or_else(unknown)
     }
 
+    fn standby_policy(&self, of: &Standby) -> StandbyPolicy {
+        let network = self.policy.networks.iter().find(|network| network.id == of.network);
+        network.map(|network| network.standby.clone()).unwrap_or_default()
+    }
+
     /// Until when a standby that is not ready is kept.
     fn standby_deadline(&self, now: Timestamp, of: &Standby) -> Timestamp {
-        let network = self.policy.networks.iter().find(|network| network.id == of.network);
-        now + network.map(|network| network.standby).unwrap_or_default().timeout
+        now + self.standby_policy(of).timeout
     }
 
     /// Writes a standby anew as part of the open batch, and says so.
@@ -176,17 +181,21 @@ impl Engine {
         self.audit(act, fx);
     }
 
-    /// When the next standby is dropped that did not become ready.
+    /// When the next standby is dropped that did not become ready, or switched to as planned.
     pub(super) fn next_standby(&self) -> Option<Timestamp> {
         self.directory.next_standby_due().map(|(until, _)| until).filter(|_| self.may_expire())
     }
 
-    /// Drops the standbys that did not become ready in time.
+    /// Drops the standbys that did not become ready in time, and begins what is planned for now.
     pub(super) fn expire_standbys(&mut self, now: Timestamp, fx: &mut Effects) {
-        while let Some((until, id)) = self.directory.next_standby_due() {
-            let Some(old) = self.directory.standby(id).filter(|_| until <= now).cloned() else {
+        while let Some((due, id)) = self.directory.next_standby_due() {
+            let Some(old) = self.directory.standby(id).filter(|_| due <= now).cloned() else {
                 return;
             };
+            if old.until > now {
+                self.begin_planned(now, &old, fx);
+                continue;
+            }
             self.forget_standby(now, &old, StandbyNews::TimedOut, fx);
             self.audit_standby(now, &old, "time-out", fx);
         }

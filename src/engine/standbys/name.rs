@@ -93,6 +93,7 @@ impl Engine {
             progress: 0,
             gated: false,
             epoch: 0,
+            planned: None,
             on_failure: wish.on_failure.unwrap_or(network.standby.on_failure),
             unfenced: wish.unfenced.unwrap_or(network.standby.unfenced),
             told: Vec::new(),

@@ -21,6 +21,10 @@ pub enum StandbyNews {
     ActiveDeclined,
     /// Somebody with this hardware address answers for what the pair shares.
     Answered(Mac),
+    /// A switchover is to begin when a window opens.
+    Planned,
+    /// The window opened, and the standby was not ready.
+    NotBegun,
     /// A switchover was begun.
     Begun,
     /// A step of it was done.
@@ -46,7 +50,10 @@ impl StandbyNews {
     pub fn is_alarm(self) -> bool {
         matches!(
             self,
-            StandbyNews::Declined | StandbyNews::ActiveDeclined | StandbyNews::Answered(_)
+            StandbyNews::Declined
+                | StandbyNews::ActiveDeclined
+                | StandbyNews::Answered(_)
+                | StandbyNews::NotBegun
         )
     }
 
@@ -61,6 +68,8 @@ impl StandbyNews {
             StandbyNews::Declined => "declined",
             StandbyNews::ActiveDeclined => "active-declined",
             StandbyNews::Answered(_) => "answered",
+            StandbyNews::Planned => "planned",
+            StandbyNews::NotBegun => "not-begun",
             StandbyNews::Begun => "begun",
             StandbyNews::Stepped => "stepped",
             StandbyNews::Measured => "measured",

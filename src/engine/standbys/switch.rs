@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use crate::base::{ClientKey, HwAddr, Resource, Timestamp};
+use crate::base::{ClientKey, HwAddr, Resource, Span, Timestamp};
 use crate::engine::Engine;
 use crate::engine::effects::{Effects, EventKind};
 use crate::engine::instances::Denied;
 use crate::lease::directory::{
-    Entry, Host, Identifiers, Instance, Kept, Kind, Readiness, Standby, StandbyState, Step,
-    Switchover, Told,
+    Entry, Host, Identifiers, Instance, Kept, Kind, Planned, Readiness, Standby, StandbyState,
+    Step, Switchover, Told,
 };
 use crate::lease::{Cause, Details, Lease, State, Uses};
 
@@ -41,19 +41,64 @@ impl Engine {
             let (state, missing) = (before.as_str(), missing.join(", "));
             return Err(Denied::InUse(format!("standby \"{id}\" is {state}: {missing}")));
         }
-        let ends = by.char_indices().map(|(at, c)| at + c.len_utf8());
-        let end = ends.take_while(|end| *end <= BY_MAX).last().unwrap_or(0);
-        let by = by.get(..end).unwrap_or_default().into();
+        let opens = self.standby_policy(&old).opens(now);
+        if kind == Kind::Planned && opens != now && !forced {
+            let wait = Span::from_secs(opens.since(now).0.div_ceil(1000));
+            return Err(Denied::InUse(format!(
+                "standby \"{id}\": its network has windows for planned switchovers, and the next one \
+                 opens in {wait}"
+            )));
+        }
+        let by = within(by, BY_MAX).into();
         let (step, started) = (Step::Intended, now);
         let (noted, outage_us) = (vec![(step, now)], None);
         let switchover = Switchover { kind, step, forced, by, started, before, noted, outage_us };
         let new = Standby {
             epoch: old.epoch + 1,
             state: StandbyState::Switching(switchover),
+            planned: None,
             until: Timestamp::NEVER,
             ..Standby::clone(&old)
         };
         Ok(self.rewrite(now, new, StandbyNews::Begun, fx))
+    }
+
+    /// Begins a planned switchover when a window opens, as part of the open batch; now, if one is
+    /// open. It is not ready by then: it is said, and nothing is done.
+    pub fn plan_switchover(
+        &mut self,
+        now: Timestamp,
+        id: &str,
+        by: &str,
+        fx: &mut Effects,
+    ) -> Result<Arc<Standby>, Denied> {
+        let old = self.known_standby(id)?;
+        let at = self.standby_policy(&old).opens(now);
+        if at == now {
+            return self.begin_switchover(now, id, (Kind::Planned, false, by), fx);
+        }
+        self.check_store()?;
+        if old.state.readiness().is_none() {
+            return Err(in_switchover(&old));
+        }
+        let planned = Some(Planned { at, by: within(by, BY_MAX).into() });
+        let new = Standby { planned, ..Standby::clone(&old) };
+        Ok(self.rewrite(now, new, StandbyNews::Planned, fx))
+    }
+
+    /// The window is open for which a switchover was planned.
+    pub(super) fn begin_planned(&mut self, now: Timestamp, old: &Arc<Standby>, fx: &mut Effects) {
+        let Some(planned) = &old.planned else { return };
+        // A server that was away comes to it when the window is over.
+        if self.standby_policy(old).opens(now) == now {
+            let begun =
+                self.begin_switchover(now, &old.id, (Kind::Planned, false, &planned.by), fx);
+            if begun.is_ok() {
+                return self.audit_standby(now, old, "switchover", fx);
+            }
+        }
+        let new = Standby { planned: None, ..Standby::clone(old) };
+        self.rewrite(now, new, StandbyNews::NotBegun, fx);
     }
 
     /// Notes a step that was done, as part of the open batch. One that was noted before changes
@@ -318,4 +363,11 @@ impl Engine {
         let pair = self.directory.pair_of(network, resource);
         pair.is_some_and(|pair| pair.is_promoted() && pair.active.who.hw().as_ref() == Some(hw))
     }
+}
+
+/// As much of a text as fits.
+fn within(text: &str, most: usize) -> &str {
+    let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
+    let end = ends.take_while(|end| *end <= most).last().unwrap_or(0);
+    text.get(..end).unwrap_or_default()
 }

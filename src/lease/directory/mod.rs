@@ -34,7 +34,7 @@ pub use entry::{
 pub use fact::FactError;
 pub use prediction::{Foresight, Prediction};
 pub use standby::{
-    Kind, Party, Readiness, Standby, StandbyState, Step, Switchover, Told, standby_name,
+    Kind, Party, Planned, Readiness, Standby, StandbyState, Step, Switchover, Told, standby_name,
 };
 
 /// The one directory. One thread owns it.

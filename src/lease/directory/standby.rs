@@ -43,6 +43,8 @@ pub struct Standby {
     pub gated: bool,
     /// The fencing token: rises with each switchover that is begun. 0: none ever was.
     pub epoch: u64,
+    /// A switchover that is to begin when a window opens.
+    pub planned: Option<Planned>,
     /// What happens when the active is found to have failed.
     pub on_failure: OnFailure,
     /// Whether the standby may be promoted after a failure though nobody confirms that the active
@@ -106,6 +108,15 @@ pub enum Readiness {
     Synced,
     /// [`StandbyState::Ready`].
     Ready,
+}
+
+/// A switchover that is to begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// When.
+    pub at: Timestamp,
+    /// Who wants it.
+    pub by: Box<str>,
 }
 
 /// A switchover under way or done.
@@ -279,6 +290,11 @@ impl StandbyState {
 }
 
 impl Standby {
+    /// When something is to be done about it: it is dropped, or switched to.
+    pub fn due(&self) -> Timestamp {
+        self.planned.as_ref().map_or(self.until, |planned| planned.at.min(self.until))
+    }
+
     /// Whether the leases are the standby's already.
     pub fn is_promoted(&self) -> bool {
         matches!(self.state, StandbyState::Promoted(_))

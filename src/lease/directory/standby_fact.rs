@@ -10,7 +10,9 @@ use crate::config::policy::OnFailure;
 use crate::lease::NextHop;
 
 use super::Identifiers;
-use super::standby::{Kind, Party, Readiness, Standby, StandbyState, Step, Switchover, Told};
+use super::standby::{
+    Kind, Party, Planned, Readiness, Standby, StandbyState, Step, Switchover, Told,
+};
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -31,6 +33,8 @@ struct StandbyFact {
     state: Box<str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     switchover: Option<SwitchoverFact>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    planned: Option<(u64, Box<str>)>,
     progress: u8,
     gated: bool,
     epoch: u64,
@@ -114,6 +118,7 @@ pub(super) fn encode(standby: &Standby, form: u32) -> Result<Vec<u8>, serde_json
         instance: standby.instance.as_deref().map(Box::from),
         state: standby.state.as_str().into(),
         switchover,
+        planned: standby.planned.as_ref().map(|planned| (planned.at.0, planned.by.clone())),
         progress: standby.progress,
         gated: standby.gated,
         epoch: standby.epoch,
@@ -148,6 +153,7 @@ pub(super) fn decode(id: &str, bytes: &[u8]) -> Result<Standby, String> {
         application: fact.application.map(Arc::from),
         instance: fact.instance.map(Arc::from),
         state: state(&fact.state, fact.switchover)?,
+        planned: fact.planned.map(|(at, by)| Planned { at: Timestamp(at), by }),
         progress: fact.progress,
         gated: fact.gated,
         epoch: fact.epoch,

@@ -44,8 +44,8 @@ impl Standbys {
         for owner in owners(standby) {
             *self.of_owner.entry(owner).or_default() += 1;
         }
-        if standby.until != Timestamp::NEVER {
-            self.deadlines.insert((standby.until, Arc::clone(&standby.id)));
+        if standby.due() != Timestamp::NEVER {
+            self.deadlines.insert((standby.due(), Arc::clone(&standby.id)));
         }
     }
 
@@ -68,7 +68,7 @@ impl Standbys {
         for owner in owners(standby) {
             one_less(&mut self.of_owner, &owner);
         }
-        self.deadlines.remove(&(standby.until, Arc::clone(&standby.id)));
+        self.deadlines.remove(&(standby.due(), Arc::clone(&standby.id)));
     }
 }
 
@@ -144,7 +144,7 @@ impl Directory {
         self.standbys.of_owner.get(owner).copied().unwrap_or(0)
     }
 
-    /// The one whose time to become ready is over first, and when that is.
+    /// The one that is due first ([`Standby::due`]), and when.
     pub fn next_standby_due(&self) -> Option<(Timestamp, &Arc<str>)> {
         self.standbys.deadlines.first().map(|(until, id)| (*until, id))
     }

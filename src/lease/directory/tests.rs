@@ -97,6 +97,7 @@ fn pair(last: u8, state: StandbyState) -> Standby {
         progress: 42,
         gated: true,
         epoch: 3,
+        planned: None,
         on_failure: crate::config::policy::OnFailure::Switch,
         unfenced: true,
         told: vec![told],
