@@ -9,7 +9,7 @@ use super::standbys::StandbyView;
 /// The way to the agents. Its answers may take seconds: it is called where that holds up nobody.
 pub trait Hosts: Send + Sync {
     /// Whether a switchover of this pair would go well.
-    fn checks(&self, pair: &StandbyView) -> Vec<CheckView>;
+    fn checks(&self, pair: &StandbyView) -> Vec<PairCheckView>;
 
     /// Says how the active of this pair is.
     fn active(&self, pair: &StandbyView, word: ActiveWord) -> Result<(), Refusal>;
@@ -17,11 +17,11 @@ pub trait Hosts: Send + Sync {
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct CheckView {
+pub struct PairCheckView {
     /// What.
     pub what: String,
     /// How it is.
-    pub state: CheckState,
+    pub state: PairCheckState,
     /// What was found, in words.
     pub text: String,
 }
@@ -29,7 +29,7 @@ pub struct CheckView {
 /// How something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum CheckState {
+pub enum PairCheckState {
     /// As it is to be.
     Good,
     /// A switchover goes on, and may lose more than it has to.
@@ -58,7 +58,7 @@ pub enum ActiveWord {
 pub struct Nobody;
 
 impl Hosts for Nobody {
-    fn checks(&self, _: &StandbyView) -> Vec<CheckView> {
+    fn checks(&self, _: &StandbyView) -> Vec<PairCheckView> {
         Vec::new()
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::api::client::{Client, escape};
-use crate::api::hosts::{CheckState, CheckView};
+use crate::api::hosts::{PairCheckState, PairCheckView};
 use crate::api::leases::parse_time;
 use crate::api::standbys::StandbyView;
 
@@ -86,7 +86,7 @@ pub(super) fn standbys(command: Standbys, out: &mut Output) -> Result<(), Failur
 /// What was looked at.
 #[derive(Debug, Serialize, Deserialize)]
 struct Checks {
-    checks: Vec<CheckView>,
+    checks: Vec<PairCheckView>,
 }
 
 /// Everything that a switchover would stumble over, and nothing done.
@@ -98,16 +98,16 @@ fn dry_run(id: &str, asked: &Asked, out: &mut Output) -> Result<(), Failure> {
         let mut table = Table::new(&["WHAT", "STATE", "FOUND"]);
         for of in &found.checks {
             let state = match of.state {
-                CheckState::Good => "good",
-                CheckState::Doubtful => "doubtful",
-                CheckState::Bad => "bad",
+                PairCheckState::Good => "good",
+                PairCheckState::Doubtful => "doubtful",
+                PairCheckState::Bad => "bad",
             };
             row(&mut table, &[Some(of.what.as_str()), Some(state), Some(&of.text)]);
         }
         let colour = out.colour();
         table.write(out, colour)?;
     }
-    match found.checks.iter().filter(|of| of.state == CheckState::Bad).count() {
+    match found.checks.iter().filter(|of| of.state == PairCheckState::Bad).count() {
         0 => Ok(()),
         bad => {
             let text = format!("{id} cannot be switched to: {}", super::parts::count(bad, "fault"));

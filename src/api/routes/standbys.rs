@@ -16,7 +16,7 @@ use crate::api::client::escape;
 use crate::api::command::{Command, Refusal};
 use crate::api::etag::Conditions;
 use crate::api::extract::{Body, Named, Query};
-use crate::api::hosts::{ActiveWord, CheckView};
+use crate::api::hosts::{ActiveWord, PairCheckView};
 use crate::api::problem::Problem;
 use crate::api::record::Done;
 use crate::api::registry::Told;
@@ -96,9 +96,9 @@ struct NewSwitchover {
 
 /// What was looked at for a switchover.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
-struct ChecksView {
+struct PairChecksView {
     /// Each thing. A switchover goes well if none is bad.
-    checks: Vec<CheckView>,
+    checks: Vec<PairCheckView>,
 }
 
 /// Body of `POST /v1/standbys/{id}/active`.
@@ -290,20 +290,20 @@ async fn switch(
     tag = "standbys",
     security(("bearer" = ["operate"])),
     params(("id" = String, Path, description = "Its id.", max_length = 64)),
-    responses((status = 200, description = "What was looked at.", body = ChecksView)),
+    responses((status = 200, description = "What was looked at.", body = PairChecksView)),
 )]
 async fn checks(
     State(api): State<Arc<Api>>,
     caller: Caller,
     conditions: Conditions,
     Named(id): Named,
-) -> Answer<ChecksView> {
+) -> Answer<PairChecksView> {
     caller.allow_everything()?;
     let pair = one(ask(&api, caller, conditions, StandbyDeed::Show(id.into())).await?)?;
     let hosts = api.hosts.clone();
     let look = tokio::task::spawn_blocking(move || hosts.checks(&pair));
     let checks = look.await.map_err(|error| Refusal::Unavailable(error.to_string()))?;
-    Ok(Json(ChecksView { checks }))
+    Ok(Json(PairChecksView { checks }))
 }
 
 /// Says how the active of a pair is: what something within it reports, or that it is migrated.

@@ -7,7 +7,7 @@ use crate::agent::check::State;
 use crate::agent::client::{AgentError, Client};
 use crate::agent::verb::{self, Why};
 use crate::api::command::Refusal;
-use crate::api::hosts::{ActiveWord, CheckState, CheckView, Hosts};
+use crate::api::hosts::{ActiveWord, Hosts, PairCheckState, PairCheckView};
 use crate::api::standbys::{PartyView, StandbyView};
 
 /// How long the active of an announced migration may be silent, unless its end is told: as long as
@@ -33,23 +33,23 @@ impl Agents {
         }
     }
 
-    fn look(&self, pair: &StandbyView, of: &PartyView, found: &mut Vec<CheckView>) {
+    fn look(&self, pair: &StandbyView, of: &PartyView, found: &mut Vec<PairCheckView>) {
         let name = of.host.as_deref().unwrap_or("this host");
         let told = self.connect(of).map(|mut client| client.check(&pair.id));
         let (state, text) = match told {
             Ok(Ok(checks)) => return found.extend(checks.into_iter().map(view)),
             Ok(Err(AgentError::Refused { why: Why::Missing, .. })) => {
-                (CheckState::Bad, format!("the agent of {name} does not hold the pair"))
+                (PairCheckState::Bad, format!("the agent of {name} does not hold the pair"))
             }
-            Ok(Err(error)) => (CheckState::Bad, error.to_string()),
-            Err(text) => (CheckState::Bad, text),
+            Ok(Err(error)) => (PairCheckState::Bad, error.to_string()),
+            Err(text) => (PairCheckState::Bad, text),
         };
-        found.push(CheckView { what: "agent".into(), state, text });
+        found.push(PairCheckView { what: "agent".into(), state, text });
     }
 }
 
 impl Hosts for Agents {
-    fn checks(&self, pair: &StandbyView) -> Vec<CheckView> {
+    fn checks(&self, pair: &StandbyView) -> Vec<PairCheckView> {
         let mut found = vec![readiness(pair)];
         self.look(pair, &pair.standby, &mut found);
         if pair.active.host != pair.standby.host {
@@ -74,24 +74,24 @@ impl Hosts for Agents {
 }
 
 /// What the record says.
-fn readiness(pair: &StandbyView) -> CheckView {
+fn readiness(pair: &StandbyView) -> PairCheckView {
     let what = "state".to_owned();
     let missing = pair.missing.join(", ");
     let (state, text) = match pair.state.as_str() {
-        "ready" => (CheckState::Good, "ready".to_owned()),
+        "ready" => (PairCheckState::Good, "ready".to_owned()),
         of if missing.is_empty() => {
-            (CheckState::Bad, format!("{of}: its driver has not said that it is ready"))
+            (PairCheckState::Bad, format!("{of}: its driver has not said that it is ready"))
         }
-        of => (CheckState::Bad, format!("{of}: {missing}")),
+        of => (PairCheckState::Bad, format!("{of}: {missing}")),
     };
-    CheckView { what, state, text }
+    PairCheckView { what, state, text }
 }
 
-fn view(of: crate::agent::check::Check) -> CheckView {
+fn view(of: crate::agent::check::Check) -> PairCheckView {
     let state = match of.state {
-        State::Good => CheckState::Good,
-        State::Doubtful => CheckState::Doubtful,
-        State::Bad => CheckState::Bad,
+        State::Good => PairCheckState::Good,
+        State::Doubtful => PairCheckState::Doubtful,
+        State::Bad => PairCheckState::Bad,
     };
-    CheckView { what: of.what.into(), state, text: of.text.into() }
+    PairCheckView { what: of.what.into(), state, text: of.text.into() }
 }
