@@ -75,6 +75,16 @@ events = ["granted"]
 command = ["/bin/true"]
 "#;
 
+const AGENTS: &str = r#"
+[agents]
+ca = "/etc/foreshadow/agents/ca.pem"
+certificate = "/etc/foreshadow/agents/foreshadow.pem"
+key = "/etc/foreshadow/agents/foreshadow.key"
+[[agents.host]]
+name = "hv2"
+address = "192.0.2.2:7644"
+"#;
+
 const SCRAPE: &str = r#"
 [[scrape]]
 name = "node"
@@ -289,6 +299,7 @@ fn defaults_are_what_the_reference_says() {
                 format!("{LAN}{ACCOUNT}[[account.application]]\nname = \"web\"\n{said}")
             }
             "[[hook]]" => format!("{LAN}{HOOK}{said}"),
+            "[[agents.host]]" => format!("{LAN}{AGENTS}{said}"),
             "[[scrape]]" => format!("{LAN}{SCRAPE}{said}"),
             "[[scrape.metric]]" => {
                 format!("{LAN}{SCRAPE}[[scrape.metric]]\nfrom = \"node_load1\"\n{said}")

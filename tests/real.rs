@@ -2,6 +2,8 @@
 //! each test in network namespaces of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "common/certificates.rs"]
+mod certificates;
 mod common;
 
 mod real {
@@ -20,6 +22,7 @@ mod real {
     mod scan;
     mod sick_disk;
     mod switchover;
+    mod switchover_hosts;
     mod takeover;
     mod v6;
 }

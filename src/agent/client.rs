@@ -1,18 +1,23 @@
 //! Speaking with an agent.
 
+use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use super::check::Check;
 use super::hold::Hold;
+use super::tls::{self, Credentials, Made};
 use super::verb::{
     ActiveWord, Answer, Done, Event, LINE_BYTES_MAX, VERSION, Verb, WAIT_MS_MAX, Why,
 };
 
 /// An agent answers at once; it never takes this long.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection to another host may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// An answer can list thousands of holds.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
@@ -22,6 +27,9 @@ pub enum AgentError {
     /// It cannot be reached, or went away: whether it did what it was asked is not known.
     #[error("agent: {0}")]
     Lost(#[from] io::Error),
+    /// Nobody said where it is.
+    #[error("no agent of host {0} is configured, want an [[agents.host]] of that name")]
+    Unknown(Box<str>),
     /// It answers what was not asked.
     #[error("agent: an answer that makes no sense")]
     Confused,
@@ -39,9 +47,45 @@ pub enum AgentError {
 }
 
 /// A connection to an agent.
-#[derive(Debug)]
 pub struct Client {
-    reader: BufReader<UnixStream>,
+    reader: BufReader<Stream>,
+}
+
+/// What it goes by.
+enum Stream {
+    Here(UnixStream),
+    Far(Box<Made>),
+}
+
+impl Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Here(stream) => stream.read(into),
+            Stream::Far(stream) => stream.read(into),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Here(stream) => stream.write(bytes),
+            Stream::Far(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Stream::Here(stream) => stream.flush(),
+            Stream::Far(stream) => stream.flush(),
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -50,6 +94,24 @@ impl Client {
         let stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        Client::greet(Stream::Here(stream))
+    }
+
+    /// Connects to the agent of another host, which shows a certificate for that name. An answer
+    /// is waited for so long.
+    pub fn connect_to(
+        address: SocketAddr,
+        host: &str,
+        credentials: &Credentials,
+        answers_within: Duration,
+    ) -> Result<Client, AgentError> {
+        let stream = tls::connect(address, host, credentials, CONNECT_TIMEOUT)?;
+        stream.sock.set_read_timeout(Some(answers_within))?;
+        stream.sock.set_write_timeout(Some(answers_within))?;
+        Client::greet(Stream::Far(Box::new(stream)))
+    }
+
+    fn greet(stream: Stream) -> Result<Client, AgentError> {
         let mut client = Client { reader: BufReader::new(stream) };
         match client.ask(&Verb::Hello)? {
             Answer::Hello { version: VERSION, .. } => Ok(client),
@@ -112,6 +174,7 @@ impl Client {
             return Err(AgentError::Refused { why: Why::Faulty, text: text.into() });
         }
         self.reader.get_mut().write_all(&line)?;
+        self.reader.get_mut().flush()?;
         line.clear();
         self.reader.by_ref().take(ANSWER_BYTES_MAX).read_until(b'\n', &mut line)?;
         if line.is_empty() {

@@ -24,7 +24,7 @@ pub struct Hold {
     pub pair: Box<str>,
     /// Rises with each switchover of the pair.
     pub epoch: u64,
-    /// The bridge of the segment on this host.
+    /// The bridge of the segment on this host; empty: the one that the guest's port is of.
     pub bridge: Box<str>,
     /// What both have: 1 to 64 addresses.
     pub addresses: Vec<IpAddr>,
@@ -46,7 +46,7 @@ pub struct Holder {
     /// Its hardware address.
     #[serde(with = "text")]
     pub mac: Mac,
-    /// The port of the bridge that it is behind.
+    /// The port of the bridge that it is behind; empty of one elsewhere: where it was heard.
     pub port: Box<str>,
     /// It is on another host: the port leads there, and others are behind it too.
     #[serde(default)]
@@ -98,7 +98,9 @@ impl Hold {
             return Err(Faulty::Address(*bad));
         }
         let Hold { active, standby, .. } = self;
-        for name in [&self.bridge, &active.port, &standby.port] {
+        let told = |of: &Holder| !(of.elsewhere && of.port.is_empty());
+        let ports = [active, standby].into_iter().filter(|of| told(of)).map(|of| &of.port);
+        for name in ports.chain(Some(&self.bridge).filter(|bridge| !bridge.is_empty())) {
             Port::new(name)?;
         }
         if let Some(bad) = [active.mac, standby.mac].into_iter().find(|mac| !is_of_one_guest(*mac))

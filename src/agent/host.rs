@@ -1,10 +1,10 @@
 //! One host's network, brought to what is held of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use std::{fmt, io};
 
 use crate::base::{LinkId, Mac};
 use crate::net::gate::{Gate, GateError, Port, Rules};
@@ -13,11 +13,12 @@ use crate::switchover::Stage;
 
 use super::check::{self, Check};
 use super::guard::{Fate, Guard};
-use super::hold::{self, Faulty, Hold, Holder};
-use super::keep::{File, HOLDS_MAX, KeepError, Kept, Leftover};
+use super::hold::{self, Hold, Holder};
+use super::keep::{File, HOLDS_MAX, Kept, Leftover};
 use super::learn::{Neighbours, ears};
+use super::refusal::{HostError, Refusal};
 use super::tell::{Teller, is_on_link};
-use super::verb::{ActiveWord, Answer, Done, VERSION, Verb, Why};
+use super::verb::{ActiveWord, Answer, Done, VERSION, Verb};
 
 /// How long IP of the former holder passes at most, should nobody say when it is enough.
 const LEAVING_MAX: Duration = Duration::from_secs(1);
@@ -42,57 +43,6 @@ pub struct Host {
     /// When gates were opened whose standbys were not heard yet, by pair.
     opened: BTreeMap<Box<str>, Instant>,
     compared: Instant,
-}
-
-/// Why an agent cannot do its work.
-#[derive(Debug, thiserror::Error)]
-pub enum HostError {
-    /// The gate.
-    #[error(transparent)]
-    Gate(#[from] GateError),
-    /// The file of what is held.
-    #[error(transparent)]
-    Keep(#[from] KeepError),
-    /// A socket.
-    #[error("{0}")]
-    Io(#[from] io::Error),
-}
-
-/// Why a hold is not brought about.
-#[derive(Debug, thiserror::Error)]
-enum Refusal {
-    #[error("pair {pair}: epoch {epoch} was overtaken by {by}")]
-    Epoch { pair: Box<str>, epoch: u64, by: u64 },
-    #[error("pair {pair}: {fault}")]
-    Faulty { pair: Box<str>, fault: Faulty },
-    #[error("pair {pair}: {addr} is held by pair {other} on {bridge} already")]
-    Taken { pair: Box<str>, other: Box<str>, addr: IpAddr, bridge: Box<str> },
-    #[error("{HOLDS_MAX} pairs are held, and no more are")]
-    TooMany,
-    #[error("no pair {0} is held")]
-    NotHeld(Box<str>),
-    #[error("the active of pair {0} is not watched here")]
-    NotWatched(Box<str>),
-    #[error("no interface {0} is here")]
-    NoLink(Box<str>),
-    #[error("{port} is no port of {bridge}")]
-    NoPort { port: Box<str>, bridge: Box<str> },
-    #[error(transparent)]
-    Host(#[from] HostError),
-}
-
-impl Refusal {
-    fn why(&self) -> Why {
-        match self {
-            Refusal::Epoch { .. } => Why::Epoch,
-            Refusal::Faulty { .. } | Refusal::Taken { .. } | Refusal::TooMany => Why::Faulty,
-            Refusal::NotHeld(_)
-            | Refusal::NotWatched(_)
-            | Refusal::NoLink(_)
-            | Refusal::NoPort { .. } => Why::Missing,
-            Refusal::Host(_) => Why::Kernel,
-        }
-    }
 }
 
 impl Host {
@@ -242,7 +192,10 @@ impl Host {
         guard.map(|_| Done::default()).ok_or_else(|| Refusal::NotWatched(pair.into()))
     }
 
-    fn hold(&mut self, now: Instant, hold: Hold) -> Result<Done, Refusal> {
+    fn hold(&mut self, now: Instant, mut hold: Hold) -> Result<Done, Refusal> {
+        if hold.bridge.is_empty() {
+            hold.bridge = self.bridge_of(&hold)?;
+        }
         self.check(&hold)?;
         self.listen(now);
         let moves = hold.speaker().is_some_and(|speaker| !speaker.elsewhere)
@@ -263,7 +216,9 @@ impl Host {
                 done.told = self.announce(now, &hold, speaker, bridge, port)?;
                 done.announced_us = elapsed_us(now);
             }
-            (None, Some(speaker)) if hold.stage != Stage::Standby => self.place(speaker),
+            (None, Some(speaker)) if hold.stage != Stage::Standby => {
+                self.place(&hold.bridge, speaker)
+            }
             _ => {}
         }
         if ends.is_none() {
@@ -274,6 +229,18 @@ impl Host {
         self.prick_up();
         tracing::info!(pair = %hold.pair, epoch = hold.epoch, stage = ?hold.stage, "held");
         Ok(done)
+    }
+
+    /// The bridge of the guest that is here.
+    fn bridge_of(&mut self, hold: &Hold) -> Result<Box<str>, Refusal> {
+        self.links.poll(&mut Vec::new()).map_err(HostError::from)?;
+        let both = [&hold.active, &hold.standby];
+        let here = both.into_iter().find(|of| !of.elsewhere).unwrap_or(&hold.standby);
+        let port = self.links.links().find(|link| *link.name == *here.port);
+        let port = port.ok_or_else(|| Refusal::NoLink(here.port.clone()))?;
+        let bridge = port.master.and_then(|master| self.links.link(master));
+        let no_bridge = || Refusal::NoPort { port: here.port.clone(), bridge: "a bridge".into() };
+        bridge.map(|bridge| bridge.name.as_ref().into()).ok_or_else(no_bridge)
     }
 
     fn check(&self, hold: &Hold) -> Result<(), Refusal> {
@@ -420,8 +387,13 @@ impl Host {
     }
 
     /// The holder is behind a port that leads elsewhere: bridges learn it sooner than by its frames.
-    fn place(&mut self, speaker: &Holder) {
-        let port = self.links.links().find(|link| *link.name == *speaker.port).map(|link| link.id);
+    fn place(&mut self, bridge: &str, speaker: &Holder) {
+        let id = |name: &str| self.links.links().find(|link| *link.name == *name).map(|l| l.id);
+        let (bridge, port) = (id(bridge), id(&speaker.port));
+        let port = match (speaker.port.is_empty(), bridge) {
+            (true, Some(bridge)) => self.links.look_up(bridge, speaker.mac),
+            _ => port,
+        };
         if let Some(Err(error)) = port.map(|port| neighbour::place(port, speaker.mac)) {
             tracing::warn!(port = %speaker.port, %error, "forwarding entry not placed");
         }

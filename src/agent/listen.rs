@@ -1,27 +1,33 @@
-//! The agent's door: a Unix socket, for the server of this host.
+//! The agent's doors: a Unix socket, for the server of this host, and TLS for that of another.
 //!
 //! Each connection has a thread that reads lines; one thread owns the host and does what they ask,
 //! one after the other.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::check::{self, Check, State};
 use super::guard::Fate;
-use super::host::{Host, HostError};
+use super::host::Host;
+use super::refusal::HostError;
 use crate::net::LinkMonitor;
 
+use super::tls::{self, Credentials};
 use super::verb::{Answer, Event, LINE_BYTES_MAX, Verb, WAIT_MS_MAX, Why};
 
 /// Connections at once; one more is closed.
 const CONNECTIONS_MAX: usize = 16;
+/// Connections at once whose peers have not shown who they are, and of one address.
+const STRANGERS_MAX: usize = 32;
+const STRANGERS_PER_PEER: usize = 4;
 /// How long the host is left alone at most: what was heard of neighbours waits in its socket.
 const TENDED_EVERY: Duration = Duration::from_secs(1);
 /// Events that are remembered: those of whoever asks too late are lost.
@@ -89,6 +95,102 @@ impl Door {
             }
         };
         std::thread::Builder::new().name("agent-door".into()).spawn(accept).map(drop)
+    }
+}
+
+/// A door to other hosts.
+#[derive(Debug)]
+pub struct FarDoor {
+    listener: TcpListener,
+    credentials: Credentials,
+    /// The common name of who is obeyed.
+    obeyed: Arc<str>,
+}
+
+impl FarDoor {
+    /// Listens there, for who shows a certificate with that common name.
+    pub fn open(
+        address: SocketAddr,
+        credentials: Credentials,
+        obeyed: &str,
+    ) -> io::Result<FarDoor> {
+        // What is wrong with the files is said now, and not when somebody comes.
+        tls::serving(&credentials).map_err(io::Error::other)?;
+        let listener = TcpListener::bind(address)?;
+        Ok(FarDoor { listener, credentials, obeyed: obeyed.into() })
+    }
+
+    /// Takes connections, in a thread of its own. Who does not show who he is takes the room of
+    /// nobody who does.
+    pub fn serve(self, to: &SyncSender<Message>) -> io::Result<()> {
+        let to = to.clone();
+        let (strangers, present) = (Arc::new(Room::default()), Arc::new(Room::default()));
+        let accept =
+            move || {
+                for stream in self.listener.incoming().filter_map(Result::ok) {
+                    let Some(coming) = stream.peer_addr().ok().and_then(|from| {
+                        strangers.enter(from.ip(), STRANGERS_MAX, STRANGERS_PER_PEER)
+                    }) else {
+                        continue;
+                    };
+                    let (credentials, obeyed) = (self.credentials.clone(), self.obeyed.clone());
+                    let (to, present) = (to.clone(), present.clone());
+                    let talk = move || {
+                        let peer = coming.peer;
+                        let stream = match tls::accept(stream, &credentials, &obeyed) {
+                            Ok(stream) => stream,
+                            Err(error) => return tracing::warn!(%peer, %error, "not let in"),
+                        };
+                        drop(coming);
+                        let room = present.enter(peer, CONNECTIONS_MAX, CONNECTIONS_MAX);
+                        let Some(_room) = room else {
+                            return tracing::warn!(%peer, "too many connections");
+                        };
+                        if let Err(error) = converse(stream, &to) {
+                            tracing::debug!(%peer, %error, "connection ended");
+                        }
+                    };
+                    let thread = std::thread::Builder::new().name("agent-peer".into());
+                    if let Err(error) = thread.spawn(talk) {
+                        tracing::warn!(%error, "no thread for a connection");
+                    }
+                }
+            };
+        std::thread::Builder::new().name("agent-far-door".into()).spawn(accept).map(drop)
+    }
+}
+
+/// Who is there, by address.
+#[derive(Debug, Default)]
+struct Room(Mutex<HashMap<IpAddr, usize>>);
+
+/// A place in a room, until it is dropped.
+#[derive(Debug)]
+struct Place {
+    room: Arc<Room>,
+    peer: IpAddr,
+}
+
+impl Room {
+    fn enter(self: &Arc<Room>, peer: IpAddr, most: usize, per_peer: usize) -> Option<Place> {
+        let mut present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = present.values().sum();
+        let own = present.entry(peer).or_default();
+        if all >= most || *own >= per_peer {
+            return None;
+        }
+        *own += 1;
+        Some(Place { room: self.clone(), peer })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut present = self.room.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = present.get_mut(&self.peer) {
+            *own -= 1;
+        }
+        present.retain(|_, count| *count > 0);
     }
 }
 
@@ -195,8 +297,7 @@ impl News {
 }
 
 /// Reads requests and writes their answers, until the peer goes or says what is no request.
-fn converse(stream: UnixStream, to: &SyncSender<Message>) -> io::Result<()> {
-    let mut writer = stream.try_clone()?;
+fn converse(stream: impl Read + Write, to: &SyncSender<Message>) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     loop {
@@ -213,7 +314,8 @@ fn converse(stream: UnixStream, to: &SyncSender<Message>) -> io::Result<()> {
         line.clear();
         serde_json::to_writer(&mut line, &answer)?;
         line.push(b'\n');
-        writer.write_all(&line)?;
+        reader.get_mut().write_all(&line)?;
+        reader.get_mut().flush()?;
         if is_lost {
             return Ok(());
         }

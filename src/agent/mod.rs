@@ -19,10 +19,13 @@ pub mod host;
 pub mod keep;
 mod learn;
 pub mod listen;
+mod refusal;
 mod tap;
 mod tell;
+pub mod tls;
 pub mod verb;
 
 pub use crate::switchover::Stage;
 pub use hold::{Faulty, Hold, Holder};
-pub use host::{Host, HostError};
+pub use host::Host;
+pub use refusal::HostError;

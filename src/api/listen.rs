@@ -22,7 +22,7 @@ use tower_service::Service;
 use super::connection::{Connection, Peers, Slot, Stream};
 use super::live::{Live, Remote};
 use super::peer::Peer;
-use super::tls::common_name;
+use crate::net::tls::common_name;
 
 /// Bytes and lines of a head.
 const HEAD_BYTES_MAX: usize = 32 << 10;

@@ -5,10 +5,12 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use crate::agent::client::{AgentError, Client};
+use crate::agent::tls::Credentials;
 use crate::agent::{Hold, Host};
 use crate::daemon;
+use crate::daemon::agent::FarAccess;
 
-use super::args_agent::Agent;
+use super::args_agent::{Agent, Run};
 use super::entries::row;
 use super::exit::{Exit, Failure};
 use super::output::Output;
@@ -18,8 +20,9 @@ use super::table::Table;
 pub(super) fn agent(said: Agent, out: &mut Output) -> Result<(), Failure> {
     match said {
         Agent::Run(args) => {
-            let state = state_dir(args.state_dir, &args.socket);
-            Ok(daemon::agent::run(&args.socket, &state, &args.log)?)
+            let state = state_dir(args.state_dir.clone(), &args.socket);
+            let far = far_access(&args);
+            Ok(daemon::agent::run(&args.socket, &state, far.as_ref(), &args.log)?)
         }
         Agent::Status(args) => status(&args.socket, args.json, out),
         Agent::Clear(args) => {
@@ -31,6 +34,12 @@ pub(super) fn agent(said: Agent, out: &mut Output) -> Result<(), Failure> {
             host.and_then(Host::clear).map_err(|e| Failure::new(Exit::Failed, e))
         }
     }
+}
+
+fn far_access(args: &Run) -> Option<FarAccess> {
+    let (ca, certificate) = (args.ca.clone()?, args.certificate.clone()?);
+    let credentials = Credentials { ca, certificate, key: args.key.clone()? };
+    Some(FarAccess { address: args.listen?, credentials, obeyed: args.obey.clone() })
 }
 
 fn state_dir(given: Option<PathBuf>, socket: &Path) -> PathBuf {

@@ -1,6 +1,6 @@
 //! What may be typed about agents and switchovers.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -30,6 +30,21 @@ pub struct Run {
     /// Where it keeps what it holds while this host is up; beside the socket if not given
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+    /// Where servers of other hosts ask it, by TLS; nowhere if not given
+    #[arg(long, value_name = "ADDRESS:PORT", requires_all = ["ca", "certificate", "key"])]
+    pub listen: Option<SocketAddr>,
+    /// Who signs the certificates of servers, in PEM
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    pub ca: Option<PathBuf>,
+    /// The certificate of this host, in PEM, with its name as a DNS name
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    pub certificate: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    pub key: Option<PathBuf>,
+    /// The common name in the certificate of the server that is obeyed
+    #[arg(long, value_name = "NAME", default_value = "foreshadow")]
+    pub obey: String,
     /// What it logs: a filter as `[log] filter` has it
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub log: String,

@@ -199,7 +199,7 @@ fn few<'a, T>(
     found.into_iter().take(most).collect()
 }
 
-fn address(node: &Node<'_>) -> Option<SocketAddr> {
+pub(super) fn address(node: &Node<'_>) -> Option<SocketAddr> {
     let text = node.string("an address and a port in a string")?;
     match text.parse::<SocketAddr>() {
         Ok(addr) if addr.port() != 0 => Some(addr),

@@ -1,6 +1,7 @@
 //! The keys of each table but those of networks, in the order of the reference; see
 //! [`schema`](super::schema).
 
+use super::agents::{AGENT_HOST, AGENTS};
 use super::audit::AUDIT;
 use super::hook::HOOK;
 use super::keys_accounts::*;
@@ -40,6 +41,8 @@ pub(super) const SECTIONS: &[&Section] = &[
     &SCRAPE,
     &SCRAPE_METRIC,
     &HOOK,
+    &AGENTS,
+    &AGENT_HOST,
     &SHADOW,
     &SETTINGS,
     &LEASE,
@@ -95,6 +98,7 @@ pub(super) static ROOT: Section = Section {
             "none",
             "Who is told of what happens to leases, one `[[hook]]` each.",
         ),
+        key("agents", "a table", "see below", "The agents of other hosts."),
         key("shadow", "a table", "see below", "Addresses that are held ahead of need."),
         key("network", "tables", "none", "The networks that are served, one `[[network]]` each."),
         key(

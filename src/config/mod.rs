@@ -11,6 +11,7 @@
 //! copies them. Checking opens no file, interface or clock.
 
 mod accounts;
+mod agents;
 mod api;
 mod audit;
 mod check;

@@ -14,6 +14,7 @@ pub use super::accounts::{
     ACCOUNT_BYTES_MAX, ACCOUNTS_MAX, APPLICATIONS_MAX, Account, Application, Block, HOLD_MAX, Hold,
     Level, PRIORITY_MAX, Terms,
 };
+pub use super::agents::{AgentHost, AgentsPolicy, AgentsTls};
 pub use super::api::{ApiLimits, ApiPolicy, ClientPolicy, Role, TlsPolicy, TokenPolicy};
 pub use super::audit::AuditPolicy;
 pub use super::hook::{HOOK_EVENTS, HookPolicy, HookWay};
@@ -52,6 +53,8 @@ pub struct Policy {
     pub scrapes: Arc<[ScrapePolicy]>,
     /// `[[hook]]`.
     pub hooks: Arc<[HookPolicy]>,
+    /// `[agents]`.
+    pub agents: Arc<AgentsPolicy>,
     /// `[shadow]`.
     pub shadow: ShadowPolicy,
     /// Interfaces that carry relayed packets and no network of ours (`server.relay_interfaces`).

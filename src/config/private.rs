@@ -12,6 +12,7 @@ const OTHERS: u32 = 0o005;
 /// what is there.
 pub fn check_private(policy: &Policy, mode: impl Fn(&Path) -> Option<u32>) -> Vec<Fault> {
     let key = policy.api.tls.as_ref().map(|tls| ("api.key", &tls.key, "640"));
+    let agents = policy.agents.tls.as_ref().map(|tls| ("agents.key", &tls.key, "640"));
     let state = ("server.state_dir", &policy.server.state_dir, "750");
     let open = |path: &Path| mode(path).filter(|mode| mode & OTHERS != 0);
     let fault = |(key, path, want): (&str, &std::path::PathBuf, &str)| {
@@ -21,5 +22,5 @@ pub fn check_private(policy: &Policy, mode: impl Fn(&Path) -> Option<u32>) -> Ve
         let fault = Fault::unplaced(FaultKind::Suspicious, key, message);
         Some(fault.warning().expected(format!("chmod {want} {path}")))
     };
-    key.into_iter().chain([state]).filter_map(fault).collect()
+    key.into_iter().chain(agents).chain([state]).filter_map(fault).collect()
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::base::{Prefix4, Range4, Span};
 
 use super::accounts::{Hold, RawAccount};
+use super::agents::AgentsPolicy;
 use super::fault::Place;
 use super::node::At;
 use super::policy::{
@@ -32,6 +33,7 @@ pub(super) struct File {
     pub(super) telemetry: TelemetryPolicy,
     pub(super) scrapes: Vec<ScrapePolicy>,
     pub(super) hooks: Vec<HookPolicy>,
+    pub(super) agents: AgentsPolicy,
     pub(super) shadow: ShadowPolicy,
     pub(super) settings: RawSettings,
     pub(super) classes: Vec<RawClass>,

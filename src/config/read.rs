@@ -51,6 +51,7 @@ pub(super) fn file(root: &Table<'_>) -> File {
         telemetry: super::telemetry::telemetry(root),
         scrapes: super::scrape::scrapes(root),
         hooks: super::hook::hooks(root),
+        agents: super::agents::agents(root),
         shadow: super::shadow::shadow(root),
         settings: settings(root, &defs),
         networks: super::read_network::networks(root, &defs, &names),

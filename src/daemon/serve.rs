@@ -41,7 +41,7 @@ use super::reconcile::Reconciler;
 use super::reload::{Follow, Load, Loaded, Reloader};
 use super::reports::Reports;
 use super::routes::Delegated;
-use super::switch;
+use super::switch::{self, Reach};
 use super::teller::{NewPolicy, Teller};
 use super::upkeep::Upkeep;
 use super::weigh::Weigher;
@@ -229,6 +229,7 @@ struct Base {
     live: Arc<Live>,
     post: Arc<dyn Post>,
     new_policy: NewPolicy,
+    reach: Arc<Reach>,
     started: Timestamp,
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
@@ -270,7 +271,7 @@ impl Base {
             telemetry,
             scrapes,
             findings,
-            hosts: Arc::new(switch::Agents::new(&policy.server.agent_socket)),
+            hosts: Arc::new(switch::Agents(self.reach)),
         })?;
         Ok(Running { control, scrape, reports, reloader, driver, teller, upkeep })
     }
@@ -314,7 +315,9 @@ impl Running {
         };
         let new_policy = NewPolicy::default();
         let post: Arc<dyn Post> = Arc::new(Counter::new(driver.jobs(), started, archive.clone()));
-        let switch = || switch::start(driver.jobs(), post.clone(), &policy.server.agent_socket);
+        let reach = Reach::new(&policy.server.agent_socket, policy.agents.clone());
+        let reach = Arc::new(reach);
+        let switch = || switch::start(driver.jobs(), post.clone(), &reach);
         let teller = Teller {
             switch: (!serve.observe).then(switch).transpose()?,
             routes: Some(delegated).filter(|_| !serve.observe).map(follow).transpose()?,
@@ -328,8 +331,19 @@ impl Running {
         let teller =
             std::thread::Builder::new().name("teller".into()).spawn(move || teller.run(&heard))?;
         note(identity, &driver.jobs())?;
-        let base =
-            Base { policy, driver, teller, reports, archive, live, post, new_policy, started, now };
+        let base = Base {
+            policy,
+            driver,
+            teller,
+            reports,
+            archive,
+            live,
+            post,
+            new_policy,
+            reach,
+            started,
+            now,
+        };
         base.serve(serve, log, socket, scrape)
     }
 

@@ -28,6 +28,7 @@ pub mod raw;
 pub mod route;
 pub mod sys;
 mod timer;
+pub mod tls;
 pub mod udp;
 pub mod udp6;
 pub mod watch;

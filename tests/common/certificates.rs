@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::common::require;
 use crate::common::world::{Host, World};
 
-/// A certificate of this name for this address, signed by `ca.pem`, which is made if need be.
+/// A certificate of this name for this address or DNS name, signed by `ca.pem`, which is made if need be.
 #[track_caller]
 pub(crate) fn certificate(world: &World, host: &Host, name: &str, address: &str) {
     require("openssl", "openssl");
@@ -18,7 +18,8 @@ pub(crate) fn certificate(world: &World, host: &Host, name: &str, address: &str)
              -subj '/CN=authority' 2>&1"
         ));
     }
-    fs::write(format!("{dir}/{name}.ext"), format!("subjectAltName=IP:{address}\n")).unwrap();
+    let kind = if address.parse::<std::net::IpAddr>().is_ok() { "IP" } else { "DNS" };
+    fs::write(format!("{dir}/{name}.ext"), format!("subjectAltName={kind}:{address}\n")).unwrap();
     host.sh(&format!(
         "cd {dir} && openssl req -new {key} -keyout {name}.key -out {name}.csr \
          -subj '/O=example/CN={name}' 2>&1 && openssl x509 -req -in {name}.csr -CA ca.pem \

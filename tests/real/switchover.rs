@@ -22,10 +22,10 @@ const POLICY: &str = "[network.standby]\non_failure = \"switch\"\n\
     [network.standby.detect]\ninterval = \"20ms\"\nlost = 3\n";
 
 /// A guest on the bridge: a machine with a DHCP client and a service that says who it is.
-struct Guest {
-    host: Host,
+pub(super) struct Guest {
+    pub(super) host: Host,
     port: String,
-    mac: Mac,
+    pub(super) mac: Mac,
     client: Client,
     ends: Arc<AtomicBool>,
     service: Option<JoinHandle<()>>,
@@ -69,11 +69,11 @@ fn claim(frame: &[u8]) -> Option<Claim> {
 }
 
 /// Somebody who uses the service, a question each millisecond.
-struct User {
+pub(super) struct User {
     socket: UdpSocket,
     service: SocketAddr,
-    asked: u64,
-    answers: Vec<(u64, u8)>,
+    pub(super) asked: u64,
+    pub(super) answers: Vec<(u64, u8)>,
 }
 
 impl User {
@@ -84,7 +84,7 @@ impl User {
         User { socket, service: (addr, SERVICE).into(), asked: 0, answers: Vec::new() }
     }
 
-    fn ask_while(&mut self, mut goes_on: impl FnMut(&User) -> bool) {
+    pub(super) fn ask_while(&mut self, mut goes_on: impl FnMut(&User) -> bool) {
         while goes_on(self) {
             let _ = self.socket.send_to(&self.asked.to_be_bytes(), self.service);
             self.asked += 1;
@@ -93,7 +93,7 @@ impl User {
         }
     }
 
-    fn hear(&mut self) {
+    pub(super) fn hear(&mut self) {
         let mut answer = [0; 9];
         while let Ok((9, _)) = self.socket.recv_from(&mut answer) {
             let number = u64::from_be_bytes(answer[..8].try_into().unwrap());
@@ -102,7 +102,7 @@ impl User {
     }
 
     /// Asks until this one has answered so often.
-    fn ask_until_answered_by(&mut self, mac: Mac, times: usize) {
+    pub(super) fn ask_until_answered_by(&mut self, mac: Mac, times: usize) {
         let (start, from) = (Instant::now(), self.answers.len());
         self.ask_while(|user| {
             assert!(start.elapsed() < PATIENCE * 2, "{mac} does not answer");
@@ -112,19 +112,19 @@ impl User {
     }
 }
 
-struct Pair {
-    world: World,
-    server_host: Host,
-    server: Server,
-    agent: Proc,
-    active: Guest,
-    standby: Guest,
-    user: User,
+pub(super) struct Pair {
+    pub(super) world: World,
+    pub(super) server_host: Host,
+    pub(super) server: Server,
+    pub(super) agent: Proc,
+    pub(super) active: Guest,
+    pub(super) standby: Guest,
+    pub(super) user: User,
     addr: Ipv4Addr,
     claims: Sniffer<Claim>,
 }
 
-fn run_agent(world: &World, host: &Host) -> Proc {
+pub(super) fn run_agent(world: &World, host: &Host) -> Proc {
     let socket = world.dir().join("agent/agent.sock");
     std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
     let exe = env!("CARGO_BIN_EXE_foreshadow");
@@ -138,6 +138,11 @@ impl Pair {
     /// An active and its standby with one address, both by DHCP.
     fn ready(name: &str) -> Pair {
         let (world, server_host) = World::with_bridge(name);
+        Pair::with(world, server_host, None)
+    }
+
+    /// The same, with the standby on another host, and what the configuration says of that.
+    pub(super) fn with(world: World, server_host: Host, far: Option<(&Host, &str)>) -> Pair {
         let agent = run_agent(&world, &server_host);
         let keys = format!("agent_socket = \"{}\"", world.dir().join("agent/agent.sock").display());
         let body = calm_lan().replacen(
@@ -145,6 +150,7 @@ impl Pair {
             &(POLICY.to_owned() + "[[network.subnet]]"),
             1,
         );
+        let body = body + far.map(|(_, told)| told).unwrap_or_default();
         let setup = Setup { keys: &keys, ..Setup::default() };
         let server = Server::start_with(&world, &server_host, &body, setup);
         let active = Guest::boot(&world, &server_host, "active", Kind::Dhclient);
@@ -153,25 +159,27 @@ impl Pair {
         let claims = Sniffer::of(&bystander, "eth0", claim);
         let mut user = User::on(&bystander, addr);
         user.ask_until_answered_by(active.mac, 20);
-        let standby = Guest::boot(&world, &server_host, "stands-by", Kind::Udhcpc);
+        let on = far.map_or(&server_host, |(host, _)| host);
+        let standby = Guest::boot(&world, on, "stands-by", Kind::Udhcpc);
         let (mac, of) = (standby.mac.to_string(), addr.to_string());
         let words = ["standby", "add", "--network", "lan", "--id", "web", "--address", &of];
         let ports = ["--active-port", &active.port, "--standby-port", &standby.port];
-        server.ask(&[&words[..], &ports, &["--standby-mac", &mac]].concat());
+        let place: &[&str] = if far.is_some() { &["--standby-host", "hv2"] } else { &[] };
+        server.ask(&[&words[..], &ports, &["--standby-mac", &mac], place].concat());
         Pair { world, server_host, server, agent, active, standby, user, addr, claims }
     }
 
-    fn state(&self) -> serde_json::Value {
+    pub(super) fn state(&self) -> serde_json::Value {
         serde_json::from_str(&self.server.ask(&["standby", "show", "web", "--json"])).unwrap()
     }
 
     /// Has the switchover begin, and does not wait for it.
-    fn begin(&self) {
+    pub(super) fn begin(&self) {
         let mut api = Api::at(&self.world.dir().join("control.sock"));
         api.ask("POST", "/v1/standbys/web/switchover", &serde_json::json!({}));
     }
 
-    fn make_ready(&mut self) {
+    pub(super) fn make_ready(&mut self) {
         let standby = self.standby.client.wait_bound();
         assert_eq!(standby, self.addr, "both have it");
         self.server.ask(&["standby", "report", "web", "ready"]);
@@ -183,7 +191,7 @@ impl Pair {
     }
 
     /// Of the guests, the standby is not heard before it was announced, nor the active afterwards.
-    fn check_claims(&self) {
+    pub(super) fn check_claims(&self) {
         let (active, standby) = (self.active.mac, self.standby.mac);
         let all = self.claims.all();
         let of: Vec<&Claim> = all.iter().filter(|(_, _, addr)| *addr == self.addr).collect();
@@ -193,7 +201,7 @@ impl Pair {
         assert!(!early && !late, "forbidden: {of:?}, active {active}, standby {standby}");
     }
 
-    fn check_over(&mut self) {
+    pub(super) fn check_over(&mut self) {
         self.user.ask_until_answered_by(self.standby.mac, 100);
         self.check_claims();
         let lease = self.server.lease_of(self.addr).unwrap();
@@ -201,6 +209,26 @@ impl Pair {
         let since = self.user.answers.iter().position(|(_, who)| *who == self.standby.mac.0[5]);
         let after = &self.user.answers[since.unwrap() + 30..];
         assert!(after.iter().all(|(_, who)| *who == self.standby.mac.0[5]), "the active answers");
+    }
+}
+
+impl Pair {
+    /// Has it switched over while the user goes on; what the command said, and which questions were
+    /// lost.
+    pub(super) fn switch_over(&mut self) -> (String, Vec<u64>) {
+        let asked = self.user.asked;
+        let report = thread::scope(|scope| {
+            let done = scope.spawn(|| self.server.ask(&["standby", "switch", "web"]));
+            self.user.ask_while(|_| !done.is_finished());
+            done.join().unwrap()
+        });
+        self.check_over();
+        self.user.hear();
+        let last = self.user.asked - 50;
+        let mut answered: Vec<u64> = self.user.answers.iter().map(|(number, _)| *number).collect();
+        answered.sort_unstable();
+        let lost = (asked..last).filter(|n| answered.binary_search(n).is_err());
+        (report, lost.collect())
     }
 }
 
@@ -226,21 +254,10 @@ fn a_planned_switchover_loses_nothing() {
     assert!(found.iter().all(|(_, state)| state == "good"), "{found:?}");
     pair.server.ask(&["standby", "switch", "web", "--dry-run"]);
     assert_eq!(pair.state()["state"], "ready");
-    let asked = pair.user.asked;
-    thread::scope(|scope| {
-        let done = scope.spawn(|| pair.server.ask(&["standby", "switch", "web"]));
-        pair.user.ask_while(|_| !done.is_finished());
-        let report = done.join().unwrap();
-        for words in ["web is promoted", "announced", "nobody answered for"] {
-            assert!(report.contains(words), "{words}: {report}");
-        }
-    });
-    pair.check_over();
-    pair.user.hear();
-    let last = pair.user.asked - 50;
-    let mut answered: Vec<u64> = pair.user.answers.iter().map(|(number, _)| *number).collect();
-    answered.sort_unstable();
-    let lost: Vec<u64> = (asked..last).filter(|n| answered.binary_search(n).is_err()).collect();
+    let (report, lost) = pair.switch_over();
+    for words in ["web is promoted", "announced", "nobody answered for"] {
+        assert!(report.contains(words), "{words}: {report}");
+    }
     assert_eq!(lost, Vec::<u64>::new());
     // The former active comes back, and is told to look for another address.
     pair.active.client.kill9();

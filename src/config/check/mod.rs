@@ -39,6 +39,7 @@ pub(super) fn policy(file: File, sink: &Sink) -> Policy {
         telemetry: std::sync::Arc::new(file.telemetry),
         scrapes: file.scrapes.into(),
         hooks: file.hooks.into(),
+        agents: std::sync::Arc::new(file.agents),
         shadow: file.shadow,
         relay_interfaces: file.relay_interfaces.into_iter().map(|at| at.value).collect(),
         networks: networks.filter_map(|raw| network::build(raw, &settings, &times, sink)).collect(),

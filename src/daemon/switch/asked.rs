@@ -1,7 +1,8 @@
 //! Agents that are asked on behalf of a user, by connections of their own: what takes long holds up
 //! no switchover.
 
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::agent::check::State;
 use crate::agent::client::{AgentError, Client};
@@ -10,27 +11,21 @@ use crate::api::command::Refusal;
 use crate::api::hosts::{ActiveWord, Hosts, PairCheckState, PairCheckView};
 use crate::api::standbys::{PartyView, StandbyView};
 
+use super::reach::Reach;
+
 /// How long the active of an announced migration may be silent, unless its end is told: as long as
 /// detection ever rests.
 const MIGRATION_MS_MAX: u32 = crate::watch::PAUSE_MAX_MS as u32;
 
+/// How long an answer may take: each guest is asked for its addresses.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
 /// The agents that pairs are on.
-pub(in crate::daemon) struct Agents {
-    socket: PathBuf,
-}
+pub(in crate::daemon) struct Agents(pub(in crate::daemon) Arc<Reach>);
 
 impl Agents {
-    /// The agent of this host is behind that socket.
-    pub(in crate::daemon) fn new(socket: &Path) -> Agents {
-        Agents { socket: socket.into() }
-    }
-
     fn connect(&self, of: &PartyView) -> Result<Client, String> {
-        match &of.host {
-            None => Client::connect(&self.socket)
-                .map_err(|error| format!("{}: {error}", self.socket.display())),
-            Some(host) => Err(format!("the agent of host {host} is not spoken with")),
-        }
+        self.0.connect(of.host.as_deref(), ANSWERS_WITHIN).map_err(|error| error.to_string())
     }
 
     fn look(&self, pair: &StandbyView, of: &PartyView, found: &mut Vec<PairCheckView>) {

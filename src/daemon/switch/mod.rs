@@ -8,10 +8,10 @@
 mod asked;
 mod eyes;
 mod hosts;
+mod reach;
 mod records;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -30,6 +30,8 @@ use super::work::Jobs;
 pub(super) use asked::Agents;
 use eyes::Eyes;
 use hosts::Hosts;
+use reach::HostName;
+pub(super) use reach::Reach;
 use records::{Records, Written};
 
 /// How often hosts are asked what they hold, and records read, though nothing is known to have
@@ -47,8 +49,8 @@ const ACTS_MAX: usize = 64;
 enum Word {
     /// The records may have changed.
     Changed,
-    /// What an agent has seen of actives, in order.
-    Seen(Vec<agent::verb::Event>),
+    /// What the agent of a host has seen of its guests, in order.
+    Seen(HostName, Vec<agent::verb::Event>),
 }
 
 /// Has the thread look at the records.
@@ -82,6 +84,7 @@ struct Case {
 
 /// The thread.
 struct Switcher {
+    reach: Arc<Reach>,
     eyes: Eyes,
     records: Records,
     hosts: Hosts,
@@ -93,13 +96,14 @@ struct Switcher {
 pub(super) fn start(
     jobs: Jobs<Engine>,
     post: Arc<dyn Post>,
-    agent: &Path,
+    reach: &Arc<Reach>,
 ) -> std::io::Result<Nudge> {
     let (words, heard) = sync_channel(WORDS_MAX);
     let switcher = Switcher {
-        eyes: Eyes::start(agent, words.clone())?,
+        reach: reach.clone(),
+        eyes: Eyes::new(reach.clone(), words.clone()),
         records: Records::new(jobs, post),
-        hosts: Hosts::new(agent),
+        hosts: Hosts::new(reach.clone(), words.clone()),
         cases: BTreeMap::new(),
         looked: Instant::now(),
     };
@@ -128,8 +132,8 @@ impl Switcher {
             let wait = if idle { Duration::MAX } else { due.saturating_duration_since(now) };
             changed = match heard.recv_timeout(wait.min(Duration::from_hours(1))) {
                 Ok(Word::Changed) => true,
-                Ok(Word::Seen(events)) => {
-                    self.judge(&events);
+                Ok(Word::Seen(host, events)) => {
+                    self.judge(&host, &events);
                     false
                 }
                 Err(RecvTimeoutError::Timeout) => false,
@@ -141,7 +145,10 @@ impl Switcher {
     /// The records as they are now. Of a pair that is no more, its hosts are told.
     fn read(&mut self) {
         let pairs = match self.records.pairs() {
-            Ok(pairs) => pairs,
+            Ok((pairs, agents)) => {
+                self.reach.set(agents);
+                pairs
+            }
             Err(error) => return tracing::debug!(%error, "standbys"),
         };
         let mut before = std::mem::take(&mut self.cases);
@@ -161,24 +168,30 @@ impl Switcher {
         for case in before.into_values() {
             self.hosts.forget(&case.pair);
         }
-        self.eyes.open(!self.cases.is_empty());
+        let both = |case: &Case| [case.pair.active.host.clone(), case.pair.standby.host.clone()];
+        self.eyes.follow(&self.cases.values().flat_map(both).collect());
     }
 
     /// Of each pair what was seen last counts. What is of another epoch is of who is no longer
-    /// active.
-    fn judge(&mut self, events: &[agent::verb::Event]) {
+    /// active; and a host is believed about its own guests alone.
+    fn judge(&mut self, host: &HostName, events: &[agent::verb::Event]) {
         let last: BTreeMap<&str, _> = events.iter().map(|event| (&*event.pair, event)).collect();
         for event in last.into_values() {
             let Some(case) = self.cases.get_mut(&*event.pair) else { continue };
             if case.pair.epoch != event.epoch {
                 continue;
             }
+            let (active, standby) = (&case.pair.active.host, &case.pair.standby.host);
             match &event.fate {
-                Fate::Failed { why, silent_us } if case.pair.state.switchover().is_none() => {
+                Fate::Failed { why, silent_us }
+                    if active == host && case.pair.state.switchover().is_none() =>
+                {
                     case.silent_since = Instant::now().checked_sub(micros(*silent_us));
                     case.active_failed(why, &self.records);
                 }
-                Fate::Answered { after_us } => case.answers(micros(*after_us), &self.records),
+                Fate::Answered { after_us } if standby == host => {
+                    case.answers(micros(*after_us), &self.records)
+                }
                 _ => {}
             }
         }

@@ -9,7 +9,7 @@ use crate::agent::{Holder, guard};
 use crate::api::command::{Command, Post};
 use crate::api::drive::{Drive, Driven};
 use crate::base::{Mac, Resource};
-use crate::config::policy::Detect;
+use crate::config::policy::{AgentsPolicy, Detect};
 use crate::engine::Engine;
 use crate::lease::directory::{Entry, Party, Standby};
 
@@ -23,7 +23,7 @@ pub(super) struct Records {
     who: Arc<str>,
 }
 
-/// Where the guests of a pair are on this host.
+/// Where the guests of a pair are, each on its own host; the bridge is this host's.
 pub(super) struct Ends {
     pub(super) bridge: Box<str>,
     pub(super) addresses: Vec<IpAddr>,
@@ -57,14 +57,16 @@ impl Records {
         Records { jobs, post, who: "foreshadow".into() }
     }
 
-    pub(super) fn pairs(&self) -> Result<Vec<Arc<Standby>>, JobError> {
+    /// The pairs there are, and where agents are.
+    pub(super) fn pairs(&self) -> Result<(Vec<Arc<Standby>>, Arc<AgentsPolicy>), JobError> {
         self.jobs.call(|bench| {
+            let agents = bench.machine.policy().agents.clone();
             let all = bench.machine.directory().list("standby/", None);
             let pairs = all.filter_map(|entry| match entry {
                 Entry::Standby(pair) => Some(pair.clone()),
                 _ => None,
             });
-            pairs.collect()
+            (pairs.collect(), agents)
         })
     }
 
@@ -87,18 +89,19 @@ impl Records {
 
 fn ends(bench: &Bench<'_, Engine>, pair: &Standby) -> Result<Ends, RecordError> {
     let up = bench.machine.links().find(|up| up.network == pair.network);
-    let up = up.ok_or(RecordError::NoBridge)?;
+    let is_here = |party: &Party| party.host.is_none();
+    if up.is_none() && (is_here(&pair.active) || is_here(&pair.standby)) {
+        return Err(RecordError::NoBridge);
+    }
     let holder = |party: &Party, mac: Option<Mac>| {
         let mac = mac.ok_or(RecordError::NoMac)?;
-        let port = match (&party.port, &party.host) {
-            (Some(port), _) => port.clone(),
-            (None, Some(_)) => up.name.as_ref().into(),
-            (None, None) => {
-                let heard = bench.links.port_name(up.link, mac).map(Box::from);
-                heard.ok_or(RecordError::NoPort(mac))?
-            }
+        let heard = || bench.links.port_name(up?.link, mac).map(Box::from);
+        let port = match &party.port {
+            Some(port) => Some(port.clone()),
+            None => Some(()).filter(|()| is_here(party)).and_then(|()| heard()),
         };
-        Ok::<_, RecordError>(Holder { mac, port, elsewhere: party.host.is_some() })
+        let port = port.ok_or(RecordError::NoPort(mac))?;
+        Ok::<_, RecordError>(Holder { mac, port, elsewhere: false })
     };
     let leased = || {
         let mut leases = pair.resources.iter();
@@ -108,7 +111,7 @@ fn ends(bench: &Bench<'_, Engine>, pair: &Standby) -> Result<Ends, RecordError> 
     let network = policy.networks.iter().find(|network| network.id == pair.network);
     Ok(Ends {
         watch: network.map(|network| watch_policy(network.standby.detect)),
-        bridge: up.name.as_ref().into(),
+        bridge: up.map(|up| up.name.as_ref().into()).unwrap_or_default(),
         addresses: pair.resources.iter().filter_map(address).collect(),
         active: holder(&pair.active, pair.active.who.mac.or_else(leased))?,
         standby: holder(&pair.standby, pair.standby.who.mac)?,

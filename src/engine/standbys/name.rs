@@ -68,6 +68,8 @@ impl Engine {
         self.check_room_for_standby(network)?;
         let found = self.find_shared(network, wish)?;
         self.check_standby(network, &wish.standby, &found)?;
+        self.check_place("active", &wish.active)?;
+        self.check_place("standby", &wish.standby)?;
         if let Some(met) = self.standbys_met(found.owner.as_ref()) {
             return Err(Denied::Limit(met));
         }
@@ -295,6 +297,25 @@ impl Engine {
             }
         }
         self.check_free(network.id, &standby.who, None)
+    }
+}
+
+impl Engine {
+    /// Of another host its agent is to be known, and the port there.
+    fn check_place(&self, of: &'static str, party: &Party) -> Result<(), Denied> {
+        let Some(host) = &party.host else { return Ok(()) };
+        let hosts = &self.policy.agents.hosts;
+        if !hosts.iter().any(|known| *known.name == **host) {
+            let known: Vec<&str> = hosts.iter().map(|known| &*known.name).collect();
+            let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+            let why =
+                format!("{of}: no agent of host \"{host}\" is configured, want one of: {known}");
+            return Err(Denied::Invalid("host", why));
+        }
+        match party.port {
+            Some(_) => Ok(()),
+            None => Err(Denied::Invalid("port", format!("{of}: which port of {host} is not said"))),
+        }
     }
 }
 
