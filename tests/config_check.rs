@@ -75,6 +75,11 @@ events = ["granted"]
 command = ["/bin/true"]
 "#;
 
+const DRIVER: &str = r#"
+[[driver]]
+name = "kvm"
+"#;
+
 const AGENTS: &str = r#"
 [agents]
 ca = "/etc/foreshadow/agents/ca.pem"
@@ -299,6 +304,8 @@ fn defaults_are_what_the_reference_says() {
                 format!("{LAN}{ACCOUNT}[[account.application]]\nname = \"web\"\n{said}")
             }
             "[[hook]]" => format!("{LAN}{HOOK}{said}"),
+            "[[driver]]" => format!("{LAN}{DRIVER}{said}"),
+            "Act" => format!("{LAN}{DRIVER}[driver.wake]\n{said}"),
             "[[agents.host]]" => format!("{LAN}{AGENTS}{said}"),
             "[[scrape]]" => format!("{LAN}{SCRAPE}{said}"),
             "[[scrape.metric]]" => {

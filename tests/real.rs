@@ -10,6 +10,7 @@ mod real {
     mod advert;
     mod api_flood;
     mod clients;
+    mod drivers;
     mod durable;
     mod firmware;
     mod flood;

@@ -106,6 +106,7 @@ pub(crate) fn policy() -> Arc<Policy> {
         scrapes: Arc::default(),
         hooks: Arc::default(),
         agents: Arc::default(),
+        drivers: Arc::default(),
         shadow: ShadowPolicy::default(),
         store: StorePolicy {
             journal_bytes: 1 << 20,

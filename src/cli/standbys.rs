@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::api::client::{Client, escape};
+use crate::api::client::{Client, ClientError, escape};
+use crate::api::command::Refusal;
 use crate::api::hosts::{PairCheckState, PairCheckView};
 use crate::api::leases::parse_time;
 use crate::api::standbys::StandbyView;
@@ -126,7 +127,7 @@ fn wait(client: &mut Client, now: &mut StandbyView) -> Result<(), Failure> {
             return Err(Failure::says(Exit::Failed, text));
         }
         std::thread::sleep(Duration::from_millis(20));
-        *now = client.get(&path(&now.id))?;
+        look(client, now)?;
     }
     if now.state != "promoted" {
         let text = format!("the switchover to {} was taken back: it is {}", now.id, now.state);
@@ -138,9 +139,24 @@ fn wait(client: &mut Client, now: &mut StandbyView) -> Result<(), Failure> {
         |of: &StandbyView| of.switchover.as_ref().is_some_and(|s| s.outage_ms.is_some());
     while now.state == "promoted" && !is_measured(now) && promoted.elapsed() < ANSWER_WAIT_MAX {
         std::thread::sleep(Duration::from_millis(20));
-        *now = client.get(&path(&now.id))?;
+        if look(client, now)? {
+            break;
+        }
     }
     Ok(())
+}
+
+/// As it is now; whether it is over and forgotten, as it is once the former active is ended.
+fn look(client: &mut Client, now: &mut StandbyView) -> Result<bool, Failure> {
+    match client.get(&path(&now.id)) {
+        Ok(found) => *now = found,
+        Err(ClientError::Refused(Refusal::NotFound(_))) => {
+            now.state = "promoted".into();
+            return Ok(true);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(false)
 }
 
 /// What was done when, and for how long nobody answered.

@@ -3,6 +3,7 @@
 
 use super::agents::{AGENT_HOST, AGENTS};
 use super::audit::AUDIT;
+use super::driver::{ACT, DRIVER};
 use super::hook::HOOK;
 use super::keys_accounts::*;
 use super::keys_api::*;
@@ -43,6 +44,8 @@ pub(super) const SECTIONS: &[&Section] = &[
     &HOOK,
     &AGENTS,
     &AGENT_HOST,
+    &DRIVER,
+    &ACT,
     &SHADOW,
     &SETTINGS,
     &LEASE,
@@ -99,6 +102,12 @@ pub(super) static ROOT: Section = Section {
             "Who is told of what happens to leases, one `[[hook]]` each.",
         ),
         key("agents", "a table", "see below", "The agents of other hosts."),
+        key(
+            "driver",
+            "tables",
+            "none",
+            "What sees to the guests of pairs at a switchover, one `[[driver]]` each.",
+        ),
         key("shadow", "a table", "see below", "Addresses that are held ahead of need."),
         key("network", "tables", "none", "The networks that are served, one `[[network]]` each."),
         key(

@@ -15,6 +15,7 @@ mod agents;
 mod api;
 mod audit;
 mod check;
+mod driver;
 mod encode;
 mod fault;
 mod hook;

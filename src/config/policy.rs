@@ -17,6 +17,7 @@ pub use super::accounts::{
 pub use super::agents::{AgentHost, AgentsPolicy, AgentsTls};
 pub use super::api::{ApiLimits, ApiPolicy, ClientPolicy, Role, TlsPolicy, TokenPolicy};
 pub use super::audit::AuditPolicy;
+pub use super::driver::{DRIVER_NAMES, DriverPolicy, DriverWay};
 pub use super::hook::{HOOK_EVENTS, HookPolicy, HookWay};
 pub use super::lifecycle::Lifecycle;
 pub use super::limits::{Limits, Rate};
@@ -55,6 +56,8 @@ pub struct Policy {
     pub hooks: Arc<[HookPolicy]>,
     /// `[agents]`.
     pub agents: Arc<AgentsPolicy>,
+    /// `[[driver]]`.
+    pub drivers: Arc<[Arc<DriverPolicy>]>,
     /// `[shadow]`.
     pub shadow: ShadowPolicy,
     /// Interfaces that carry relayed packets and no network of ours (`server.relay_interfaces`).

@@ -8,6 +8,7 @@ use crate::base::{Prefix4, Range4, Span};
 
 use super::accounts::{Hold, RawAccount};
 use super::agents::AgentsPolicy;
+use super::driver::DriverPolicy;
 use super::fault::Place;
 use super::node::At;
 use super::policy::{
@@ -34,6 +35,7 @@ pub(super) struct File {
     pub(super) scrapes: Vec<ScrapePolicy>,
     pub(super) hooks: Vec<HookPolicy>,
     pub(super) agents: AgentsPolicy,
+    pub(super) drivers: Vec<DriverPolicy>,
     pub(super) shadow: ShadowPolicy,
     pub(super) settings: RawSettings,
     pub(super) classes: Vec<RawClass>,

@@ -1,5 +1,7 @@
 //! `[network.standby]`: standbys that hold the same addresses as their actives.
 
+use std::sync::Arc;
+
 use crate::base::{Span, Timestamp};
 
 use super::keys::key;
@@ -51,6 +53,12 @@ pub(super) static STANDBY: Section = Section {
             "[]",
             "Hours in UTC in which a planned switchover may begin; none: at any time. Others are refused unless they are forced, or wait for the next one. A failure waits for none.",
         ),
+        key(
+            "driver",
+            "\"kvm\"",
+            "none",
+            "The `[[driver]]` that wakes a standby, brings over the last of its active's state, and ends a former active.",
+        ),
         key("detect", "a table", "{}", "How fast the failure of an active is noticed."),
     ],
 };
@@ -79,6 +87,8 @@ pub struct StandbyPolicy {
     pub unfenced: bool,
     /// When a planned switchover may begin; at any time if there are none.
     pub windows: Vec<Window>,
+    /// The `[[driver]]` of its pairs.
+    pub driver: Option<Arc<str>>,
     /// How a failure is noticed on the wire.
     pub detect: Detect,
 }
@@ -117,6 +127,7 @@ impl Default for StandbyPolicy {
             on_failure: OnFailure::Alert,
             unfenced: false,
             windows: Vec::new(),
+            driver: None,
             detect: Detect { interval: Span::from_ms(200), lost: 5 },
         }
     }
@@ -157,6 +168,7 @@ pub(super) fn standby(node: Option<Node<'_>>) -> StandbyPolicy {
         unfenced: get("unfenced").and_then(|n| n.word(&UNFENCED)).unwrap_or(default.unfenced),
         windows: get("windows")
             .map_or(Vec::new(), |n| n.each(Node::window).into_iter().map(|at| at.value).collect()),
+        driver: get("driver").and_then(|n| super::driver::name(&n)),
         detect: detect(get("detect"), default.detect),
     }
 }

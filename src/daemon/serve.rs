@@ -317,7 +317,7 @@ impl Running {
         let post: Arc<dyn Post> = Arc::new(Counter::new(driver.jobs(), started, archive.clone()));
         let reach = Reach::new(&policy.server.agent_socket, policy.agents.clone());
         let reach = Arc::new(reach);
-        let switch = || switch::start(driver.jobs(), post.clone(), &reach);
+        let switch = || switch::start(driver.jobs(), post.clone(), &reach, now.clone());
         let teller = Teller {
             switch: (!serve.observe).then(switch).transpose()?,
             routes: Some(delegated).filter(|_| !serve.observe).map(follow).transpose()?,

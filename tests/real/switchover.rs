@@ -138,19 +138,25 @@ impl Pair {
     /// An active and its standby with one address, both by DHCP.
     fn ready(name: &str) -> Pair {
         let (world, server_host) = World::with_bridge(name);
-        Pair::with(world, server_host, None)
+        Pair::with(world, server_host, None, ("", ""))
     }
 
-    /// The same, with the standby on another host, and what the configuration says of that.
-    pub(super) fn with(world: World, server_host: Host, far: Option<(&Host, &str)>) -> Pair {
+    /// The same, with the standby on another host, keys of `[network.standby]`, and other tables.
+    pub(super) fn with(
+        world: World,
+        server_host: Host,
+        far: Option<&Host>,
+        (keys_of_standby, tables): (&str, &str),
+    ) -> Pair {
         let agent = run_agent(&world, &server_host);
         let keys = format!("agent_socket = \"{}\"", world.dir().join("agent/agent.sock").display());
         let body = calm_lan().replacen(
             "[[network.subnet]]",
-            &(POLICY.to_owned() + "[[network.subnet]]"),
+            &(POLICY.replace("on_failure", &format!("{keys_of_standby}on_failure"))
+                + "[[network.subnet]]"),
             1,
         );
-        let body = body + far.map(|(_, told)| told).unwrap_or_default();
+        let body = body + tables;
         let setup = Setup { keys: &keys, ..Setup::default() };
         let server = Server::start_with(&world, &server_host, &body, setup);
         let active = Guest::boot(&world, &server_host, "active", Kind::Dhclient);
@@ -159,7 +165,7 @@ impl Pair {
         let claims = Sniffer::of(&bystander, "eth0", claim);
         let mut user = User::on(&bystander, addr);
         user.ask_until_answered_by(active.mac, 20);
-        let on = far.map_or(&server_host, |(host, _)| host);
+        let on = far.unwrap_or(&server_host);
         let standby = Guest::boot(&world, on, "stands-by", Kind::Udhcpc);
         let (mac, of) = (standby.mac.to_string(), addr.to_string());
         let words = ["standby", "add", "--network", "lan", "--id", "web", "--address", &of];

@@ -63,7 +63,7 @@ impl Two {
             path("foreshadow.pem"),
             path("foreshadow.key"),
         );
-        let mut pair = Pair::with(world, near, Some((&far, &told)));
+        let mut pair = Pair::with(world, near, Some(&far), ("", &told));
         pair.make_ready();
         Two { pair, far, far_agent }
     }

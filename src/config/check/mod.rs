@@ -25,6 +25,7 @@ use lease::Times;
 /// Compares everything with everything; the policy is good only if no error was reported.
 pub(super) fn policy(file: File, sink: &Sink) -> Policy {
     reach::check(&file, sink);
+    check_drivers(&file, sink);
     let mut settings = file.settings.settings;
     let times = Times::BUILT_IN.inner(&file.settings.lease, &mut settings.lease, sink);
     let accounts = account::build(file.accounts, &file.networks, sink);
@@ -40,12 +41,29 @@ pub(super) fn policy(file: File, sink: &Sink) -> Policy {
         scrapes: file.scrapes.into(),
         hooks: file.hooks.into(),
         agents: std::sync::Arc::new(file.agents),
+        drivers: file.drivers.into_iter().map(std::sync::Arc::new).collect(),
         shadow: file.shadow,
         relay_interfaces: file.relay_interfaces.into_iter().map(|at| at.value).collect(),
         networks: networks.filter_map(|raw| network::build(raw, &settings, &times, sink)).collect(),
         classes: classes(file.classes, &times, sink),
         accounts,
         settings,
+    }
+}
+
+/// Reports networks whose driver there is none of that name.
+fn check_drivers(file: &File, sink: &Sink) {
+    for network in &file.networks {
+        let Some(name) = &network.standby.driver else { continue };
+        if !file.drivers.iter().any(|driver| driver.name == *name) {
+            let message = format!("`standby.driver`: no [[driver]] is called \"{name}\"");
+            let known: Vec<&str> = file.drivers.iter().map(|driver| &*driver.name).collect();
+            let want = match known.is_empty() {
+                true => format!("a [[driver]] with name = \"{name}\""),
+                false => format!("one of {}", known.join(", ")),
+            };
+            sink.push(Fault::new(FaultKind::UnknownName, &network.place, message).expected(want));
+        }
     }
 }
 

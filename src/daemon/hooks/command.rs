@@ -12,7 +12,11 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// Runs a program with `body` on its standard input; only a status of 0 counts. Where nobody waits
 /// any longer, it is killed with all that it started in its process group.
-pub(super) async fn run(argv: &[Arc<str>], event: &str, body: &[u8]) -> Result<(), String> {
+pub(in crate::daemon) async fn run(
+    argv: &[Arc<str>],
+    event: &str,
+    body: &[u8],
+) -> Result<(), String> {
     let (program, arguments) = argv.split_first().ok_or("no program")?;
     let mut command = Command::new(&**program);
     command.args(arguments.iter().map(|text| &**text)).env_clear();

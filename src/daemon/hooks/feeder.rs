@@ -174,7 +174,8 @@ impl Feeder {
                     let secret = webhook::secret(secret_file)?;
                     let at = (self.outbox.now)().secs();
                     let signed = webhook::sign(&secret, at, &body);
-                    let head = webhook::Head { hook: &self.hook.name, event, entry, signed };
+                    let (hook, key) = (&*self.hook.name, entry.number.to_string());
+                    let head = webhook::Head { hook, event, key, signed };
                     webhook::post(url, ca_file.as_deref(), head, body).await
                 }
                 HookWay::Command(argv) => Ok(command::run(argv, event, &body).await?),

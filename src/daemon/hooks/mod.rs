@@ -4,10 +4,10 @@
 //! reads it by itself, from its own place on ([`cursor`]), on a thread that the packets do not
 //! know: one that hangs or fails delays nobody, and holds a page of records in memory.
 
-mod command;
+pub(super) mod command;
 mod cursor;
 mod feeder;
-mod webhook;
+pub(super) mod webhook;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -17,7 +17,6 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::config::policy::ScrapeUrl;
-use crate::store::archive::Entry;
 use crate::telemetry::scrape::trust;
 
 /// Longest file of a secret that is read, in bytes.
@@ -27,11 +26,19 @@ const SECRET_MIN: usize = 16;
 
 /// Why somebody was not told.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(in crate::daemon) enum Failure {
     /// The receiver does not take this event, whenever it comes.
     Refused(String),
     /// It may go better another time.
     Failed(String),
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Refused(why) | Failure::Failed(why) => f.write_str(why),
+        }
+    }
 }
 
 impl From<String> for Failure {
@@ -41,16 +48,17 @@ impl From<String> for Failure {
 }
 
 /// What is said beside the body.
-pub(super) struct Head<'a> {
-    pub(super) hook: &'a str,
-    pub(super) event: &'a str,
-    pub(super) entry: &'a Entry,
+pub(in crate::daemon) struct Head<'a> {
+    pub(in crate::daemon) hook: &'a str,
+    pub(in crate::daemon) event: &'a str,
+    /// The same whenever it is told again.
+    pub(in crate::daemon) key: String,
     /// By [`sign`].
-    pub(super) signed: String,
+    pub(in crate::daemon) signed: String,
 }
 
 /// The first line of a file.
-pub(super) fn secret(path: &Path) -> Result<String, String> {
+pub(in crate::daemon) fn secret(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     let file = std::fs::File::open(path);
     let read = file.and_then(|file| file.take(SECRET_FILE_MAX).read_to_string(&mut text));
@@ -64,7 +72,7 @@ pub(super) fn secret(path: &Path) -> Result<String, String> {
 
 /// `t=SECONDS,v1=HMAC`: the HMAC-SHA256 of seconds, a point and the body, in hexadecimal. The time
 /// is signed too, so that what is sent again much later can be told.
-pub(super) fn sign(secret: &str, at: u64, body: &[u8]) -> String {
+pub(in crate::daemon) fn sign(secret: &str, at: u64, body: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let mut context = hmac::Context::with_key(&key);
     context.update(format!("{at}.").as_bytes());
@@ -75,7 +83,7 @@ pub(super) fn sign(secret: &str, at: u64, body: &[u8]) -> String {
 }
 
 /// Posts `body`; only an answer of success counts. Errors are in words, without secrets.
-pub(super) async fn post(
+pub(in crate::daemon) async fn post(
     url: &ScrapeUrl,
     ca_file: Option<&Path>,
     head: Head<'_>,
@@ -109,7 +117,7 @@ fn request(
         .header(CONNECTION, "close")
         .header("foreshadow-hook", head.hook)
         .header("foreshadow-event", head.event)
-        .header("foreshadow-record", head.entry.number)
+        .header("foreshadow-record", &head.key)
         .header("foreshadow-signature", &head.signed);
     request.body(Full::new(body.into())).map_err(|error| format!("request: {error}"))
 }

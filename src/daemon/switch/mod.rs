@@ -6,6 +6,7 @@
 //! lose.
 
 mod asked;
+mod driver;
 mod eyes;
 mod hosts;
 mod reach;
@@ -19,20 +20,22 @@ use std::time::{Duration, Instant};
 use crate::agent;
 use crate::agent::guard::Fate;
 use crate::api::command::Post;
-use crate::api::drive::Driven;
-use crate::config::policy::OnFailure;
+use crate::api::drive;
+use crate::base::Timestamp;
+use crate::config::policy::{DriverPolicy, OnFailure};
 use crate::engine::Engine;
 use crate::engine::effects::{Event, EventKind};
 use crate::lease::directory::{Kind, Standby, Step};
-use crate::switchover::{Act, At, Known, Reason, Seen, Stage, next};
+use crate::switchover::{Act, At, Driven, Known, Reason, Seen, Stage, next};
 
 use super::work::Jobs;
 pub(super) use asked::Agents;
+use driver::Deed;
 use eyes::Eyes;
 use hosts::Hosts;
 use reach::HostName;
 pub(super) use reach::Reach;
-use records::{Records, Written};
+use records::{Pairs, Records, Written};
 
 /// How often hosts are asked what they hold, and records read, though nothing is known to have
 /// changed.
@@ -49,6 +52,8 @@ const ACTS_MAX: usize = 64;
 enum Word {
     /// The records may have changed.
     Changed,
+    /// A driver did what it was asked for a pair, in that epoch, or failed.
+    Drove(Arc<str>, u64, Deed, bool),
     /// What the agent of a host has seen of its guests, in order.
     Seen(HostName, Vec<agent::verb::Event>),
 }
@@ -80,10 +85,15 @@ struct Case {
     retry_at: Option<Instant>,
     /// Since when a failed active is silent, where that was seen.
     silent_since: Option<Instant>,
+    /// What sees to its guests.
+    driver: Option<Arc<DriverPolicy>>,
+    /// What that is doing.
+    doing: Option<Deed>,
 }
 
 /// The thread.
 struct Switcher {
+    words: SyncSender<Word>,
     reach: Arc<Reach>,
     eyes: Eyes,
     records: Records,
@@ -92,17 +102,19 @@ struct Switcher {
     looked: Instant,
 }
 
-/// Starts the thread; it ends when its nudges are gone.
+/// Starts the thread; it ends with the process.
 pub(super) fn start(
     jobs: Jobs<Engine>,
     post: Arc<dyn Post>,
     reach: &Arc<Reach>,
+    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 ) -> std::io::Result<Nudge> {
     let (words, heard) = sync_channel(WORDS_MAX);
     let switcher = Switcher {
+        words: words.clone(),
         reach: reach.clone(),
         eyes: Eyes::new(reach.clone(), words.clone()),
-        records: Records::new(jobs, post),
+        records: Records::new(jobs, post, now),
         hosts: Hosts::new(reach.clone(), words.clone()),
         cases: BTreeMap::new(),
         looked: Instant::now(),
@@ -136,6 +148,11 @@ impl Switcher {
                     self.judge(&host, &events);
                     false
                 }
+                Ok(Word::Drove(id, epoch, deed, well)) => {
+                    let case = self.cases.get_mut(&id);
+                    case.into_iter().for_each(|case| case.driven(epoch, deed, well));
+                    false
+                }
                 Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
@@ -145,25 +162,20 @@ impl Switcher {
     /// The records as they are now. Of a pair that is no more, its hosts are told.
     fn read(&mut self) {
         let pairs = match self.records.pairs() {
-            Ok((pairs, agents)) => {
+            Ok(Pairs { pairs, agents }) => {
                 self.reach.set(agents);
                 pairs
             }
             Err(error) => return tracing::debug!(%error, "standbys"),
         };
         let mut before = std::mem::take(&mut self.cases);
-        for pair in pairs {
-            let case = match before.remove(&pair.id) {
-                Some(case) => case.renewed(pair.clone()),
-                None => Case {
-                    pair: pair.clone(),
-                    seen: Seen::default(),
-                    blocked: None,
-                    retry_at: None,
-                    silent_since: None,
-                },
+        for (pair, driver) in pairs {
+            let id = pair.id.clone();
+            let case = match before.remove(&id) {
+                Some(case) => case.renewed(pair, driver),
+                None => Case::new(pair, driver),
             };
-            self.cases.insert(pair.id.clone(), case);
+            self.cases.insert(id, case);
         }
         for case in before.into_values() {
             self.hosts.forget(&case.pair);
@@ -205,6 +217,7 @@ impl Switcher {
                 *known_mut(&mut case.seen, &case.pair, at) = known;
             }
             case.retry_at = None;
+            case.dare_again();
         }
         self.hosts.let_go_of_strangers(|id| self.cases.contains_key(id));
     }
@@ -212,10 +225,10 @@ impl Switcher {
     fn work(&mut self) {
         let now = Instant::now();
         let due = |case: &&mut Case| case.retry_at.is_none_or(|at| at <= now);
-        let Switcher { cases, records, hosts, .. } = self;
+        let Switcher { cases, records, hosts, words, .. } = self;
         for case in cases.values_mut().filter(due) {
             case.retry_at = None;
-            (0..ACTS_MAX).find(|_| !case.act(records, hosts));
+            (0..ACTS_MAX).find(|_| !case.act(records, hosts, words));
         }
     }
 }
@@ -227,7 +240,7 @@ impl Case {
         if self.pair.on_failure == OnFailure::Alert {
             return tracing::error!(standby = %id, why, "the active has failed");
         }
-        match records.tell(&self.pair, Driven::Begin(Kind::Failure, false)) {
+        match records.tell(&self.pair, drive::Driven::Begin(Kind::Failure, false)) {
             Ok(pair) => {
                 tracing::error!(standby = %id, why, "the active has failed: its standby takes over");
                 self.pair = pair;
@@ -243,23 +256,73 @@ impl Case {
         let failed = self.pair.state.switchover().is_some_and(|of| of.kind == Kind::Failure);
         let silent = self.silent_since.take().filter(|_| failed).map(|since| since.elapsed());
         let outage_us = silent.unwrap_or(after).as_micros().try_into().unwrap_or(u32::MAX);
-        match records.tell(&self.pair, Driven::Measured(self.pair.epoch, outage_us)) {
+        match records.tell(&self.pair, drive::Driven::Measured(self.pair.epoch, outage_us)) {
             Ok(pair) => self.pair = pair,
             Err(error) => tracing::debug!(standby = %self.pair.id, %error, "outage not written"),
         }
     }
 
-    /// With what the record is now. A gate that was found to leak is looked at again.
-    fn renewed(self, pair: Arc<Standby>) -> Case {
+    fn new(pair: Arc<Standby>, driver: Option<Arc<DriverPolicy>>) -> Case {
+        let seen = due(driver.as_deref());
+        let (blocked, retry_at, silent_since, doing) = (None, None, None, None);
+        Case { pair, seen, blocked, retry_at, silent_since, driver, doing }
+    }
+
+    /// With what the record is now. A gate that was found to leak is looked at again. Of another
+    /// switchover a driver has done nothing yet.
+    fn renewed(self, pair: Arc<Standby>, driver: Option<Arc<DriverPolicy>>) -> Case {
         let mut seen = self.seen;
         if self.pair.gated && !pair.gated {
             seen.standby = Known::Nothing;
         }
-        Case { pair, seen, retry_at: None, ..self }
+        if self.pair.epoch != pair.epoch || self.driver != driver {
+            seen = Seen { active: seen.active, standby: seen.standby, ..due(driver.as_deref()) };
+        }
+        Case { pair, seen, driver, retry_at: None, ..self }
+    }
+
+    /// A driver has it do something; what it says comes later.
+    fn drive(&mut self, deed: Deed, records: &Records, words: &SyncSender<Word>) -> bool {
+        let Some(driver) = &self.driver else { return false };
+        let (id, epoch, words) = (self.pair.id.clone(), self.pair.epoch, words.clone());
+        let done = move |result: Result<(), String>| {
+            let _ = words.send(Word::Drove(id, epoch, deed, result.is_ok()));
+        };
+        match driver::start(driver, &self.pair, (deed, records.now()), done) {
+            Ok(()) => self.doing = Some(deed),
+            Err(error) => {
+                tracing::error!(standby = %self.pair.id, %error, "no thread for a driver");
+                self.retry_at = Some(Instant::now() + RETRY);
+            }
+        }
+        false
+    }
+
+    /// A driver did it, or failed. What it did for another switchover counts for nothing.
+    fn driven(&mut self, epoch: u64, deed: Deed, well: bool) {
+        self.doing = None;
+        if epoch == self.pair.epoch {
+            let result = if well { Driven::Done } else { Driven::Failed };
+            match deed {
+                Deed::FinalPass => self.seen.final_pass = result,
+                Deed::Wake => self.seen.woken = result,
+                Deed::End => self.seen.ended = result,
+            }
+        }
+    }
+
+    /// What failed to end a former active is tried again from time to time.
+    fn dare_again(&mut self) {
+        if self.seen.ended == Driven::Failed {
+            self.seen.ended = Driven::Due;
+        }
     }
 
     /// Does what comes next; whether to go on.
-    fn act(&mut self, records: &Records, hosts: &mut Hosts) -> bool {
+    fn act(&mut self, records: &Records, hosts: &mut Hosts, words: &SyncSender<Word>) -> bool {
+        if self.doing.is_some() {
+            return false;
+        }
         let act = next(&self.pair, &self.seen);
         if !matches!(act, Act::Blocked(_)) {
             self.blocked = None;
@@ -271,16 +334,17 @@ impl Case {
             Act::Ask(at) => return self.know(at, hosts.ask(&self.pair, at)),
             Act::Hold(at, stage) => return self.hold(at, stage, records, hosts),
             Act::LetGo(at) => return self.know(at, hosts.let_go(&self.pair, at)),
-            // There are no drivers yet: see `Seen`.
-            Act::FinalPass | Act::Wake | Act::End => return false,
-            Act::Gated => records.tell(&self.pair, Driven::Gate(true)),
+            Act::FinalPass => return self.drive(Deed::FinalPass, records, words),
+            Act::Wake => return self.drive(Deed::Wake, records, words),
+            Act::End => return self.drive(Deed::End, records, words),
+            Act::Gated => records.tell(&self.pair, drive::Driven::Gate(true)),
             Act::Record(step) => self.record(step, records),
-            Act::Promote => records.tell(&self.pair, Driven::Promote(epoch)),
+            Act::Promote => records.tell(&self.pair, drive::Driven::Promote(epoch)),
             Act::Abort(reason) => {
                 tracing::warn!(standby = %self.pair.id, reason = reason.text(), "taken back");
-                records.tell(&self.pair, Driven::Abort(epoch))
+                records.tell(&self.pair, drive::Driven::Abort(epoch))
             }
-            Act::Finish => records.tell(&self.pair, Driven::Finish(epoch)),
+            Act::Finish => records.tell(&self.pair, drive::Driven::Finish(epoch)),
         };
         match written {
             Ok(pair) => {
@@ -301,9 +365,9 @@ impl Case {
         let is_one_host = self.pair.active.host == self.pair.standby.host;
         let epoch = self.pair.epoch;
         if is_failure && is_one_host && step > Step::Fenced {
-            records.tell(&self.pair, Driven::Step(epoch, Step::Fenced))?;
+            records.tell(&self.pair, drive::Driven::Step(epoch, Step::Fenced))?;
         }
-        records.tell(&self.pair, Driven::Step(epoch, step))
+        records.tell(&self.pair, drive::Driven::Step(epoch, step))
     }
 
     fn hold(&mut self, at: At, stage: Stage, records: &Records, hosts: &mut Hosts) -> bool {
@@ -355,4 +419,14 @@ fn known_mut<'a>(seen: &'a mut Seen, pair: &Standby, at: At) -> &'a mut Known {
 
 fn micros(count: u32) -> Duration {
     Duration::from_micros(count.into())
+}
+
+/// Nothing is known, and what a driver can do is to be done when its turn comes.
+fn due(driver: Option<&DriverPolicy>) -> Seen {
+    let of = |deed: Deed| match driver.and_then(|driver| deed.way(driver)) {
+        Some(_) => Driven::Due,
+        None => Driven::Absent,
+    };
+    let (final_pass, woken, ended) = (of(Deed::FinalPass), of(Deed::Wake), of(Deed::End));
+    Seen { final_pass, woken, ended, ..Seen::default() }
 }

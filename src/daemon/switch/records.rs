@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 use crate::agent::{Holder, guard};
 use crate::api::command::{Command, Post};
 use crate::api::drive::{Drive, Driven};
-use crate::base::{Mac, Resource};
-use crate::config::policy::{AgentsPolicy, Detect};
+use crate::base::{Mac, Resource, Timestamp};
+use crate::config::policy::{AgentsPolicy, Detect, DriverPolicy};
 use crate::engine::Engine;
 use crate::lease::directory::{Entry, Party, Standby};
 
@@ -19,6 +19,7 @@ use super::super::work::{Bench, JobError, Jobs};
 pub(super) struct Records {
     jobs: Jobs<Engine>,
     post: Arc<dyn Post>,
+    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Who does it, for the audit.
     who: Arc<str>,
 }
@@ -30,6 +31,13 @@ pub(super) struct Ends {
     pub(super) active: Holder,
     pub(super) standby: Holder,
     pub(super) watch: Option<guard::Policy>,
+}
+
+/// All pairs, and what the policy says of them.
+pub(super) struct Pairs {
+    /// Each with what sees to its guests.
+    pub(super) pairs: Vec<(Arc<Standby>, Option<Arc<DriverPolicy>>)>,
+    pub(super) agents: Arc<AgentsPolicy>,
 }
 
 /// Why something was not written, or is not known.
@@ -53,20 +61,34 @@ pub(super) enum RecordError {
 pub(super) type Written = Result<Arc<Standby>, RecordError>;
 
 impl Records {
-    pub(super) fn new(jobs: Jobs<Engine>, post: Arc<dyn Post>) -> Records {
-        Records { jobs, post, who: "foreshadow".into() }
+    pub(super) fn new(
+        jobs: Jobs<Engine>,
+        post: Arc<dyn Post>,
+        now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    ) -> Records {
+        Records { jobs, post, now, who: "foreshadow".into() }
     }
 
-    /// The pairs there are, and where agents are.
-    pub(super) fn pairs(&self) -> Result<(Vec<Arc<Standby>>, Arc<AgentsPolicy>), JobError> {
+    /// The time, as records have it.
+    pub(super) fn now(&self) -> Timestamp {
+        (self.now)()
+    }
+
+    /// The pairs there are, with what sees to their guests; and where agents are.
+    pub(super) fn pairs(&self) -> Result<Pairs, JobError> {
         self.jobs.call(|bench| {
-            let agents = bench.machine.policy().agents.clone();
+            let policy = bench.machine.policy();
+            let driver_of = |pair: &Standby| {
+                let network = policy.networks.iter().find(|network| network.id == pair.network);
+                let name = network?.standby.driver.as_ref()?;
+                policy.drivers.iter().find(|driver| driver.name == *name).cloned()
+            };
             let all = bench.machine.directory().list("standby/", None);
             let pairs = all.filter_map(|entry| match entry {
-                Entry::Standby(pair) => Some(pair.clone()),
+                Entry::Standby(pair) => Some((pair.clone(), driver_of(pair))),
                 _ => None,
             });
-            (pairs.collect(), agents)
+            Pairs { pairs: pairs.collect(), agents: policy.agents.clone() }
         })
     }
 
