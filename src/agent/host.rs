@@ -15,8 +15,9 @@ use super::guard::{Fate, Guard};
 use super::hold::{self, Faulty, Hold, Holder};
 use super::keep::{File, HOLDS_MAX, KeepError, Kept, Leftover};
 use super::learn::Neighbours;
+use super::ports::{BadOrder, Journal, Order, Ports};
 use super::tell::Teller;
-use super::verb::{Answer, Done, VERSION, Verb, Why};
+use super::verb::{Answer, Done, GUARDED_AT_ONCE, VERSION, Verb, Why};
 
 /// How long IP of the former holder passes at most, should nobody say when it is enough.
 const LEAVING_MAX: Duration = Duration::from_secs(1);
@@ -28,6 +29,8 @@ pub struct Host {
     gate: Gate,
     kept: Kept,
     file: Option<File>,
+    ports: Ports,
+    journal: Option<Journal>,
     links: LinkMonitor,
     teller: Teller,
     neighbours: BTreeMap<LinkId, Neighbours>,
@@ -58,6 +61,10 @@ pub enum HostError {
 enum Refusal {
     #[error("pair {pair}: epoch {epoch} was overtaken by {by}")]
     Epoch { pair: Box<str>, epoch: u64, by: u64 },
+    #[error("network {network}: generation {generation} was overtaken by {by}")]
+    Generation { network: Box<str>, generation: u64, by: u64 },
+    #[error(transparent)]
+    Order(#[from] BadOrder),
     #[error("pair {pair}: {fault}")]
     Faulty { pair: Box<str>, fault: Faulty },
     #[error("pair {pair}: {addr} is held by pair {other} on {bridge} already")]
@@ -77,8 +84,11 @@ enum Refusal {
 impl Refusal {
     fn why(&self) -> Why {
         match self {
-            Refusal::Epoch { .. } => Why::Epoch,
-            Refusal::Faulty { .. } | Refusal::Taken { .. } | Refusal::TooMany => Why::Faulty,
+            Refusal::Epoch { .. } | Refusal::Generation { .. } => Why::Epoch,
+            Refusal::Order(_)
+            | Refusal::Faulty { .. }
+            | Refusal::Taken { .. }
+            | Refusal::TooMany => Why::Faulty,
             Refusal::NotHeld(_) | Refusal::NoLink(_) | Refusal::NoPort { .. } => Why::Missing,
             Refusal::Host(_) => Why::Kernel,
         }
@@ -91,7 +101,11 @@ impl Host {
     pub fn start(dir: Option<&Path>) -> Result<Host, HostError> {
         let file = dir.map(File::within).transpose()?;
         let kept = file.as_ref().map(File::read).transpose()?.unwrap_or_default();
-        let gate = Gate::install(rules(&kept))?;
+        let journal = dir.map(Journal::open).transpose()?;
+        let (journal, ports) = journal.map_or_else(Default::default, |(j, p)| (Some(j), p));
+        let mut all = ports.rules();
+        add_to(&mut all, rules(&kept));
+        let gate = Gate::install(all)?;
         let now = Instant::now();
         let leaving = kept.holds.values().filter(|hold| hold.stage == Stage::Leaving);
         let leaving = leaving.map(|hold| (hold.pair.clone(), now + LEAVING_MAX)).collect();
@@ -99,6 +113,8 @@ impl Host {
             gate,
             kept,
             file,
+            ports,
+            journal,
             links: LinkMonitor::open()?,
             teller: Teller::default(),
             neighbours: BTreeMap::new(),
@@ -115,7 +131,10 @@ impl Host {
     }
 
     /// Takes the gate away, and forgets everything: no guest is silent any more.
-    pub fn clear(self) -> Result<(), HostError> {
+    pub fn clear(mut self) -> Result<(), HostError> {
+        if let Some(journal) = &mut self.journal {
+            journal.write_anew(&Ports::default())?;
+        }
         if let Some(file) = &self.file {
             let (holds, leftovers) = (BTreeMap::new(), Vec::new());
             file.write(&Kept { holds, leftovers, ..self.kept })?;
@@ -131,6 +150,8 @@ impl Host {
                 return Answer::Hello { version: VERSION, release };
             }
             Verb::Status => self.status(),
+            Verb::Guard(order) => self.guard_ports(now, &order).map(Answer::Done),
+            Verb::Guarded { after } => Ok(self.guarded(after.as_deref())),
             Verb::Hold(hold) => self.hold(now, hold).map(Answer::Done),
             // Whoever owns this waits for events.
             Verb::Events { .. } => Ok(Answer::Events(Vec::new())),
@@ -300,19 +321,38 @@ impl Host {
         if let Some(file) = self.file.as_ref().filter(|_| kept != self.kept) {
             file.write(&kept)?;
         }
-        let rules = rules(&kept);
-        match self.gate.apply(rules.clone()) {
-            Err(GateError::Astray) => {
-                tracing::error!("the gate was changed by somebody else: made anew");
-                self.gate = Gate::install(rules)?;
-            }
-            done => done?,
-        }
+        // What pairs ask for, and what is guarded beside them, have no element in common.
+        self.gate.alter(&rules(&self.kept), &rules(&kept))?;
         self.kept = kept;
         if let Some(guard) = &mut self.guard {
             guard.follow(self.kept.holds.values());
         }
         Ok(())
+    }
+
+    /// The journal first, as with holds.
+    fn guard_ports(&mut self, now: Instant, order: &Order) -> Result<Done, Refusal> {
+        let Order { network, generation, .. } = order;
+        if let Some(by) = self.ports.overtaken(network, *generation) {
+            return Err(Refusal::Generation {
+                network: network.clone(),
+                generation: *generation,
+                by,
+            });
+        }
+        self.ports.check(order)?;
+        let change = self.ports.take(order);
+        // What is not written is in force yet: it is told again after a restart.
+        let written = self.journal.as_mut().map_or(Ok(()), |j| j.add(order, &self.ports));
+        self.gate.limit(self.ports.dhcp_per_s()).map_err(HostError::from)?;
+        self.gate.alter(&change.gone, &change.new).map_err(HostError::from)?;
+        written.map_err(HostError::from)?;
+        Ok(Done { gated_us: elapsed_us(now), ..Done::default() })
+    }
+
+    fn guarded(&self, after: Option<&str>) -> Answer {
+        let some = self.ports.after(after).take(GUARDED_AT_ONCE);
+        Answer::Guarded(some.map(|(network, of)| (network.into(), of.clone())).collect())
     }
 
     fn let_go(&mut self, pair: &str, epoch: u64, silent: bool) -> Result<Done, Refusal> {
@@ -440,6 +480,13 @@ fn rules(kept: &Kept) -> Rules {
         }
     }
     rules
+}
+
+/// Adds what pairs ask for.
+fn add_to(rules: &mut Rules, of_pairs: Rules) {
+    rules.guests = of_pairs.guests;
+    rules.silent = of_pairs.silent;
+    rules.leaving = of_pairs.leaving;
 }
 
 fn open_ears(link: LinkId) -> io::Result<[FrameSocket; 2]> {
