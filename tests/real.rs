@@ -11,6 +11,7 @@ mod real {
     mod durable;
     mod firmware;
     mod flood;
+    mod guard;
     mod identity;
     mod lab;
     mod moves;

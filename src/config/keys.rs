@@ -2,6 +2,7 @@
 //! [`schema`](super::schema).
 
 use super::audit::AUDIT;
+use super::guard::GUARD;
 use super::hook::HOOK;
 use super::keys_accounts::*;
 use super::keys_api::*;
@@ -54,6 +55,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &DISTANCE,
     &STANDBY,
     &DETECT,
+    &GUARD,
     &ADVERTISEMENTS,
     &ADVERTISED_PREFIX,
     &SUBNET,

@@ -16,6 +16,7 @@ mod audit;
 mod check;
 mod encode;
 mod fault;
+mod guard;
 mod hook;
 mod keys;
 mod keys_accounts;

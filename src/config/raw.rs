@@ -8,6 +8,7 @@ use crate::base::{Prefix4, Range4, Span};
 
 use super::accounts::{Hold, RawAccount};
 use super::fault::Place;
+use super::guard::GuardPolicy;
 use super::node::At;
 use super::policy::{
     ApiPolicy, AuditPolicy, Bootp, ClassId, HookPolicy, HostId, Identity, Lifecycle, Limits,
@@ -107,6 +108,7 @@ pub(super) struct RawNetwork {
     pub(super) tiers: Option<[RawTier; 3]>,
     pub(super) relocation: Relocation,
     pub(super) standby: StandbyPolicy,
+    pub(super) guard: GuardPolicy,
     pub(super) reconcile: Reconcile,
     pub(super) declines_max: u32,
     pub(super) offers_max: usize,

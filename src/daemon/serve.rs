@@ -32,6 +32,7 @@ use super::clock::Clock;
 use super::counters::Counters;
 use super::desk::Counter;
 use super::driver::{Driver, DriverHandle, Setup};
+use super::guard;
 use super::hosts::{self, Hosts, Written};
 use super::identity::{Identity, duid_text};
 use super::lines;
@@ -265,8 +266,11 @@ impl Running {
         let new_policy = NewPolicy::default();
         let post: Arc<dyn Post> = Arc::new(Counter::new(driver.jobs(), started, archive.clone()));
         let switch = || switch::start(driver.jobs(), post.clone(), &policy.server.agent_socket);
+        let guard =
+            || guard::start(driver.jobs(), &policy.server.agent_socket, Box::new(then.clone()));
         let teller = Teller {
             switch: (!serve.observe).then(switch).transpose()?,
+            guard: (!serve.observe).then(guard).transpose()?,
             routes: Some(delegated).filter(|_| !serve.observe).map(follow).transpose()?,
             log: EventLog::new(&policy, serve.observe),
             hosts: hosts.map(|written| written.follow(read_page(driver.jobs()))).transpose()?,
@@ -442,6 +446,7 @@ struct Teller {
     hosts: Option<Hosts>,
     routes: Option<Routes>,
     switch: Option<switch::Nudge>,
+    guard: Option<guard::Ear>,
     new_policy: NewPolicy,
     now: Box<dyn Fn() -> Timestamp + Send>,
     counters: Arc<Counters>,
@@ -460,6 +465,7 @@ impl Teller {
             if let Some(policy) = changed {
                 self.log.set_policy(&policy);
                 self.routes.iter().for_each(|routes| routes.set_policy(policy.clone()));
+                self.guard.iter().for_each(guard::Ear::lost);
             }
             match told {
                 Ok(Told { events }) => {
@@ -468,6 +474,7 @@ impl Teller {
                         self.hosts.iter().for_each(|hosts| hosts.event(event));
                         self.routes.iter().for_each(|routes| routes.event(event));
                         self.switch.iter().for_each(|switch| switch.event(event));
+                        self.guard.iter().for_each(|guard| guard.event(event));
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => self.log.tick((self.now)()),
@@ -485,6 +492,7 @@ impl Teller {
             self.hosts.iter().for_each(Hosts::lost);
             self.routes.iter().for_each(Routes::lost);
             self.switch.iter().for_each(switch::Nudge::nudge);
+            self.guard.iter().for_each(guard::Ear::lost);
         }
     }
 }
@@ -510,6 +518,7 @@ mod tests {
             hosts: Some(written.follow(Box::new(read)).unwrap()),
             routes: None,
             switch: None,
+            guard: None,
             new_policy: NewPolicy::default(),
             now: Box::new(|| Timestamp(1)),
             counters: counters.clone(),

@@ -80,6 +80,7 @@ pub(super) fn build(
         tiers,
         relocation: raw.relocation,
         standby: raw.standby,
+        guard: raw.guard,
         reconcile: raw.reconcile,
         declines_max: raw.declines_max,
         offers_max: raw.offers_max,

@@ -193,14 +193,14 @@ impl Rules {
     }
 
     fn take_away(&mut self, gone: &Rules) {
-        gone.guests.iter().for_each(|port| drop(self.guests.remove(port)));
-        gone.silent.iter().for_each(|pair| drop(self.silent.remove(pair)));
-        gone.leaving.iter().for_each(|pair| drop(self.leaving.remove(pair)));
+        remove_all(&mut self.guests, &gone.guests);
+        remove_all(&mut self.silent, &gone.silent);
+        remove_all(&mut self.leaving, &gone.leaving);
         gone.guarded.keys().for_each(|port| drop(self.guarded.remove(port)));
-        gone.any6.iter().for_each(|port| drop(self.any6.remove(port)));
-        gone.fenced.iter().for_each(|port| drop(self.fenced.remove(port)));
-        gone.sources.iter().for_each(|pair| drop(self.sources.remove(pair)));
-        gone.servers.iter().for_each(|ip| drop(self.servers.remove(ip)));
+        remove_all(&mut self.any6, &gone.any6);
+        remove_all(&mut self.fenced, &gone.fenced);
+        remove_all(&mut self.sources, &gone.sources);
+        remove_all(&mut self.servers, &gone.servers);
     }
 
     fn add(&mut self, new: &Rules) {
@@ -263,6 +263,12 @@ fn mac_key(port: &Port, mac: Mac) -> Key {
 fn ip(bytes: &[u8]) -> Option<IpAddr> {
     let v4 = || <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from);
     v4().or_else(|| <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from))
+}
+
+fn remove_all<T: Ord>(from: &mut BTreeSet<T>, what: &BTreeSet<T>) {
+    for one in what {
+        from.remove(one);
+    }
 }
 
 fn write_elements(writer: &mut Writer, kind: u16, flags: u16, set: Set, keys: &[&Key]) {
