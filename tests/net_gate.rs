@@ -219,7 +219,7 @@ isolated_tests! {
     fn what_is_altered_is_in_force_and_a_fenced_port_is_not_heard() {
         let mut lab = Lab::new();
         let none = Rules::default();
-        let mut gate = Gate::install(held_by(0)).unwrap();
+        let mut gate = Gate::install(held_by(1)).unwrap();
         let own = OWN.iter().map(|ip| (port(1), *ip)).collect();
         let guard = Rules {
             guarded: [(port(1), [mac(1)].into()), (port(2), BTreeSet::new())].into(),
@@ -241,7 +241,7 @@ isolated_tests! {
             assert_eq!(lab.heard(2, kind, TIMES), [0; 4], "{} of a fenced port", kind.name);
         }
         gate.alter(&fence, &none).unwrap();
-        assert_eq!(gate.rules(), &held_by(0));
+        assert_eq!(gate.rules(), &held_by(1));
         assert!(gate.is_in_force().unwrap());
         // Somebody takes the table away: a change makes all of it anew.
         Gate::install(none.clone()).unwrap().remove().unwrap();

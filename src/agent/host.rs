@@ -330,7 +330,7 @@ impl Host {
         Ok(())
     }
 
-    /// The journal first, as with holds.
+    /// What the journal does not have is in force yet, and is refused: whoever asked tells it again.
     fn guard_ports(&mut self, now: Instant, order: &Order) -> Result<Done, Refusal> {
         let Order { network, generation, .. } = order;
         if let Some(by) = self.ports.overtaken(network, *generation) {
@@ -342,7 +342,6 @@ impl Host {
         }
         self.ports.check(order)?;
         let change = self.ports.take(order);
-        // What is not written is in force yet: it is told again after a restart.
         let written = self.journal.as_mut().map_or(Ok(()), |j| j.add(order, &self.ports));
         self.gate.limit(self.ports.dhcp_per_s()).map_err(HostError::from)?;
         self.gate.alter(&change.gone, &change.new).map_err(HostError::from)?;

@@ -137,7 +137,7 @@ pub(super) static SERVER: Section = Section {
             "agent_socket",
             "\"/path\"",
             "\"/run/foreshadow-agent/agent.sock\"",
-            "Unix socket of this host's `foreshadow agent`, which makes the gates of standbys. Without standbys nobody asks for it.",
+            "Unix socket of this host's `foreshadow agent`, which makes the gates of standbys and guards ports. Without either nobody asks for it.",
         ),
         key(
             "hosts_file",

@@ -94,6 +94,8 @@ struct Guard {
     bridges: BTreeMap<Box<str>, Bridge>,
     /// What the agent may guard yet though it is not to.
     strangers: BTreeSet<Box<str>>,
+    /// Whether an agent was looked for.
+    asked: bool,
     /// So much is said once.
     troubled: bool,
 }
@@ -111,6 +113,7 @@ pub(super) fn start(jobs: Jobs<Engine>, socket: &Path, now: Now) -> std::io::Res
         generation: 0,
         bridges: BTreeMap::new(),
         strangers: BTreeSet::new(),
+        asked: false,
         troubled: false,
     };
     let asked = lost.clone();
@@ -166,6 +169,7 @@ impl Guard {
         let segments = read::segments(&self.jobs)?;
         self.strangers.extend(std::mem::take(&mut self.bridges).into_keys());
         if segments.is_empty() {
+            self.begin();
             return Ok(());
         }
         let (held, mut shared) = (read::held(&self.jobs)?, read::shared(&self.jobs)?);
@@ -230,13 +234,16 @@ impl Guard {
             if servers != bridge.servers {
                 bridge.servers = servers;
                 bridge.complete = false;
-                bridge.guests.tell_all();
             }
         }
     }
 
     fn tell(&mut self) {
-        if self.bridges.is_empty() && self.strangers.is_empty() && self.client.is_none() {
+        let is_idle = self.bridges.is_empty() && self.strangers.is_empty();
+        // An earlier run may have had ports guarded that are not to be: an agent that is there is
+        // asked once.
+        let was_asked = std::mem::replace(&mut self.asked, true);
+        if is_idle && (was_asked || !self.socket.exists()) {
             return;
         }
         match self.try_tell() {

@@ -196,7 +196,9 @@ impl Rules {
         remove_all(&mut self.guests, &gone.guests);
         remove_all(&mut self.silent, &gone.silent);
         remove_all(&mut self.leaving, &gone.leaving);
-        gone.guarded.keys().for_each(|port| drop(self.guarded.remove(port)));
+        for port in gone.guarded.keys() {
+            self.guarded.remove(port);
+        }
         remove_all(&mut self.any6, &gone.any6);
         remove_all(&mut self.fenced, &gone.fenced);
         remove_all(&mut self.sources, &gone.sources);
