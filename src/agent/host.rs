@@ -103,9 +103,7 @@ impl Host {
         let kept = file.as_ref().map(File::read).transpose()?.unwrap_or_default();
         let journal = dir.map(Journal::open).transpose()?;
         let (journal, ports) = journal.map_or_else(Default::default, |(j, p)| (Some(j), p));
-        let mut all = ports.rules();
-        add_to(&mut all, rules(&kept));
-        let gate = Gate::install(all)?;
+        let gate = Gate::install(ports.rules_beside(rules(&kept)))?;
         let now = Instant::now();
         let leaving = kept.holds.values().filter(|hold| hold.stage == Stage::Leaving);
         let leaving = leaving.map(|hold| (hold.pair.clone(), now + LEAVING_MAX)).collect();
@@ -479,13 +477,6 @@ fn rules(kept: &Kept) -> Rules {
         }
     }
     rules
-}
-
-/// Adds what pairs ask for.
-fn add_to(rules: &mut Rules, of_pairs: Rules) {
-    rules.guests = of_pairs.guests;
-    rules.silent = of_pairs.silent;
-    rules.leaving = of_pairs.leaving;
 }
 
 fn open_ears(link: LinkId) -> io::Result<[FrameSocket; 2]> {

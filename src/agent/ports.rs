@@ -259,6 +259,12 @@ impl Ports {
         rules
     }
 
+    /// The same, and what pairs ask for: the two have no element in common.
+    pub fn rules_beside(&self, pairs: Rules) -> Rules {
+        let Rules { guests, silent, leaving, .. } = pairs;
+        Rules { guests, silent, leaving, ..self.rules() }
+    }
+
     /// The limit of all guarded ports: the lowest that a network has.
     pub fn dhcp_per_s(&self) -> Option<u32> {
         self.networks.values().filter_map(|network| network.dhcp_per_s).min()

@@ -266,11 +266,9 @@ impl Running {
         let new_policy = NewPolicy::default();
         let post: Arc<dyn Post> = Arc::new(Counter::new(driver.jobs(), started, archive.clone()));
         let switch = || switch::start(driver.jobs(), post.clone(), &policy.server.agent_socket);
-        let guard =
-            || guard::start(driver.jobs(), &policy.server.agent_socket, Box::new(then.clone()));
         let teller = Teller {
             switch: (!serve.observe).then(switch).transpose()?,
-            guard: (!serve.observe).then(guard).transpose()?,
+            guard: guards(serve, driver.jobs(), &policy, then.clone())?,
             routes: Some(delegated).filter(|_| !serve.observe).map(follow).transpose()?,
             log: EventLog::new(&policy, serve.observe),
             hosts: hosts.map(|written| written.follow(read_page(driver.jobs()))).transpose()?,
@@ -284,8 +282,7 @@ impl Running {
         note(identity, &driver.jobs())?;
         let follow = changes(log, new_policy, live.clone(), reports.clone());
         let reloader = reloader(serve, &policy, post.clone(), follow);
-        let told = (reports.told(), archive.clone());
-        let findings = Arc::new(Findings::default());
+        let (told, findings) = ((reports.told(), archive.clone()), Arc::new(Findings::default()));
         let meter =
             Meter::new(driver.counters(), told, findings.clone(), started, Box::new(measured));
         let metrics = Arc::new(Metrics::new(post.clone(), Box::new(meter)));
@@ -423,6 +420,17 @@ fn changes(log: Log, new_policy: NewPolicy, live: Arc<Live>, reports: Arc<Report
         reports.set_policy(policy);
         *new_policy.lock().unwrap_or_else(PoisonError::into_inner) = Some(policy.clone());
     })
+}
+
+/// Has the ports of guests guarded, unless nothing is to be done at all.
+fn guards(
+    serve: &Serve,
+    jobs: Jobs<Engine>,
+    policy: &Policy,
+    now: impl Fn() -> Timestamp + Send + 'static,
+) -> std::io::Result<Option<guard::Ear>> {
+    let start = || guard::start(jobs, &policy.server.agent_socket, Box::new(now));
+    (!serve.observe).then(start).transpose()
 }
 
 /// How the hosts file reads all leases again.

@@ -192,7 +192,7 @@ impl Guard {
 
     /// Begins a generation: all is told again.
     fn begin(&mut self) {
-        self.generation = u64::try_from((self.now)().0).unwrap_or(0).max(self.generation + 1);
+        self.generation = (self.now)().0.max(self.generation + 1);
         for bridge in self.bridges.values_mut() {
             bridge.complete = false;
             bridge.guests.tell_all();
