@@ -268,7 +268,7 @@ impl Running {
         let switch = || switch::start(driver.jobs(), post.clone(), &policy.server.agent_socket);
         let teller = Teller {
             switch: (!serve.observe).then(switch).transpose()?,
-            guard: guards(serve, driver.jobs(), &policy, then.clone())?,
+            guard: guard::start(!serve.observe, driver.jobs(), &policy, then.clone())?,
             routes: Some(delegated).filter(|_| !serve.observe).map(follow).transpose()?,
             log: EventLog::new(&policy, serve.observe),
             hosts: hosts.map(|written| written.follow(read_page(driver.jobs()))).transpose()?,
@@ -420,17 +420,6 @@ fn changes(log: Log, new_policy: NewPolicy, live: Arc<Live>, reports: Arc<Report
         reports.set_policy(policy);
         *new_policy.lock().unwrap_or_else(PoisonError::into_inner) = Some(policy.clone());
     })
-}
-
-/// Has the ports of guests guarded, unless nothing is to be done at all.
-fn guards(
-    serve: &Serve,
-    jobs: Jobs<Engine>,
-    policy: &Policy,
-    now: impl Fn() -> Timestamp + Send + 'static,
-) -> std::io::Result<Option<guard::Ear>> {
-    let start = || guard::start(jobs, &policy.server.agent_socket, Box::new(now));
-    (!serve.observe).then(start).transpose()
 }
 
 /// How the hosts file reads all leases again.

@@ -9,7 +9,7 @@ mod read;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use crate::agent::client::{AgentError, Client};
 use crate::agent::ports::{Guarded, Order};
 use crate::base::Timestamp;
+use crate::config::Policy;
 use crate::config::policy::Pattern;
 use crate::engine::Engine;
 use crate::engine::effects::{Event, EventKind};
@@ -39,7 +40,7 @@ const BATCH_MAX: usize = 1_024;
 const ORDER_BYTES: usize = 32 << 10;
 
 /// The clock, as the daemon reads it: generations rise with it.
-pub(super) type Now = Box<dyn Fn() -> Timestamp + Send>;
+type Now = Box<dyn Fn() -> Timestamp + Send>;
 
 /// Tells the thread what became of leases.
 #[derive(Clone, Debug)]
@@ -100,14 +101,22 @@ struct Guard {
     troubled: bool,
 }
 
-/// Starts the thread; it ends when its ears are gone.
-pub(super) fn start(jobs: Jobs<Engine>, socket: &Path, now: Now) -> std::io::Result<Ear> {
+/// Starts the thread, unless nothing is served; it ends when its ears are gone.
+pub(super) fn start(
+    serves: bool,
+    jobs: Jobs<Engine>,
+    policy: &Policy,
+    now: impl Fn() -> Timestamp + Send + 'static,
+) -> std::io::Result<Option<Ear>> {
+    if !serves {
+        return Ok(None);
+    }
     let (words, heard) = sync_channel(WORDS_MAX);
     let lost = Arc::new(AtomicBool::new(true));
     let guard = Guard {
         jobs,
-        socket: socket.into(),
-        now,
+        socket: policy.server.agent_socket.clone(),
+        now: Box::new(now),
         monitor: LinkMonitor::open()?,
         client: None,
         generation: 0,
@@ -119,7 +128,7 @@ pub(super) fn start(jobs: Jobs<Engine>, socket: &Path, now: Now) -> std::io::Res
     let asked = lost.clone();
     let run = move || guard.run(&heard, &asked);
     std::thread::Builder::new().name("guard".into()).spawn(run)?;
-    Ok(Ear { words, lost })
+    Ok(Some(Ear { words, lost }))
 }
 
 impl Guard {
