@@ -201,12 +201,15 @@ fn who_lies_is_not_heard_whoever_is_killed() {
     lan.agent = run_agent(&lan.world, &lan.host);
     assert!(ports(&lan.world, &lan.host).contains(&format!("\"{b_ip}\"")), "kept");
     assert_eq!(lan.faults(&mut voice, &frames), Vec::<String>::new(), "with the agent");
+    // Nobody was heard of late.
+    lan.host.ip("link set br0 type bridge fdb_flush");
     lan.server.start_again();
     client.renew();
     assert_eq!(lan.faults(&mut voice, &frames), Vec::<String>::new(), "with both");
     // Who gives its address back has none, and gets one again at the same port.
     client.release();
     lan.wait_for_ports(&format!("\"{b_ip}\""), false);
+    assert!(ports(&lan.world, &lan.host).contains(&format!("\"{a_ip}\"")), "an idle guest");
     let (probe, own) = (&frames[2], &frames[1]);
     let silent = [probe.clone(), ("a former address", false, own.2.clone())];
     assert_eq!(lan.faults(&mut voice, &silent), Vec::<String>::new());

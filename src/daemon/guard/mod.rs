@@ -177,6 +177,8 @@ impl Guard {
     fn read(&mut self) -> Result<(), JobError> {
         let segments = read::segments(&self.jobs)?;
         self.strangers.extend(std::mem::take(&mut self.bridges).into_keys());
+        // The agent is asked again where guests were.
+        self.client = None;
         if segments.is_empty() {
             self.begin();
             return Ok(());
@@ -272,8 +274,17 @@ impl Guard {
             Some(client) => client,
             None => {
                 let mut client = Client::connect(&self.socket)?;
-                let known = client.guarded()?.into_iter().map(|(network, _)| network);
-                self.strangers.extend(known.filter(|name| !self.bridges.contains_key(name)));
+                for (network, of) in client.guarded()? {
+                    match self.bridges.get_mut(&network) {
+                        // Who was not heard for long is where it was before.
+                        Some(known) => {
+                            of.macs.iter().for_each(|m| known.guests.place(*m, &of.port))
+                        }
+                        None => {
+                            self.strangers.insert(network);
+                        }
+                    }
+                }
                 client
             }
         };
