@@ -322,7 +322,8 @@ fn defaults_are_what_the_reference_says() {
         | "[network.relocation]"
         | "[network.reconcile]"
         | "[network.standby]"
-        | "[network.standby.detect]" = section
+        | "[network.standby.detect]"
+        | "[network.guard]" = section
         {
             let table = section.trim_matches(['[', ']']).trim_start_matches("network.");
             let said = format!("{table}.{said}[[network.subnet]]");

@@ -216,6 +216,40 @@ isolated_tests! {
         gate.remove().unwrap();
     }
 
+    fn what_is_altered_is_in_force_and_a_fenced_port_is_not_heard() {
+        let mut lab = Lab::new();
+        let none = Rules::default();
+        let mut gate = Gate::install(held_by(1)).unwrap();
+        let own = OWN.iter().map(|ip| (port(1), *ip)).collect();
+        let guard = Rules {
+            guarded: [(port(1), [mac(1)].into()), (port(2), BTreeSet::new())].into(),
+            sources: own,
+            ..Rules::default()
+        };
+        gate.alter(&none, &guard).unwrap();
+        assert!(gate.is_in_force().unwrap());
+        for (kind, passes) in GUARDED {
+            let heard = lab.heard(1, kind, TIMES)[HOST];
+            assert_eq!(heard, if *passes { TIMES } else { 0 }, "{}", kind.name);
+        }
+        // Of the second nothing is known: whatever it says as its own passes.
+        assert_eq!(lab.heard(2, &SPEAKS[2], TIMES)[HOST], TIMES);
+        let fence = Rules { fenced: [port(2)].into(), ..Rules::default() };
+        gate.alter(&guard, &fence).unwrap();
+        assert!(gate.is_in_force().unwrap());
+        for kind in SPEAKS.iter().chain(FREE) {
+            assert_eq!(lab.heard(2, kind, TIMES), [0; 4], "{} of a fenced port", kind.name);
+        }
+        gate.alter(&fence, &none).unwrap();
+        assert_eq!(gate.rules(), &held_by(1));
+        assert!(gate.is_in_force().unwrap());
+        // Somebody takes the table away: a change makes all of it anew.
+        Gate::install(none.clone()).unwrap().remove().unwrap();
+        gate.alter(&none, &fence).unwrap();
+        assert!(gate.is_in_force().unwrap());
+        gate.remove().unwrap();
+    }
+
     fn a_port_asks_for_leases_no_faster_than_it_may() {
         let mut lab = Lab::new();
         let guard = |n: usize| (port(n), BTreeSet::from([mac(n)]));

@@ -14,6 +14,7 @@ mod real {
     mod durable;
     mod firmware;
     mod flood;
+    mod guard;
     mod identity;
     mod lab;
     mod moves;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::check::Check;
 use super::hold::Hold;
+use super::ports::{Guarded, Order};
 use super::tls::{self, Credentials, Made};
 use super::verb::{
     ActiveWord, Answer, Done, Event, LINE_BYTES_MAX, VERSION, Verb, WAIT_MS_MAX, Why,
@@ -128,6 +129,24 @@ impl Client {
     /// Forgets a pair; whoever is silent stays so until its port is gone, if `silent`.
     pub fn let_go(&mut self, pair: &str, epoch: u64, silent: bool) -> Result<Done, AgentError> {
         self.done(&Verb::LetGo { pair: pair.into(), epoch, silent })
+    }
+
+    /// Guards ports as it says.
+    pub fn guard(&mut self, order: &Order) -> Result<Done, AgentError> {
+        self.done(&Verb::Guard(order.clone()))
+    }
+
+    /// All guarded ports, by name, each with its network.
+    pub fn guarded(&mut self) -> Result<Vec<(Box<str>, Guarded)>, AgentError> {
+        let mut all: Vec<(Box<str>, Guarded)> = Vec::new();
+        loop {
+            let after = all.last().map(|(_, last)| last.port.clone());
+            match self.ask(&Verb::Guarded { after })? {
+                Answer::Guarded(more) if more.is_empty() => return Ok(all),
+                Answer::Guarded(more) => all.extend(more),
+                _ => return Err(AgentError::Confused),
+            }
+        }
     }
 
     /// What is held, and whether the kernel had it.

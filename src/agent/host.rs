@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::base::{LinkId, Mac};
-use crate::net::gate::{Gate, GateError, Port, Rules};
+use crate::net::gate::{Gate, Port, Rules};
 use crate::net::{FrameSocket, LinkMonitor, RecvBatch, neighbour};
 use crate::switchover::Stage;
 
@@ -16,9 +16,10 @@ use super::guard::{Fate, Guard};
 use super::hold::{self, Hold, Holder};
 use super::keep::{File, HOLDS_MAX, Kept, Leftover};
 use super::learn::{Neighbours, ears};
+use super::ports::{Journal, Order, Ports};
 use super::refusal::{HostError, Refusal};
 use super::tell::{Teller, is_on_link};
-use super::verb::{ActiveWord, Answer, Done, VERSION, Verb};
+use super::verb::{ActiveWord, Answer, Done, GUARDED_AT_ONCE, VERSION, Verb};
 
 /// How long IP of the former holder passes at most, should nobody say when it is enough.
 const LEAVING_MAX: Duration = Duration::from_secs(1);
@@ -32,6 +33,8 @@ pub struct Host {
     gate: Gate,
     kept: Kept,
     file: Option<File>,
+    ports: Ports,
+    journal: Option<Journal>,
     links: LinkMonitor,
     teller: Teller,
     neighbours: BTreeMap<LinkId, Neighbours>,
@@ -51,7 +54,9 @@ impl Host {
     pub fn start(dir: Option<&Path>) -> Result<Host, HostError> {
         let file = dir.map(File::within).transpose()?;
         let kept = file.as_ref().map(File::read).transpose()?.unwrap_or_default();
-        let gate = Gate::install(rules(&kept))?;
+        let journal = dir.map(Journal::open).transpose()?;
+        let (journal, ports) = journal.map_or_else(Default::default, |(j, p)| (Some(j), p));
+        let gate = Gate::install(ports.rules_beside(rules(&kept)))?;
         let now = Instant::now();
         let leaving = kept.holds.values().filter(|hold| hold.stage == Stage::Leaving);
         let leaving = leaving.map(|hold| (hold.pair.clone(), now + LEAVING_MAX)).collect();
@@ -59,6 +64,8 @@ impl Host {
             gate,
             kept,
             file,
+            ports,
+            journal,
             links: LinkMonitor::open()?,
             teller: Teller::default(),
             neighbours: BTreeMap::new(),
@@ -76,7 +83,10 @@ impl Host {
     }
 
     /// Takes the gate away, and forgets everything: no guest is silent any more.
-    pub fn clear(self) -> Result<(), HostError> {
+    pub fn clear(mut self) -> Result<(), HostError> {
+        if let Some(journal) = &mut self.journal {
+            journal.write_anew(&Ports::default())?;
+        }
         if let Some(file) = &self.file {
             let (holds, leftovers) = (BTreeMap::new(), Vec::new());
             file.write(&Kept { holds, leftovers, ..self.kept })?;
@@ -92,6 +102,8 @@ impl Host {
                 return Answer::Hello { version: VERSION, release };
             }
             Verb::Status => self.status(),
+            Verb::Guard(order) => self.guard_ports(now, &order).map(Answer::Done),
+            Verb::Guarded { after } => Ok(self.guarded(after.as_deref())),
             Verb::Hold(hold) => self.hold(now, hold).map(Answer::Done),
             Verb::Check { pair } => self.look_at(&pair).map(Answer::Checks),
             Verb::Active { pair, word } => self.tell_of(&pair, word).map(Answer::Done),
@@ -303,14 +315,8 @@ impl Host {
         if let Some(file) = self.file.as_ref().filter(|_| kept != self.kept) {
             file.write(&kept)?;
         }
-        let rules = rules(&kept);
-        match self.gate.apply(rules.clone()) {
-            Err(GateError::Astray) => {
-                tracing::error!("the gate was changed by somebody else: made anew");
-                self.gate = Gate::install(rules)?;
-            }
-            done => done?,
-        }
+        // What pairs ask for, and what is guarded beside them, have no element in common.
+        self.gate.alter(&rules(&self.kept), &rules(&kept))?;
         self.kept = kept;
         Ok(())
     }
@@ -327,6 +333,30 @@ impl Host {
         if self.opened.remove(pair).is_some() {
             self.follow();
         }
+    }
+
+    /// What the journal does not have is in force yet, and is refused: whoever asked tells it again.
+    fn guard_ports(&mut self, now: Instant, order: &Order) -> Result<Done, Refusal> {
+        let Order { network, generation, .. } = order;
+        if let Some(by) = self.ports.overtaken(network, *generation) {
+            return Err(Refusal::Generation {
+                network: network.clone(),
+                generation: *generation,
+                by,
+            });
+        }
+        self.ports.check(order)?;
+        let change = self.ports.take(order);
+        let written = self.journal.as_mut().map_or(Ok(()), |j| j.add(order, &self.ports));
+        self.gate.limit(self.ports.dhcp_per_s()).map_err(HostError::from)?;
+        self.gate.alter(&change.gone, &change.new).map_err(HostError::from)?;
+        written.map_err(HostError::from)?;
+        Ok(Done { gated_us: elapsed_us(now), ..Done::default() })
+    }
+
+    fn guarded(&self, after: Option<&str>) -> Answer {
+        let some = self.ports.after(after).take(GUARDED_AT_ONCE);
+        Answer::Guarded(some.map(|(network, of)| (network.into(), of.clone())).collect())
     }
 
     fn let_go(&mut self, pair: &str, epoch: u64, silent: bool) -> Result<Done, Refusal> {

@@ -9,7 +9,8 @@
 //!
 //! Each hold has an **epoch**, which rises with each switchover of its pair: whoever comes with an
 //! older one was overtaken, and is refused. A hold that is told again is brought about again: each
-//! step leaves what is done as it is.
+//! step leaves what is done as it is. Beside pairs it is told which [`ports`] are guarded, and what
+//! each of them may say; there a **generation** is what an epoch is to a pair.
 
 pub mod check;
 pub mod client;
@@ -19,6 +20,7 @@ pub mod host;
 pub mod keep;
 mod learn;
 pub mod listen;
+pub mod ports;
 mod refusal;
 mod tap;
 mod tell;

@@ -7,6 +7,7 @@ use crate::net::gate::GateError;
 
 use super::hold::Faulty;
 use super::keep::{HOLDS_MAX, KeepError};
+use super::ports::BadOrder;
 use super::verb::Why;
 
 /// Why an agent cannot do its work.
@@ -28,6 +29,10 @@ pub enum HostError {
 pub(super) enum Refusal {
     #[error("pair {pair}: epoch {epoch} was overtaken by {by}")]
     Epoch { pair: Box<str>, epoch: u64, by: u64 },
+    #[error("network {network}: generation {generation} was overtaken by {by}")]
+    Generation { network: Box<str>, generation: u64, by: u64 },
+    #[error(transparent)]
+    Order(#[from] BadOrder),
     #[error("pair {pair}: {fault}")]
     Faulty { pair: Box<str>, fault: Faulty },
     #[error("pair {pair}: {addr} is held by pair {other} on {bridge} already")]
@@ -50,8 +55,11 @@ impl Refusal {
     /// What kind of reason.
     pub(super) fn why(&self) -> Why {
         match self {
-            Refusal::Epoch { .. } => Why::Epoch,
-            Refusal::Faulty { .. } | Refusal::Taken { .. } | Refusal::TooMany => Why::Faulty,
+            Refusal::Epoch { .. } | Refusal::Generation { .. } => Why::Epoch,
+            Refusal::Order(_)
+            | Refusal::Faulty { .. }
+            | Refusal::Taken { .. }
+            | Refusal::TooMany => Why::Faulty,
             Refusal::NotHeld(_)
             | Refusal::NotWatched(_)
             | Refusal::NoLink(_)

@@ -5,11 +5,14 @@ use serde::{Deserialize, Serialize};
 use super::check::Check;
 use super::guard::Fate;
 use super::hold::Hold;
+use super::ports::{Guarded, Order};
 
 /// Longest line, in bytes: a hold of 64 addresses has some 4,000.
 pub const LINE_BYTES_MAX: usize = 64 << 10;
 /// Longest wait for an event, in milliseconds.
 pub const WAIT_MS_MAX: u32 = 3_000;
+/// Most guarded ports in one answer.
+pub const GUARDED_AT_ONCE: usize = 256;
 /// The version of the protocol. An agent answers [`Verb::Hello`] of any; what it cannot read is
 /// refused.
 pub const VERSION: u32 = 1;
@@ -30,6 +33,13 @@ pub enum Verb {
         epoch: u64,
         /// Who is silent may have the addresses yet, and stays silent until its port is gone.
         silent: bool,
+    },
+    /// Guard ports of a network as it says, or no more.
+    Guard(Order),
+    /// The guarded ports behind this one, by name.
+    Guarded {
+        /// None yet if `None`.
+        after: Option<Box<str>>,
     },
     /// What is held, and whether the kernel has it.
     Status,
@@ -92,6 +102,8 @@ pub enum Answer {
     },
     /// What was looked at.
     Checks(Vec<Check>),
+    /// Guarded ports, by name, each with its network: [`GUARDED_AT_ONCE`] at most.
+    Guarded(Vec<(Box<str>, Guarded)>),
     /// What became of actives, in order.
     Events(Vec<Event>),
     /// It is not done, and nothing of it is.

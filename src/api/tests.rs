@@ -59,6 +59,7 @@ fn network(name: &str, prefix: &str) -> Network {
         tiers: None,
         relocation: Default::default(),
         standby: Default::default(),
+        guard: Default::default(),
         reconcile: Default::default(),
         short_percent: 5,
         quarantine: crate::base::Span::from_secs(600),

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use crate::agent::client::{AgentError, Client};
+use crate::agent::ports::Guarded;
 use crate::agent::tls::Credentials;
 use crate::agent::{Hold, Host};
 use crate::daemon;
@@ -24,6 +25,7 @@ pub(super) fn agent(said: Agent, out: &mut Output) -> Result<(), Failure> {
             let far = far_access(&args);
             Ok(daemon::agent::run(&args.socket, &state, far.as_ref(), &args.log)?)
         }
+        Agent::Status(args) if args.ports => ports(&args.socket, args.json, out),
         Agent::Status(args) => status(&args.socket, args.json, out),
         Agent::Clear(args) => {
             if UnixStream::connect(&args.socket).is_ok() {
@@ -61,6 +63,39 @@ fn status(socket: &Path, json: bool, out: &mut Output) -> Result<(), Failure> {
     }
     let colour = out.colour();
     Ok(table.write(out, colour)?)
+}
+
+fn ports(socket: &Path, json: bool, out: &mut Output) -> Result<(), Failure> {
+    let guarded = Client::connect(socket)?.guarded()?;
+    if json {
+        let shown: Vec<_> = guarded.iter().map(|(network, of)| Shown { network, of }).collect();
+        return out.json(&shown);
+    }
+    let mut table = Table::new(&["NETWORK", "PORT", "HARDWARE", "ADDRESSES", "STATE"]);
+    for (network, of) in &guarded {
+        let macs: Vec<String> = of.macs.iter().map(ToString::to_string).collect();
+        let addresses: Vec<String> = of.addresses.iter().map(ToString::to_string).collect();
+        let state = match (of.fenced, of.macs.is_empty()) {
+            (true, _) => "fenced",
+            (false, true) => "open",
+            (false, false) => "bound",
+        };
+        let (macs, addresses) = (macs.join(", "), addresses.join(", "));
+        row(
+            &mut table,
+            &[network.as_ref(), &*of.port, macs.as_str(), addresses.as_str(), state].map(Some),
+        );
+    }
+    let colour = out.colour();
+    Ok(table.write(out, colour)?)
+}
+
+/// A guarded port as JSON.
+#[derive(serde::Serialize)]
+struct Shown<'a> {
+    network: &'a str,
+    #[serde(flatten)]
+    of: &'a Guarded,
 }
 
 fn cells(hold: &Hold) -> [String; 7] {

@@ -56,6 +56,9 @@ pub struct AgentStatus {
     /// Where it is asked
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub socket: PathBuf,
+    /// Show which ports are guarded instead, and what each may say
+    #[arg(long)]
+    pub ports: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

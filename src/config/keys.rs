@@ -4,6 +4,7 @@
 use super::agents::{AGENT_HOST, AGENTS};
 use super::audit::AUDIT;
 use super::driver::{ACT, DRIVER};
+use super::guard::GUARD;
 use super::hook::HOOK;
 use super::keys_accounts::*;
 use super::keys_api::*;
@@ -60,6 +61,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &DISTANCE,
     &STANDBY,
     &DETECT,
+    &GUARD,
     &ADVERTISEMENTS,
     &ADVERTISED_PREFIX,
     &SUBNET,
@@ -148,7 +150,7 @@ pub(super) static SERVER: Section = Section {
             "agent_socket",
             "\"/path\"",
             "\"/run/foreshadow-agent/agent.sock\"",
-            "Unix socket of this host's `foreshadow agent`, which makes the gates of standbys. Without standbys nobody asks for it.",
+            "Unix socket of this host's `foreshadow agent`, which makes the gates of standbys and guards ports. Without either nobody asks for it.",
         ),
         key(
             "hosts_file",

@@ -110,6 +110,7 @@ pub(super) static NETWORK: Section = Section {
         key("reconcile", "a table", "{}", "What answers on the wire, compared with what is bound."),
         key("relocation", "a table", "{}", "Who is moved where a hot tier runs short."),
         key("standby", "a table", "{}", "Standbys that hold the addresses of others."),
+        key("guard", "a table", "{}", "What the ports of guests may say."),
         key(
             "lifecycle",
             "a table",

@@ -18,6 +18,7 @@ mod check;
 mod driver;
 mod encode;
 mod fault;
+mod guard;
 mod hook;
 mod keys;
 mod keys_accounts;

@@ -18,6 +18,7 @@ pub use super::agents::{AgentHost, AgentsPolicy, AgentsTls};
 pub use super::api::{ApiLimits, ApiPolicy, ClientPolicy, Role, TlsPolicy, TokenPolicy};
 pub use super::audit::AuditPolicy;
 pub use super::driver::{DRIVER_NAMES, DriverPolicy, DriverWay};
+pub use super::guard::GuardPolicy;
 pub use super::hook::{HOOK_EVENTS, HookPolicy, HookWay};
 pub use super::lifecycle::Lifecycle;
 pub use super::limits::{Limits, Rate};
@@ -118,6 +119,8 @@ pub struct Network {
     pub relocation: Relocation,
     /// Standbys of its clients.
     pub standby: StandbyPolicy,
+    /// What the ports of its guests may say.
+    pub guard: GuardPolicy,
     /// What answers on the wire, compared with what is bound.
     pub reconcile: Reconcile,
     /// At most this many DECLINEs of one client are believed per quarantine time (default 4).

@@ -10,6 +10,7 @@ use super::accounts::{Hold, RawAccount};
 use super::agents::AgentsPolicy;
 use super::driver::DriverPolicy;
 use super::fault::Place;
+use super::guard::GuardPolicy;
 use super::node::At;
 use super::policy::{
     ApiPolicy, AuditPolicy, Bootp, ClassId, HookPolicy, HostId, Identity, Lifecycle, Limits,
@@ -111,6 +112,7 @@ pub(super) struct RawNetwork {
     pub(super) tiers: Option<[RawTier; 3]>,
     pub(super) relocation: Relocation,
     pub(super) standby: StandbyPolicy,
+    pub(super) guard: GuardPolicy,
     pub(super) reconcile: Reconcile,
     pub(super) declines_max: u32,
     pub(super) offers_max: usize,

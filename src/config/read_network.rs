@@ -82,6 +82,7 @@ fn network(table: &Table<'_>, defs: &Definitions, classes: &ClassNames) -> RawNe
         reconcile: super::reconcile::reconcile(get("reconcile")),
         relocation: super::relocation::relocation(get("relocation")),
         standby: super::standby::standby(get("standby")),
+        guard: super::guard::guard(get("guard")),
         short_percent: get("short").and_then(|n| n.percent()).unwrap_or(5),
         declines_max: number(get("declines_max"), 0, 1_000_000, 4),
         offers_max: number(get("offers_max"), 1, 16_777_216, 65_536),

@@ -18,6 +18,7 @@ pub mod counters;
 pub mod desk;
 pub mod driver;
 pub mod forwarding;
+mod guard;
 mod hooks;
 pub mod hosts;
 pub mod identity;

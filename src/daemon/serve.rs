@@ -31,6 +31,7 @@ use crate::store::{Contents, DiskStore, Recovery, Store, StoreError, StoreOption
 use super::clock::Clock;
 use super::desk::Counter;
 use super::driver::{Driver, DriverHandle, Setup};
+use super::guard;
 use super::hosts::{self, Hosts, Written};
 use super::identity::Identity;
 use super::log::{EventLog, Log};
@@ -320,6 +321,7 @@ impl Running {
         let switch = || switch::start(driver.jobs(), post.clone(), &reach, now.clone());
         let teller = Teller {
             switch: (!serve.observe).then(switch).transpose()?,
+            guard: guard::start(!serve.observe, driver.jobs(), &policy, then.clone())?,
             routes: Some(delegated).filter(|_| !serve.observe).map(follow).transpose()?,
             log: EventLog::new(&policy, serve.observe),
             hosts: hosts.map(|written| written.follow(read_page(driver.jobs()))).transpose()?,

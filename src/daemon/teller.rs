@@ -8,6 +8,7 @@ use crate::base::Timestamp;
 use crate::config::Policy;
 
 use super::counters::Counters;
+use super::guard;
 use super::hosts::Hosts;
 use super::lines;
 use super::log::EventLog;
@@ -32,6 +33,8 @@ pub(super) struct Teller {
     pub(super) routes: Option<Routes>,
     /// Who sees to standbys.
     pub(super) switch: Option<switch::Nudge>,
+    /// Who has ports guarded.
+    pub(super) guard: Option<guard::Ear>,
     /// A policy that it has yet to hear of.
     pub(super) new_policy: NewPolicy,
     /// Reads the time.
@@ -54,6 +57,7 @@ impl Teller {
             if let Some(policy) = changed {
                 self.log.set_policy(&policy);
                 self.routes.iter().for_each(|routes| routes.set_policy(policy.clone()));
+                self.guard.iter().for_each(guard::Ear::lost);
             }
             match told {
                 Ok(Told { events }) => {
@@ -62,6 +66,7 @@ impl Teller {
                         self.hosts.iter().for_each(|hosts| hosts.event(event));
                         self.routes.iter().for_each(|routes| routes.event(event));
                         self.switch.iter().for_each(|switch| switch.event(event));
+                        self.guard.iter().for_each(|guard| guard.event(event));
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => self.log.tick((self.now)()),
@@ -79,6 +84,7 @@ impl Teller {
             self.hosts.iter().for_each(Hosts::lost);
             self.routes.iter().for_each(Routes::lost);
             self.switch.iter().for_each(switch::Nudge::nudge);
+            self.guard.iter().for_each(guard::Ear::lost);
         }
     }
 }
@@ -107,6 +113,7 @@ mod tests {
             hosts: Some(written.follow(Box::new(read)).unwrap()),
             routes: None,
             switch: None,
+            guard: None,
             new_policy: NewPolicy::default(),
             now: Box::new(|| Timestamp(1)),
             counters: counters.clone(),

@@ -46,8 +46,7 @@ pub(super) fn build(
     prefixes.sort_by_key(|(prefix, _)| *prefix);
     let direct = raw.reservations.into_iter().filter_map(|r| {
         let home = r.addr.as_ref().and_then(|a| reservation::home(&prefixes, a.value));
-        let times = home.map_or(&outer.times, |(_, times)| times);
-        build_reservation(r, times, sink)
+        build_reservation(r, home.map_or(&outer.times, |(_, times)| times), sink)
     });
     let reservations = direct.chain(nested).collect();
     let interfaces: Vec<_> = raw.interfaces.into_iter().map(|at| at.value).collect();
@@ -80,6 +79,7 @@ pub(super) fn build(
         tiers,
         relocation: raw.relocation,
         standby: raw.standby,
+        guard: raw.guard,
         reconcile: raw.reconcile,
         declines_max: raw.declines_max,
         offers_max: raw.offers_max,

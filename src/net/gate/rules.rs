@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::base::Mac;
 
@@ -56,8 +56,15 @@ pub struct Rules {
     /// Addresses that were a port's a moment ago: its ARP and neighbour discovery of them are
     /// silent, and IP still passes, since neighbours have yet to hear of the new holder.
     pub leaving: BTreeSet<(Port, IpAddr)>,
-    /// Ports that say only what is their own, and the hardware addresses that they send from.
+    /// Ports that say only what is their own, and the hardware addresses that they send from. Of a
+    /// port without any nothing is known yet: it is no DHCP server and no router, and its sources
+    /// are not asked for.
     pub guarded: BTreeMap<Port, BTreeSet<Mac>>,
+    /// Guarded ports whose global IPv6 addresses are not asked for: guests make those themselves
+    /// (RFC 4862 s5.5, RFC 8981).
+    pub any6: BTreeSet<Port>,
+    /// Ports that nothing comes from at all.
+    pub fenced: BTreeSet<Port>,
     /// The addresses that guarded ports send from. Link-local IPv6 addresses are not asked for.
     pub sources: BTreeSet<(Port, IpAddr)>,
     /// Addresses of DHCP servers and routers: clients may renew there by unicast, and no guarded
@@ -93,11 +100,16 @@ impl Rules {
                 all.map(|port| port.0.to_vec()).collect()
             }
             Set::Guarded => self.guarded.keys().map(|port| port.0.to_vec()).collect(),
+            Set::Bound => self.bound().map(|port| port.0.to_vec()).collect(),
+            Set::Bound6 => {
+                let bound = self.bound().filter(|port| !self.any6.contains(port));
+                bound.map(|port| port.0.to_vec()).collect()
+            }
+            Set::Fenced => self.fenced.iter().map(|port| port.0.to_vec()).collect(),
             Set::Macs => {
                 let pairs =
                     self.guarded.iter().flat_map(|(p, macs)| macs.iter().map(move |m| (p, m)));
-                // The kernel keeps each part of a key in whole words.
-                pairs.map(|(port, mac)| of(port, [&mac.0[..], &[0; 2]].concat())).collect()
+                pairs.map(|(port, mac)| mac_key(port, *mac)).collect()
             }
             Set::Sources4 => self.sources.iter().filter_map(pair4).collect(),
             Set::Sources6 => self.sources.iter().filter_map(pair6).collect(),
@@ -129,6 +141,112 @@ impl Rules {
         changed.then_some(writer)
     }
 
+    fn bound(&self) -> impl Iterator<Item = &Port> {
+        self.guarded.iter().filter(|(_, macs)| !macs.is_empty()).map(|(port, _)| port)
+    }
+
+    /// Takes away what is in `gone`, then adds what is in `new`, and the messages that bring the
+    /// kernel there; `None` if nothing changes. Costs as much as is in both, however much there is
+    /// beside. A guarded port that is gone is so with all that is its own but its sources; the limit
+    /// of `new` does not count.
+    pub(super) fn alter(&mut self, gone: &Rules, new: &Rules) -> Option<Writer> {
+        let mut touched: Vec<(Set, Key)> = Vec::new();
+        for set in Set::ALL {
+            let mut keys = gone.elements(set);
+            keys.append(&mut new.elements(set));
+            touched.extend(keys.into_iter().map(|key| (set, key)));
+        }
+        // What a port is bound by follows from more than is named.
+        for port in gone.guarded.keys().chain(new.guarded.keys()) {
+            let known = self.guarded.get(port).into_iter().flatten();
+            touched.extend(known.map(|mac| (Set::Macs, mac_key(port, *mac))));
+        }
+        for port in [&gone.any6, &new.any6].into_iter().flatten().chain(gone.guarded.keys()) {
+            touched.extend([Set::Bound, Set::Bound6].map(|set| (set, port.0.to_vec())));
+        }
+        touched.extend(
+            new.guarded
+                .keys()
+                .flat_map(|port| [Set::Bound, Set::Bound6].map(|set| (set, port.0.to_vec()))),
+        );
+        touched.sort_unstable_by(|a, b| (a.0 as u8, &a.1).cmp(&(b.0 as u8, &b.1)));
+        touched.dedup();
+        let before: Vec<bool> = touched.iter().map(|(set, key)| self.has(*set, key)).collect();
+        self.take_away(gone);
+        self.add(new);
+        let mut writer = Writer::transaction();
+        let mut changed = false;
+        for (kind, flags) in [(kind::DEL_ELEMENT, 0), (kind::NEW_ELEMENT, flag::CREATE)] {
+            for set in Set::ALL {
+                let was_there = kind == kind::DEL_ELEMENT;
+                let keys: Vec<&Key> = (touched.iter().zip(&before))
+                    .filter(|((of, key), was)| {
+                        *of == set && **was == was_there && self.has(set, key) != was_there
+                    })
+                    .map(|((_, key), _)| key)
+                    .collect();
+                changed |= !keys.is_empty();
+                write_elements(&mut writer, kind, flags, set, &keys);
+            }
+        }
+        changed.then_some(writer)
+    }
+
+    fn take_away(&mut self, gone: &Rules) {
+        remove_all(&mut self.guests, &gone.guests);
+        remove_all(&mut self.silent, &gone.silent);
+        remove_all(&mut self.leaving, &gone.leaving);
+        for port in gone.guarded.keys() {
+            self.guarded.remove(port);
+        }
+        remove_all(&mut self.any6, &gone.any6);
+        remove_all(&mut self.fenced, &gone.fenced);
+        remove_all(&mut self.sources, &gone.sources);
+        remove_all(&mut self.servers, &gone.servers);
+    }
+
+    fn add(&mut self, new: &Rules) {
+        self.guests.extend(&new.guests);
+        self.silent.extend(&new.silent);
+        self.leaving.extend(&new.leaving);
+        for (port, macs) in &new.guarded {
+            self.guarded.entry(*port).or_default().extend(macs);
+        }
+        self.any6.extend(&new.any6);
+        self.fenced.extend(&new.fenced);
+        self.sources.extend(&new.sources);
+        self.servers.extend(&new.servers);
+    }
+
+    /// Whether a set has an element.
+    fn has(&self, set: Set, key: &[u8]) -> bool {
+        let Some((name, rest)) = key.split_first_chunk::<{ Port::BYTES }>() else {
+            return ip(key).is_some_and(|ip| self.servers.contains(&ip));
+        };
+        let port = Port(*name);
+        let pair = || ip(rest).map(|ip| (port, ip));
+        let is_in = |of: &BTreeSet<(Port, IpAddr)>| pair().is_some_and(|pair| of.contains(&pair));
+        let is_bound = || self.guarded.get(&port).is_some_and(|macs| !macs.is_empty());
+        match set {
+            Set::Guests => self.guests.contains(&port) || self.guarded.contains_key(&port),
+            Set::Guarded => self.guarded.contains_key(&port),
+            Set::Bound => is_bound(),
+            Set::Bound6 => is_bound() && !self.any6.contains(&port),
+            Set::Fenced => self.fenced.contains(&port),
+            Set::Macs => {
+                let mac = rest.first_chunk().map(|mac| Mac(*mac));
+                let macs = self.guarded.get(&port);
+                mac.is_some_and(|mac| macs.is_some_and(|macs| macs.contains(&mac)))
+            }
+            Set::Sources4 | Set::Sources6 => is_in(&self.sources),
+            Set::Silent4 | Set::Silent6 => is_in(&self.silent),
+            Set::Unnamed4 | Set::Unnamed6 => is_in(&self.silent) || is_in(&self.leaving),
+            // A server's key of 16 bytes has no rest.
+            Set::Servers4 | Set::Servers6 => self.servers.contains(&Ipv6Addr::from(*name).into()),
+            Set::Asked => false,
+        }
+    }
+
     /// Adds all elements.
     pub(super) fn write_all(&self, writer: &mut Writer) {
         for set in Set::ALL {
@@ -136,6 +254,22 @@ impl Rules {
             let keys: Vec<&Key> = keys.iter().collect();
             write_elements(writer, kind::NEW_ELEMENT, flag::CREATE, set, &keys);
         }
+    }
+}
+
+/// The kernel keeps each part of a key in whole words.
+fn mac_key(port: &Port, mac: Mac) -> Key {
+    [&port.0[..], &mac.0, &[0; 2]].concat()
+}
+
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = || <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from);
+    v4().or_else(|| <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from))
+}
+
+fn remove_all<T: Ord>(from: &mut BTreeSet<T>, what: &BTreeSet<T>) {
+    for one in what {
+        from.remove(one);
     }
 }
 
@@ -187,6 +321,39 @@ mod tests {
         assert_eq!(kinds, [&[0x10][..], &gone, &new, &[0x11]].concat());
         assert_eq!(acknowledged, 5);
         assert!(after.change_from(&after).is_none());
+    }
+
+    #[test]
+    fn what_is_altered_is_as_if_made_anew() {
+        let ips: [IpAddr; 2] = ["10.0.0.7".parse().unwrap(), "fd00::7".parse().unwrap()];
+        let (one, two) = (port("vm1"), port("vm2"));
+        let macs = |n| BTreeSet::from([Mac([2, 0, 0, 0, 0, n])]);
+        let parts = [
+            Rules { guarded: [(one, BTreeSet::new())].into(), ..Rules::default() },
+            Rules { guarded: [(one, macs(1))].into(), any6: [one].into(), ..Rules::default() },
+            Rules { sources: ips.map(|ip| (one, ip)).into(), ..Rules::default() },
+            Rules { guarded: [(two, macs(2))].into(), fenced: [two].into(), ..Rules::default() },
+            Rules { silent: ips.map(|ip| (two, ip)).into(), ..Rules::default() },
+            Rules { leaving: ips.map(|ip| (two, ip)).into(), ..Rules::default() },
+            Rules { servers: ips.into(), guests: [one].into(), ..Rules::default() },
+        ];
+        let mut rules = Rules::default();
+        let mut kernel: Vec<BTreeSet<Key>> = Set::ALL.map(|_| BTreeSet::new()).into();
+        let empty = Rules::default();
+        for n in 0..200usize {
+            let (gone, new) = (&parts[n * 5 % 7], &parts[n * 3 % 7]);
+            let (gone, new) = if n % 3 == 0 { (&empty, new) } else { (gone, new) };
+            let before = rules.clone();
+            let writer = rules.alter(gone, new);
+            assert_eq!(writer.is_some(), rules.change_from(&before).is_some(), "step {n}");
+            // The same elements, whether told apart or by what both states have.
+            let bytes = |writer: Option<Writer>| writer.map(|w| w.commit().0.len());
+            assert_eq!(bytes(writer), bytes(rules.change_from(&before)), "step {n}");
+            for (set, known) in Set::ALL.into_iter().zip(&mut kernel) {
+                *known = rules.elements(set);
+                assert!(known.iter().all(|key| rules.has(set, key)), "{set:?} {n}");
+            }
+        }
     }
 
     #[test]

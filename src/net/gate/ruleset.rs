@@ -12,6 +12,11 @@ pub(super) const TABLE: &str = "foreshadow";
 pub(super) enum Set {
     Guests,
     Guarded,
+    /// Guarded ports whose sources are known.
+    Bound,
+    /// Those of them that send from no IPv6 address but known ones.
+    Bound6,
+    Fenced,
     Macs,
     Sources4,
     Sources6,
@@ -29,9 +34,12 @@ pub(super) enum Set {
 const PORT_BYTES: usize = 16;
 
 impl Set {
-    pub(super) const ALL: [Set; 12] = [
+    pub(super) const ALL: [Set; 15] = [
         Set::Guests,
         Set::Guarded,
+        Set::Bound,
+        Set::Bound6,
+        Set::Fenced,
         Set::Macs,
         Set::Sources4,
         Set::Sources6,
@@ -48,6 +56,9 @@ impl Set {
         match self {
             Set::Guests => "guests",
             Set::Guarded => "guarded",
+            Set::Bound => "bound",
+            Set::Bound6 => "bound6",
+            Set::Fenced => "fenced",
             Set::Macs => "macs",
             Set::Sources4 => "sources4",
             Set::Sources6 => "sources6",
@@ -61,15 +72,21 @@ impl Set {
         }
     }
 
+    /// Its keys are names of ports alone.
+    fn is_of_ports(self) -> bool {
+        let ports = [Set::Guests, Set::Guarded, Set::Bound, Set::Bound6, Set::Fenced, Set::Asked];
+        ports.contains(&self)
+    }
+
     /// Length of a key: the parts of one are padded to words of 4 bytes.
     pub(super) fn key_bytes(self) -> usize {
         match self {
-            Set::Guests | Set::Guarded | Set::Asked => PORT_BYTES,
+            port if port.is_of_ports() => PORT_BYTES,
             Set::Macs => PORT_BYTES + 8,
             Set::Sources4 | Set::Silent4 | Set::Unnamed4 => PORT_BYTES + 4,
             Set::Sources6 | Set::Silent6 | Set::Unnamed6 => PORT_BYTES + 16,
             Set::Servers4 => 4,
-            Set::Servers6 => 16,
+            _ => 16,
         }
     }
 
@@ -77,12 +94,12 @@ impl Set {
     fn shown_as(self) -> u32 {
         let (name, mac, ip4, ip6) = (41, 9, 7, 8);
         match self {
-            Set::Guests | Set::Guarded | Set::Asked => name,
+            port if port.is_of_ports() => name,
             Set::Macs => name << 6 | mac,
             Set::Sources4 | Set::Silent4 | Set::Unnamed4 => name << 6 | ip4,
             Set::Sources6 | Set::Silent6 | Set::Unnamed6 => name << 6 | ip6,
             Set::Servers4 => ip4,
-            Set::Servers6 => ip6,
+            _ => ip6,
         }
     }
 }
@@ -190,13 +207,16 @@ impl Field {
 /// What guarded ports may not send at all.
 fn from_guarded(writer: &mut Writer, dhcp_per_s: Option<u32>) {
     let guarded = || Rule::from(Side::In, Set::Guarded);
+    let (bound, bound6) =
+        (|| Rule::from(Side::In, Set::Bound), || Rule::from(Side::In, Set::Bound6));
     let own = |rule: Rule, field, set| rule.pair(Side::In, field, set, false);
     let mut drop = |rule: Rule| rule.end(writer, FROM, DROP);
-    drop(own(guarded(), Field::ETH_SOURCE, Set::Macs));
-    drop(guarded().not_protocol(ARP).not_protocol(IP).not_protocol(IP6));
-    drop(own(guarded().protocol(ARP), Field::ARP_HARDWARE, Set::Macs));
+    drop(Rule::from(Side::In, Set::Fenced));
+    drop(own(bound(), Field::ETH_SOURCE, Set::Macs));
+    drop(bound().not_protocol(ARP).not_protocol(IP).not_protocol(IP6));
+    drop(own(bound().protocol(ARP), Field::ARP_HARDWARE, Set::Macs));
     // Without a sender it is a probe (RFC 5227 s2.1.1).
-    let arp = guarded().protocol(ARP).not(Field::ARP_SENDER, &[0; 4]);
+    let arp = bound().protocol(ARP).not(Field::ARP_SENDER, &[0; 4]);
     drop(own(arp, Field::ARP_SENDER, Set::Sources4));
     // Guests are no DHCP servers.
     drop(guarded().protocol(IP).transport(UDP).is(Field::SOURCE_PORT, &67u16.to_be_bytes()));
@@ -207,22 +227,25 @@ fn from_guarded(writer: &mut Writer, dhcp_per_s: Option<u32>) {
         drop(asks.is(Field::DESTINATION_PORT, &port.to_be_bytes()).above(per_s));
     }
     // Without an address a guest speaks to DHCP servers alone.
-    let nobody = || guarded().protocol(IP).is(Field::IP_SOURCE, &[0; 4]);
+    let nobody = || bound().protocol(IP).is(Field::IP_SOURCE, &[0; 4]);
     drop(nobody().not_transport(UDP));
     drop(nobody().transport(UDP).not(Field::DESTINATION_PORT, &67u16.to_be_bytes()));
-    let ip = guarded().protocol(IP).not(Field::IP_SOURCE, &[0; 4]);
+    let ip = bound().protocol(IP).not(Field::IP_SOURCE, &[0; 4]);
     drop(own(ip, Field::IP_SOURCE, Set::Sources4));
     let ip6 = || guarded().protocol(IP6);
-    drop(ip6().is(Field::IP6_SOURCE, &[0; 16]).not_transport(ICMP6));
+    drop(bound6().protocol(IP6).is(Field::IP6_SOURCE, &[0; 16]).not_transport(ICMP6));
     drop(ip6().within(Field::IP6_SOURCE, Set::Servers6));
-    let global = ip6().not(Field::IP6_SOURCE, &[0; 16]).not_link_local(Field::IP6_SOURCE);
+    let global =
+        bound6().protocol(IP6).not(Field::IP6_SOURCE, &[0; 16]).not_link_local(Field::IP6_SOURCE);
     drop(own(global, Field::IP6_SOURCE, Set::Sources6));
     let icmp = |kind| ip6().transport(ICMP6).is(Field::ICMP_TYPE, &[kind]);
     // Guests are no routers.
     drop(icmp(ROUTER_ADVERT));
     drop(icmp(REDIRECT));
     drop(icmp(NEIGHBOR_ADVERT).within(Field::ND_TARGET, Set::Servers6));
-    let global = icmp(NEIGHBOR_ADVERT).not_link_local(Field::ND_TARGET);
+    let advert = bound6().protocol(IP6).transport(ICMP6);
+    let advert = advert.is(Field::ICMP_TYPE, &[NEIGHBOR_ADVERT]);
+    let global = advert.not_link_local(Field::ND_TARGET);
     drop(own(global, Field::ND_TARGET, Set::Sources6));
 }
 

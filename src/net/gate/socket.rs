@@ -97,6 +97,30 @@ impl Gate {
         Ok(())
     }
 
+    /// Takes away what is in `gone`, then adds what is in `new`, in one transaction that costs as
+    /// much as they have. Their limits do not count. If the kernel has other rules than were made,
+    /// or refuses, the whole table is made again; after an error the new rules are known, and are
+    /// brought about by the next [`Gate::install_anew`].
+    pub fn alter(&mut self, gone: &Rules, new: &Rules) -> Result<(), GateError> {
+        let Some(change) = self.rules.alter(gone, new) else { return Ok(()) };
+        match self.transact(change) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                tracing::error!(%error, "a change of the gate failed: made anew");
+                self.install_anew()
+            }
+        }
+    }
+
+    /// Sets how many messages to DHCP servers a guarded port may send in a second.
+    pub fn limit(&mut self, dhcp_per_s: Option<u32>) -> Result<(), GateError> {
+        if self.rules.dhcp_per_s == dhcp_per_s {
+            return Ok(());
+        }
+        self.rules.dhcp_per_s = dhcp_per_s;
+        self.install_anew()
+    }
+
     /// Whether the kernel has the elements that it should have: somebody else may have changed them.
     /// Takes 0.2 s if they did.
     pub fn is_in_force(&mut self) -> Result<bool, GateError> {
