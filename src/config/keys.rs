@@ -2,6 +2,7 @@
 //! [`schema`](super::schema).
 
 use super::audit::AUDIT;
+use super::forecast::FORECAST;
 use super::hook::HOOK;
 use super::keys_accounts::*;
 use super::keys_api::*;
@@ -41,6 +42,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &SCRAPE_METRIC,
     &HOOK,
     &SHADOW,
+    &FORECAST,
     &SETTINGS,
     &LEASE,
     &NETWORK,
@@ -96,6 +98,12 @@ pub(super) static ROOT: Section = Section {
             "Who is told of what happens to leases, one `[[hook]]` each.",
         ),
         key("shadow", "a table", "see below", "Addresses that are held ahead of need."),
+        key(
+            "forecast",
+            "a table",
+            "see below",
+            "Forecasts of how many instances start, and what is done with them.",
+        ),
         key("network", "tables", "none", "The networks that are served, one `[[network]]` each."),
         key(
             "class",

@@ -22,6 +22,7 @@ mod keys_accounts;
 mod keys_api;
 mod keys_network;
 mod keys_telemetry;
+mod forecast;
 mod lifecycle;
 mod limits;
 mod links;

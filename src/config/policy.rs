@@ -17,6 +17,7 @@ pub use super::accounts::{
 pub use super::api::{ApiLimits, ApiPolicy, ClientPolicy, Role, TlsPolicy, TokenPolicy};
 pub use super::audit::AuditPolicy;
 pub use super::hook::{HOOK_EVENTS, HookPolicy, HookWay};
+pub use super::forecast::{ForecastMode, ForecastPolicy};
 pub use super::lifecycle::Lifecycle;
 pub use super::limits::{Limits, Rate};
 pub use super::metrics::MetricsPolicy;
@@ -54,6 +55,8 @@ pub struct Policy {
     pub hooks: Arc<[HookPolicy]>,
     /// `[shadow]`.
     pub shadow: ShadowPolicy,
+    /// `[forecast]`.
+    pub forecast: ForecastPolicy,
     /// Interfaces that carry relayed packets and no network of ours (`server.relay_interfaces`).
     pub relay_interfaces: Vec<Pattern>,
     /// `[[network]]`, in the order of the file.

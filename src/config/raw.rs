@@ -33,6 +33,7 @@ pub(super) struct File {
     pub(super) scrapes: Vec<ScrapePolicy>,
     pub(super) hooks: Vec<HookPolicy>,
     pub(super) shadow: ShadowPolicy,
+    pub(super) forecast: super::forecast::ForecastPolicy,
     pub(super) settings: RawSettings,
     pub(super) classes: Vec<RawClass>,
     pub(super) accounts: Vec<RawAccount>,

@@ -52,6 +52,7 @@ pub(super) fn file(root: &Table<'_>) -> File {
         scrapes: super::scrape::scrapes(root),
         hooks: super::hook::hooks(root),
         shadow: super::shadow::shadow(root),
+        forecast: super::forecast::forecast(root),
         settings: settings(root, &defs),
         networks: super::read_network::networks(root, &defs, &names),
         classes,

@@ -32,6 +32,7 @@ use super::clock::Clock;
 use super::counters::Counters;
 use super::desk::Counter;
 use super::driver::{Driver, DriverHandle, Setup};
+use super::forecaster::Forecaster;
 use super::hosts::{self, Hosts, Written};
 use super::identity::{Identity, duid_text};
 use super::lines;
@@ -236,7 +237,7 @@ impl Running {
         let (store, archive) = with_archive(store);
         let clock = Clock::start(&contents.meta, &contents.leases);
         let (started, now, then) = (clock.now(), Box::new(clock.reader()), clock.reader());
-        let [measured, pruned, weighed, reconciled] = [0; 4].map(|_| clock.reader());
+        let [measured, pruned, weighed, reconciled, seen] = [0; 5].map(|_| clock.reader());
         let reports = Reports::start(archive.clone(), &policy, clock.reader());
         let hosts = write_hosts(serve, &policy, &contents)?;
         let delegated = Delegated::among(contents.leases.iter());
@@ -280,17 +281,17 @@ impl Running {
         note(identity, &driver.jobs())?;
         let follow = changes(log, new_policy, live.clone(), reports.clone());
         let reloader = reloader(serve, &policy, post.clone(), follow);
-        let told = (reports.told(), archive.clone());
-        let findings = Arc::new(Findings::default());
-        let meter =
-            Meter::new(driver.counters(), told, findings.clone(), started, Box::new(measured));
+        let (told, findings) = ((reports.told(), archive.clone()), Arc::new(Findings::default()));
+        let seer = Forecaster::start(serve.observe, &policy, driver.jobs(), seen);
+        let boards = (findings.clone(), seer.board());
+        let meter = Meter::new(driver.counters(), told, boards, started, Box::new(measured));
         let metrics = Arc::new(Metrics::new(post.clone(), Box::new(meter)));
         let scrape = scrape.map(|bound| bound.serve(metrics.clone())).transpose()?;
-        let reload = reloader.clone();
         let (telemetry, scrapes) = (reports.telemetry(), reports.scrapes());
         let weigher = Weigher::new(telemetry.clone(), post.clone(), weighed);
         let reconciler = Reconciler::new(driver.jobs(), Arc::new(reconciled), findings.clone());
-        let upkeep = Upkeep::new(archive.clone(), pruned, weigher, reconciler);
+        let upkeep = Upkeep::new(archive.clone(), pruned, weigher, (reconciler, seer));
+        let reload = reloader.clone();
         let hub = Hub { post, reload, archive, metrics, now, live, telemetry, scrapes, findings };
         let control = socket.serve(hub)?;
         Ok(Running { control, scrape, reports, reloader, driver, teller, upkeep })

@@ -40,6 +40,7 @@ pub(super) fn policy(file: File, sink: &Sink) -> Policy {
         scrapes: file.scrapes.into(),
         hooks: file.hooks.into(),
         shadow: file.shadow,
+        forecast: file.forecast,
         relay_interfaces: file.relay_interfaces.into_iter().map(|at| at.value).collect(),
         networks: networks.filter_map(|raw| network::build(raw, &settings, &times, sink)).collect(),
         classes: classes(file.classes, &times, sink),
