@@ -105,6 +105,7 @@ pub(crate) fn policy() -> Arc<Policy> {
         telemetry: Arc::default(),
         scrapes: Arc::default(),
         hooks: Arc::default(),
+        forecast: Default::default(),
         shadow: ShadowPolicy::default(),
         store: StorePolicy {
             journal_bytes: 1 << 20,
