@@ -16,8 +16,8 @@ pub use super::accounts::{
 };
 pub use super::api::{ApiLimits, ApiPolicy, ClientPolicy, Role, TlsPolicy, TokenPolicy};
 pub use super::audit::AuditPolicy;
-pub use super::hook::{HOOK_EVENTS, HookPolicy, HookWay};
 pub use super::forecast::{ForecastMode, ForecastPolicy};
+pub use super::hook::{HOOK_EVENTS, HookPolicy, HookWay};
 pub use super::lifecycle::Lifecycle;
 pub use super::limits::{Limits, Rate};
 pub use super::metrics::MetricsPolicy;
