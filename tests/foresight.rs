@@ -194,3 +194,23 @@ fn who_kills_the_forecaster_loses_what_it_foresaw_and_nothing_else() {
     assert_eq!(rest_with.hits, rest_plain.hits);
     assert!(with[&19].hits > plain[&19].hits, "before it was of use");
 }
+
+#[test]
+fn what_was_foreseen_by_one_who_is_dead_is_not_held_for_good() {
+    // The batch of the night of his death does not come, nor any after it.
+    let night = 20 * 24 * HOUR;
+    let mut events = month(13);
+    events.retain(|event| &*event.account != "batch" || event.at.0 < START.0 + night);
+    let mut play = Play::new(&events, Mode::On);
+    let death = Timestamp(START.0 + night + 2 * HOUR + 59 * 60_000);
+    let end = Timestamp(START.0 + night + 24 * HOUR);
+    let dies = events.partition_point(|event| event.at <= death);
+    let ends = events.partition_point(|event| event.at <= end);
+    play.until(&mut events[..dies].iter().cloned(), death);
+    play.world.go_to(death + Span::from_secs(5));
+    let held = |play: &Play| play.world.engine().leases().shadows().len();
+    assert!(held(&play) >= 15, "{} for the batch", held(&play));
+    play.own = None;
+    play.until(&mut events[dies..ends].iter().cloned(), end);
+    assert_eq!(held(&play), 3 * READY as usize, "what is always ready for each of three");
+}
