@@ -14,6 +14,7 @@
 //! | 2 | [`watch`] | whether a VM failed, by the signs of life that there are |
 //! | 2 | [`reconcile`] | what answers on the wire, compared with what is bound |
 //! | 3 | [`engine`] | decides: an input and the time in, effects out |
+//! | 3 | [`foresight`] | what is said of the next period, and what came of what was said |
 //! | 3 | [`switchover`] | what comes next of a pair with one address, from what is durable of it |
 //! | 4 | [`store`] | makes bindings durable: a journal, and a checkpoint behind it |
 //! | 4 | [`telemetry`] | what instances report: taken, kept, downsampled, scraped |
@@ -38,6 +39,7 @@ pub mod reconcile;
 pub mod watch;
 
 pub mod engine;
+pub mod foresight;
 pub mod switchover;
 
 pub mod net;

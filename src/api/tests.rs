@@ -108,6 +108,7 @@ pub(crate) fn policy() -> Arc<Policy> {
         hooks: Arc::default(),
         agents: Arc::default(),
         drivers: Arc::default(),
+        forecast: Default::default(),
         shadow: ShadowPolicy::default(),
         store: StorePolicy {
             journal_bytes: 1 << 20,

@@ -222,6 +222,13 @@ impl World {
         let _ = self.engine.predict(self.now, network, &owner, said, &mut self.fx);
     }
 
+    /// Somebody predicts something now.
+    pub fn say(&mut self, network: NetworkId, owner: &Owner, said: Prediction) {
+        // An account that went is predicted nothing.
+        let _ = self.engine.predict(self.now, network, owner, said, &mut self.fx);
+        self.commit();
+    }
+
     /// What was decided is durable at once.
     fn commit(&mut self) {
         self.fx.changes.clear();

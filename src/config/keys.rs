@@ -4,6 +4,7 @@
 use super::agents::{AGENT_HOST, AGENTS};
 use super::audit::AUDIT;
 use super::driver::{ACT, DRIVER};
+use super::forecast::FORECAST;
 use super::guard::GUARD;
 use super::hook::HOOK;
 use super::keys_accounts::*;
@@ -48,6 +49,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &DRIVER,
     &ACT,
     &SHADOW,
+    &FORECAST,
     &SETTINGS,
     &LEASE,
     &NETWORK,
@@ -111,6 +113,12 @@ pub(super) static ROOT: Section = Section {
             "What sees to the guests of pairs at a switchover, one `[[driver]]` each.",
         ),
         key("shadow", "a table", "see below", "Addresses that are held ahead of need."),
+        key(
+            "forecast",
+            "a table",
+            "see below",
+            "Forecasts of how many instances start, and what is done with them.",
+        ),
         key("network", "tables", "none", "The networks that are served, one `[[network]]` each."),
         key(
             "class",

@@ -18,6 +18,7 @@ mod check;
 mod driver;
 mod encode;
 mod fault;
+mod forecast;
 mod guard;
 mod hook;
 mod keys;

@@ -18,6 +18,7 @@ pub use super::agents::{AgentHost, AgentsPolicy, AgentsTls};
 pub use super::api::{ApiLimits, ApiPolicy, ClientPolicy, Role, TlsPolicy, TokenPolicy};
 pub use super::audit::AuditPolicy;
 pub use super::driver::{DRIVER_NAMES, DriverPolicy, DriverWay};
+pub use super::forecast::{ForecastMode, ForecastPolicy};
 pub use super::guard::GuardPolicy;
 pub use super::hook::{HOOK_EVENTS, HookPolicy, HookWay};
 pub use super::lifecycle::Lifecycle;
@@ -61,6 +62,8 @@ pub struct Policy {
     pub drivers: Arc<[Arc<DriverPolicy>]>,
     /// `[shadow]`.
     pub shadow: ShadowPolicy,
+    /// `[forecast]`.
+    pub forecast: ForecastPolicy,
     /// Interfaces that carry relayed packets and no network of ours (`server.relay_interfaces`).
     pub relay_interfaces: Vec<Pattern>,
     /// `[[network]]`, in the order of the file.

@@ -38,6 +38,7 @@ pub(super) struct File {
     pub(super) agents: AgentsPolicy,
     pub(super) drivers: Vec<DriverPolicy>,
     pub(super) shadow: ShadowPolicy,
+    pub(super) forecast: super::forecast::ForecastPolicy,
     pub(super) settings: RawSettings,
     pub(super) classes: Vec<RawClass>,
     pub(super) accounts: Vec<RawAccount>,

@@ -54,6 +54,7 @@ pub(super) fn file(root: &Table<'_>) -> File {
         agents: super::agents::agents(root),
         drivers: super::driver::drivers(root),
         shadow: super::shadow::shadow(root),
+        forecast: super::forecast::forecast(root),
         settings: settings(root, &defs),
         networks: super::read_network::networks(root, &defs, &names),
         classes,

@@ -8,7 +8,7 @@
 //! them: [`log`] tells people, [`hosts`] a DNS server, [`routes`] the kernel (its [`route_table`]),
 //! [`notify`] systemd; [`reload`] puts a changed configuration in force, [`reports`] keeps telemetry,
 //! [`upkeep`] does what is due once in a while (and has telemetry [`weigh`]ed), [`mod@reconcile`]
-//! watches networks for conflicts, [`privilege`] gives up
+//! watches networks for conflicts, [`mod@forecaster`] foresees who will come, [`privilege`] gives up
 //! what is not needed.
 
 pub mod agent;
@@ -17,6 +17,7 @@ pub mod committer;
 pub mod counters;
 pub mod desk;
 pub mod driver;
+mod forecaster;
 pub mod forwarding;
 mod guard;
 mod hooks;

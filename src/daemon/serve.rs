@@ -31,6 +31,7 @@ use crate::store::{Contents, DiskStore, Recovery, Store, StoreError, StoreOption
 use super::clock::Clock;
 use super::desk::Counter;
 use super::driver::{Driver, DriverHandle, Setup};
+use super::forecaster::Forecaster;
 use super::guard;
 use super::hosts::{self, Hosts, Written};
 use super::identity::Identity;
@@ -252,16 +253,16 @@ impl Base {
         };
         let follow = changes(log, new_policy, live.clone(), reports.clone());
         let reloader = reloader(serve, &policy, post.clone(), follow);
-        let told = (reports.told(), archive.clone());
-        let findings = Arc::new(Findings::default());
-        let meter =
-            Meter::new(driver.counters(), told, findings.clone(), started, Box::new(reader()));
+        let (told, findings) = ((reports.told(), archive.clone()), Arc::new(Findings::default()));
+        let seer = Forecaster::start(serve.observe, &policy, driver.jobs(), reader());
+        let boards = (findings.clone(), seer.board());
+        let meter = Meter::new(driver.counters(), told, boards, started, Box::new(reader()));
         let metrics = Arc::new(Metrics::new(post.clone(), Box::new(meter)));
         let scrape = scrape.map(|bound| bound.serve(metrics.clone())).transpose()?;
         let (telemetry, scrapes) = (reports.telemetry(), reports.scrapes());
         let weigher = Weigher::new(telemetry.clone(), post.clone(), reader());
         let reconciler = Reconciler::new(driver.jobs(), now.clone(), findings.clone());
-        let upkeep = Upkeep::new(archive.clone(), reader(), weigher, reconciler);
+        let upkeep = Upkeep::new(archive.clone(), reader(), weigher, (reconciler, seer));
         let control = socket.serve(Hub {
             post,
             reload: reloader.clone(),

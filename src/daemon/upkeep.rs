@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::base::Timestamp;
 use crate::store::archive::Archive;
 
+use super::forecaster::Forecaster;
 use super::reconcile::Reconciler;
 use super::weigh::Weigher;
 
@@ -19,6 +20,7 @@ pub(super) struct Upkeep {
     now: Box<dyn Fn() -> Timestamp + Send>,
     weigher: Weigher,
     reconciler: Reconciler,
+    forecaster: Option<Forecaster>,
     /// When each was done last.
     pruned: Option<Instant>,
     weighed: Option<Instant>,
@@ -29,10 +31,11 @@ impl Upkeep {
         archive: Option<Archive>,
         now: impl Fn() -> Timestamp + Send + 'static,
         weigher: Weigher,
-        reconciler: Reconciler,
+        (reconciler, forecaster): (Reconciler, Forecaster),
     ) -> Upkeep {
         let now = Box::new(now);
-        Upkeep { archive, now, weigher, reconciler, pruned: None, weighed: None }
+        let forecaster = Some(forecaster);
+        Upkeep { archive, now, weigher, reconciler, forecaster, pruned: None, weighed: None }
     }
 
     /// Does what is due.
@@ -49,6 +52,7 @@ impl Upkeep {
     /// Ends what has threads of its own.
     pub(super) fn stop(&mut self) {
         self.reconciler.stop();
+        drop(self.forecaster.take());
     }
 }
 

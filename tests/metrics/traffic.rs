@@ -11,7 +11,7 @@ use crate::common::world::{Host, World};
 pub(crate) const LISTEN: &str = "127.0.0.1:9567";
 
 /// Both families, a second network without an interface, a verifier, a hook, reconciliation, and an account
-/// with shadows.
+/// with shadows, of which is forecast how many come.
 pub(crate) fn config() -> String {
     let lan = calm_lan().replace(
         "verify = false",
@@ -27,7 +27,8 @@ pub(crate) fn config() -> String {
                \"10.78.0.30-10.78.0.39\"]\n";
     let account = "\n[[account]]\nname = \"acme\"\nnetworks = [\"lan\"]\nshadow = { ready = 2 }\n";
     let hook = "\n[[hook]]\nname = \"tell\"\nevents = [\"granted\"]\ncommand = [\"/bin/true\"]\n";
-    format!("\n[metrics]\nlisten = \"{LISTEN}\"\n{lan}{LAN6}{far}{hook}{account}")
+    let forecast = "\n[forecast]\nmode = \"on\"\n";
+    format!("{forecast}\n[metrics]\nlisten = \"{LISTEN}\"\n{lan}{LAN6}{far}{hook}{account}")
 }
 
 /// A server with clients of both families: leases, releases, a decline, and packets that make no

@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["base"],
     &["wire", "config", "import"],
     &["lease", "forecast", "watch", "reconcile"],
-    &["engine", "switchover"],
+    &["engine", "foresight", "switchover"],
     &["store", "net", "telemetry"],
     &["agent", "api", "backtest", "scan"],
     &["daemon", "lab"],

@@ -43,6 +43,7 @@ pub(super) fn policy(file: File, sink: &Sink) -> Policy {
         agents: std::sync::Arc::new(file.agents),
         drivers: file.drivers.into_iter().map(std::sync::Arc::new).collect(),
         shadow: file.shadow,
+        forecast: file.forecast,
         relay_interfaces: file.relay_interfaces.into_iter().map(|at| at.value).collect(),
         networks: networks.filter_map(|raw| network::build(raw, &settings, &times, sink)).collect(),
         classes: classes(file.classes, &times, sink),

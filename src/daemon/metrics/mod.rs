@@ -4,6 +4,7 @@
 //! `docs/metrics.md` lists every name; a test compares it with what is written here.
 
 mod findings;
+mod forecasts;
 mod hooks;
 mod pools;
 mod process;
@@ -20,6 +21,7 @@ use crate::base::Timestamp;
 use crate::store::archive::Archive;
 
 use super::counters::{Counters, Histogram};
+use super::forecaster::Board;
 use super::hooks::Statuses;
 
 /// Where all figures come from.
@@ -27,6 +29,7 @@ pub struct Meter {
     counters: Arc<Counters>,
     told: (Statuses, Option<Archive>),
     findings: Arc<Findings>,
+    forecasts: Arc<Board>,
     started: Timestamp,
     now: Box<dyn Fn() -> Timestamp + Send + Sync>,
 }
@@ -36,11 +39,11 @@ impl Meter {
     pub(super) fn new(
         counters: Arc<Counters>,
         told: (Statuses, Option<Archive>),
-        findings: Arc<Findings>,
+        (findings, forecasts): (Arc<Findings>, Arc<Board>),
         started: Timestamp,
         now: Box<dyn Fn() -> Timestamp + Send + Sync>,
     ) -> Meter {
-        Meter { counters, told, findings, started, now }
+        Meter { counters, told, findings, forecasts, started, now }
     }
 }
 
@@ -51,6 +54,7 @@ impl Measure for Meter {
         pools::write(pages, out);
         hooks::write(&self.told, out);
         findings::write(&self.findings, out);
+        forecasts::write(&self.forecasts.standing(), (self.now)(), out);
         process::write(self.started, out);
     }
 }

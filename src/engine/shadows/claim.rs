@@ -281,6 +281,7 @@ impl Engine {
                 Claimed::Nothing => tally.misses += 1,
             }
         });
+        self.tallies.came(network, owner);
         self.count_for_plans(now, network, owner);
     }
 

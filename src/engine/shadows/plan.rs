@@ -181,6 +181,15 @@ impl Engine {
         self.policy.shadow.quantile(level.unwrap_or_default())
     }
 
+    /// Which quantile is held ready for an owner, in percent, and its priority; `None` if its account
+    /// is gone.
+    pub fn service(&self, owner: &Owner) -> Option<(u8, u8)> {
+        self.directory.accounts().get(&owner.0)?;
+        let terms = self.shadow_terms(owner);
+        let percent = terms.and_then(|t| t.quantile).unwrap_or_else(|| self.quantile(owner));
+        Some((percent, self.priority(Some(owner))))
+    }
+
     /// Somebody says how many instances will start, as part of the open batch.
     pub fn predict(
         &mut self,

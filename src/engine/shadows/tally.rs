@@ -1,8 +1,11 @@
 //! What came of shadows: by account and application, for metrics, the API and reports.
 
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
+
 use hashbrown::HashMap;
 
-use crate::base::Timestamp;
+use crate::base::{NetworkId, Timestamp};
 use crate::lease::Owner;
 
 /// How many owners can have series of their own.
@@ -43,6 +46,8 @@ pub struct Tallies {
     total: Tally,
     /// Those that were there first, for metrics: a series that is there stays.
     first: Vec<Owner>,
+    /// Instances that came since the start, by network too.
+    creates: BTreeMap<(NetworkId, Owner), u64>,
 }
 
 impl Tallies {
@@ -66,6 +71,22 @@ impl Tallies {
         &self.first
     }
 
+    /// How many instances came since the start, by network and owner: up to `most` of them after
+    /// one, in their order.
+    pub fn creates(
+        &self,
+        after: Option<&(NetworkId, Owner)>,
+        most: usize,
+    ) -> impl Iterator<Item = (&(NetworkId, Owner), u64)> {
+        let from = after.map_or(Unbounded, Excluded);
+        self.creates.range((from, Unbounded)).take(most).map(|(key, count)| (key, *count))
+    }
+
+    /// An instance came on a network.
+    pub(in crate::engine) fn came(&mut self, network: NetworkId, owner: &Owner) {
+        *self.creates.entry((network, owner.clone())).or_default() += 1;
+    }
+
     /// Counts something for an owner.
     pub(in crate::engine) fn count(&mut self, owner: &Owner, add: impl Fn(&mut Tally)) {
         add(&mut self.total);
@@ -82,6 +103,7 @@ impl Tallies {
     pub(in crate::engine) fn forget_others(&mut self, known: impl Fn(&str) -> bool) {
         self.of.retain(|(account, _), _| known(account));
         self.first.retain(|(account, _)| known(account));
+        self.creates.retain(|(_, (account, _)), _| known(account));
     }
 }
 
