@@ -25,6 +25,8 @@ pub(super) enum Kind {
     Dhcpcd,
     /// dhcpcd, which takes a prefix too and numbers the segment behind it.
     Router,
+    /// udhcpc, which stands by for another guest; it comes later than the others.
+    Standby,
 }
 
 impl Kind {
@@ -37,7 +39,18 @@ impl Kind {
             Kind::Udhcpc => "udhcpc",
             Kind::Dhcpcd => "dhcpcd",
             Kind::Router => "router",
+            Kind::Standby => "standby",
         }
+    }
+
+    /// The hardware address of the guest.
+    pub(super) fn mac(self) -> String {
+        format!("02:1a:b0:00:00:{:02x}", self as u8 + 1)
+    }
+
+    /// The guest's port on the bridge.
+    pub(super) fn port(self) -> String {
+        stage::port_of(self.name())
     }
 }
 
@@ -107,7 +120,7 @@ impl Guest {
         if matches!(kind, Kind::Dhcpcd | Kind::Router) {
             write("sets-its-address", "")?;
         }
-        stage::plug_in(kind.name(), &format!("02:1a:b0:00:00:{:02x}", kind as u8 + 1))?;
+        stage::plug_in(kind.name(), &kind.mac())?;
         if kind == Kind::Router {
             stage::segment_behind(kind.name())?;
         }
@@ -150,7 +163,7 @@ impl Guest {
     /// Makes the client renew now, if it cannot wait for T1.
     pub(super) fn renew(&self) -> anyhow::Result<()> {
         match (self.kind, self.actors.first()) {
-            (Kind::Udhcpc, Some(actor)) => actor.signal("USR1"),
+            (Kind::Udhcpc | Kind::Standby, Some(actor)) => actor.signal("USR1"),
             // The others keep to the renewal time that the server sent.
             _ => Ok(()),
         }
@@ -161,6 +174,7 @@ impl Guest {
         let Some(first) = self.actors.first() else { return Ok(()) };
         match self.kind {
             Kind::Udhcpc => first.signal("USR2")?,
+            Kind::Standby => return first.signal("USR2"),
             Kind::Dhcpcd | Kind::Router => return first.signal("ALRM"),
             Kind::Dhclient => self.run_once(self.dhclient(Family::V4, &["-r"]))?,
         }
@@ -225,6 +239,7 @@ impl Guest {
             // Debian's udhcpc speaks IPv4 only.
             Kind::Udhcpc => vec![self.udhcpc(), self.dhclient(Family::V6, &[])],
             Kind::Dhcpcd | Kind::Router => vec![self.dhcpcd()],
+            Kind::Standby => vec![self.udhcpc()],
         }
     }
 

@@ -97,6 +97,7 @@ impl Lab {
         self.renewals()?;
         self.crash()?;
         self.departure()?;
+        self.takeover(dir)?;
         self.say("that was all; the guests go on renewing. Ctrl-C ends the lab");
         self.watch("the end", None, |_| false)
     }
@@ -212,6 +213,45 @@ impl Lab {
         self.watch("the release", Some(PATIENCE), |lab| {
             lab.guests.iter().find(is_udhcpc).is_none_or(Guest::is_gone)
         })?;
+        self.show_leases()?;
+        Ok(())
+    }
+
+    /// An address twice, and given from one guest to the other.
+    fn takeover(&mut self, dir: &Path) -> Result<(), Cut> {
+        let held = self.guests.iter().find(|guest| guest.kind == Kind::Dhclient);
+        let Some(address) = held.and_then(|guest| guest.four.address.clone()) else {
+            return bail_cut("dhclient has no address".into());
+        };
+        self.say("now a standby: the agent of this host makes a gate on the bridge, and behind it");
+        self.say(&format!("another guest boots with {address} too. dhclient goes on as ever, and"));
+        self.say("nobody hears of the standby");
+        let own = std::env::current_exe().context("find this program")?;
+        let mut command = Command::new(own);
+        command.args(["agent", "run"]);
+        // It ends with the lab.
+        Actor::start(command, &dir.join("agent.log"))?;
+        let (mac, port) = (Kind::Standby.mac(), Kind::Standby.port());
+        let mut standby = Guest::new(Kind::Standby, dir)?;
+        let active_port = Kind::Dhclient.port();
+        let pair = ["--network", "lab", "--id", "shadow", "--address", &address];
+        let ends = ["--active-port", &active_port, "--standby-port", &port, "--standby-mac", &mac];
+        self.ask(&[&["standby", "add"], &pair[..], &ends].concat())?;
+        standby.start()?;
+        self.guests.push(standby);
+        let has = |lab: &Lab, kind: Kind| {
+            let guest = lab.guests.iter().find(|guest| guest.kind == kind);
+            guest.is_some_and(|guest| guest.four.address.as_ref() == Some(&address))
+        };
+        self.watch("the standby to have it", Some(PATIENCE), |lab| has(lab, Kind::Standby))?;
+        self.say("both have it. Planned, one frame gives it to the standby:");
+        self.ask(&["standby", "report", "shadow", "ready"])?;
+        let report = self.ask(&["standby", "switch", "shadow"])?;
+        report.lines().for_each(|line| print(&format!("            {line}")));
+        if !report.contains("nobody answered for") {
+            bail_cut("the switchover failed".into())?;
+        }
+        self.say("dhclient is behind the gate now: nobody hears it say anything of the address");
         self.show_leases()?;
         Ok(())
     }

@@ -40,10 +40,15 @@ pub(super) fn build(dir: &Path) -> anyhow::Result<()> {
 pub(super) fn plug_in(guest: &str, mac: &str) -> anyhow::Result<()> {
     ip(&format!("netns add {guest}"))?;
     be_quick(&format!("ip netns exec {guest} "))?;
-    let port = format!("to-{guest}");
+    let port = port_of(guest);
     ip(&format!("link add {port} type veth peer name eth0 address {mac} netns {guest}"))?;
     ip(&format!("link set {port} master {BRIDGE} up"))?;
     ip(&format!("-n {guest} link set eth0 up"))
+}
+
+/// The port of the bridge that a guest is behind.
+pub(super) fn port_of(guest: &str) -> String {
+    format!("to-{guest}")
 }
 
 /// A segment behind a guest, without an address.

@@ -29,13 +29,14 @@ fn assert_nothing_left(dir: &std::path::Path) {
     });
     let left: Vec<_> = commands.filter(|line| line.contains(name)).collect();
     assert!(left.is_empty(), "still running: {left:?}");
-    for guest in ["dhclient", "udhcpc", "dhcpcd", "router"] {
+    for guest in ["dhclient", "udhcpc", "dhcpcd", "router", "standby"] {
         assert!(!std::path::Path::new("/run/netns").join(guest).exists());
     }
 }
 
 /// Three guests and a router get, renew and keep addresses of both families and a prefix over a
-/// crash of the server, one gives its addresses back; Ctrl-C ends it, and nothing is left.
+/// crash of the server, one gives its addresses back, another's is given to a standby; Ctrl-C
+/// ends it, and nothing is left.
 #[test]
 fn the_lab_plays_to_the_end() {
     let world = World::new("lab");
@@ -50,6 +51,9 @@ fn the_lab_plays_to_the_end() {
     lab.wait_line("same addresses and prefix as before the crash");
     lab.wait_line("udhcpc   | gave 10.99.0.");
     lab.wait_line("udhcpc   | gave fd00:99::1");
+    lab.wait_line("standby  | has 10.99.0.");
+    lab.wait_line("shadow is promoted");
+    lab.wait_line("nobody answered for");
     lab.wait_line("that was all");
     lab.signal(Signal::INT);
     let status = lab.wait_end();
