@@ -25,13 +25,24 @@ fn refused(answer: &Answer, status: u16, words: &str) {
 
 #[test]
 fn a_standby_is_named_once_and_survives_a_kill() {
-    let mut served = Served::start("standbys", "rate = 0");
+    let agents = "[agents]\nca = \"/nowhere\"\ncertificate = \"/nowhere\"\nkey = \"/nowhere\"\n\
+        [[agents.host]]\nname = \"hv2\"\naddress = \"127.0.0.1:1\"\n";
+    let mut served = Served::start_beside("standbys", "rate = 0", agents);
     let guest = served.world.client("guest", &served.host, "br0");
     let leased = Raw::on(&guest).lease(mac(7)).addr.to_string();
     let path = "/v1/standbys";
     let standby = json!({ "mac": mac_text(8), "port": "tap8", "host": "hv2" });
     let body = json!({ "id": "db", "network": "lan", "addresses": [leased], "standby": standby,
         "hostname": "DB-b", "on_failure": "switch", "timeout_s": 3600 });
+    let elsewhere = |standby: Value| {
+        let mut body = body.clone();
+        body["standby"] = standby;
+        post(&served, path, &body)
+    };
+    let unknown = json!({ "mac": mac_text(8), "port": "tap8", "host": "hv3" });
+    refused(&elsewhere(unknown), 422, "no agent of host \"hv3\" is configured, want one of: hv2");
+    let somewhere = json!({ "mac": mac_text(8), "host": "hv2" });
+    refused(&elsewhere(somewhere), 422, "which port of hv2 is not said");
     let made = post(&served, path, &body);
     assert_eq!((made.status, made.header("location")), (201, Some("/v1/standbys/db")), "{made:?}");
     let view = made.json();
