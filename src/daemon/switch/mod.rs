@@ -6,6 +6,7 @@
 //! lose.
 
 mod asked;
+mod case;
 mod driver;
 mod eyes;
 mod hosts;
@@ -20,32 +21,26 @@ use std::time::{Duration, Instant};
 use crate::agent;
 use crate::agent::guard::Fate;
 use crate::api::command::Post;
-use crate::api::drive;
 use crate::base::Timestamp;
-use crate::config::policy::{DriverPolicy, OnFailure};
 use crate::engine::Engine;
 use crate::engine::effects::{Event, EventKind};
-use crate::lease::directory::{Kind, Standby, Step};
-use crate::switchover::{Act, At, Driven, Known, Reason, Seen, Stage, next};
+use crate::switchover::At;
 
 use super::work::Jobs;
 pub(super) use asked::Agents;
+use case::Case;
 use driver::Deed;
 use eyes::Eyes;
 use hosts::Hosts;
 use reach::HostName;
 pub(super) use reach::Reach;
-use records::{Pairs, Records, Written};
+use records::{Pairs, Records};
 
 /// How often hosts are asked what they hold, and records read, though nothing is known to have
 /// changed.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// How soon something that failed is tried again.
-const RETRY: Duration = Duration::from_millis(250);
 /// Words that may wait: more of them are one.
 const WORDS_MAX: usize = 16;
-/// Acts for a pair in a row: more means that something does not take.
-const ACTS_MAX: usize = 64;
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -75,20 +70,6 @@ impl Nudge {
         // One that waits already is enough.
         let _ = self.0.try_send(Word::Changed);
     }
-}
-
-/// What is known of a pair, and when to look again.
-struct Case {
-    pair: Arc<Standby>,
-    seen: Seen,
-    blocked: Option<Reason>,
-    retry_at: Option<Instant>,
-    /// Since when a failed active is silent, where that was seen.
-    silent_since: Option<Instant>,
-    /// What sees to its guests.
-    driver: Option<Arc<DriverPolicy>>,
-    /// What that is doing.
-    doing: Option<Deed>,
 }
 
 /// The thread.
@@ -198,8 +179,7 @@ impl Switcher {
                 Fate::Failed { why, silent_us }
                     if active == host && case.pair.state.switchover().is_none() =>
                 {
-                    case.silent_since = Instant::now().checked_sub(micros(*silent_us));
-                    case.active_failed(why, &self.records);
+                    case.active_failed(why, micros(*silent_us), &self.records);
                 }
                 Fate::Answered { after_us } if standby == host => {
                     case.answers(micros(*after_us), &self.records)
@@ -214,9 +194,8 @@ impl Switcher {
         for case in self.cases.values_mut() {
             for at in [At::Active, At::Standby] {
                 let known = self.hosts.ask(&case.pair, at);
-                *known_mut(&mut case.seen, &case.pair, at) = known;
+                case.heard(at, known);
             }
-            case.retry_at = None;
             case.dare_again();
         }
         self.hosts.let_go_of_strangers(|id| self.cases.contains_key(id));
@@ -224,209 +203,13 @@ impl Switcher {
 
     fn work(&mut self) {
         let now = Instant::now();
-        let due = |case: &&mut Case| case.retry_at.is_none_or(|at| at <= now);
         let Switcher { cases, records, hosts, words, .. } = self;
-        for case in cases.values_mut().filter(due) {
-            case.retry_at = None;
-            (0..ACTS_MAX).find(|_| !case.act(records, hosts, words));
+        for case in cases.values_mut().filter(|case| case.is_due(now)) {
+            case.work(records, hosts, words);
         }
-    }
-}
-
-impl Case {
-    /// The active has failed: its standby takes over, where the policy says so and it can.
-    fn active_failed(&mut self, why: &str, records: &Records) {
-        let id = &self.pair.id;
-        if self.pair.on_failure == OnFailure::Alert {
-            return tracing::error!(standby = %id, why, "the active has failed");
-        }
-        match records.tell(&self.pair, drive::Driven::Begin(Kind::Failure, false)) {
-            Ok(pair) => {
-                tracing::error!(standby = %id, why, "the active has failed: its standby takes over");
-                self.pair = pair;
-            }
-            Err(error) => {
-                tracing::error!(standby = %id, why, %error, "the active has failed, and its standby cannot take over");
-            }
-        }
-    }
-
-    /// The standby was heard for the first time, so long after its gate was opened.
-    fn answers(&mut self, after: Duration, records: &Records) {
-        let failed = self.pair.state.switchover().is_some_and(|of| of.kind == Kind::Failure);
-        let silent = self.silent_since.take().filter(|_| failed).map(|since| since.elapsed());
-        let outage_us = silent.unwrap_or(after).as_micros().try_into().unwrap_or(u32::MAX);
-        match records.tell(&self.pair, drive::Driven::Measured(self.pair.epoch, outage_us)) {
-            Ok(pair) => self.pair = pair,
-            Err(error) => tracing::debug!(standby = %self.pair.id, %error, "outage not written"),
-        }
-    }
-
-    fn new(pair: Arc<Standby>, driver: Option<Arc<DriverPolicy>>) -> Case {
-        let seen = due(driver.as_deref());
-        let (blocked, retry_at, silent_since, doing) = (None, None, None, None);
-        Case { pair, seen, blocked, retry_at, silent_since, driver, doing }
-    }
-
-    /// With what the record is now. A gate that was found to leak is looked at again. Of another
-    /// switchover a driver has done nothing yet.
-    fn renewed(self, pair: Arc<Standby>, driver: Option<Arc<DriverPolicy>>) -> Case {
-        let mut seen = self.seen;
-        if self.pair.gated && !pair.gated {
-            seen.standby = Known::Nothing;
-        }
-        if self.pair.epoch != pair.epoch || self.driver != driver {
-            seen = Seen { active: seen.active, standby: seen.standby, ..due(driver.as_deref()) };
-        }
-        Case { pair, seen, driver, retry_at: None, ..self }
-    }
-
-    /// A driver has it do something; what it says comes later.
-    fn drive(&mut self, deed: Deed, records: &Records, words: &SyncSender<Word>) -> bool {
-        let Some(driver) = &self.driver else { return false };
-        let (id, epoch, words) = (self.pair.id.clone(), self.pair.epoch, words.clone());
-        let done = move |result: Result<(), String>| {
-            let _ = words.send(Word::Drove(id, epoch, deed, result.is_ok()));
-        };
-        match driver::start(driver, &self.pair, (deed, records.now()), done) {
-            Ok(()) => self.doing = Some(deed),
-            Err(error) => {
-                tracing::error!(standby = %self.pair.id, %error, "no thread for a driver");
-                self.retry_at = Some(Instant::now() + RETRY);
-            }
-        }
-        false
-    }
-
-    /// A driver did it, or failed. What it did for another switchover counts for nothing.
-    fn driven(&mut self, epoch: u64, deed: Deed, well: bool) {
-        self.doing = None;
-        if epoch == self.pair.epoch {
-            let result = if well { Driven::Done } else { Driven::Failed };
-            match deed {
-                Deed::FinalPass => self.seen.final_pass = result,
-                Deed::Wake => self.seen.woken = result,
-                Deed::End => self.seen.ended = result,
-            }
-        }
-    }
-
-    /// What failed to end a former active is tried again from time to time.
-    fn dare_again(&mut self) {
-        if self.seen.ended == Driven::Failed {
-            self.seen.ended = Driven::Due;
-        }
-    }
-
-    /// Does what comes next; whether to go on.
-    fn act(&mut self, records: &Records, hosts: &mut Hosts, words: &SyncSender<Word>) -> bool {
-        if self.doing.is_some() {
-            return false;
-        }
-        let act = next(&self.pair, &self.seen);
-        if !matches!(act, Act::Blocked(_)) {
-            self.blocked = None;
-        }
-        let epoch = self.pair.epoch;
-        let written = match act {
-            Act::Rest => return false,
-            Act::Blocked(reason) => return self.wait(reason),
-            Act::Ask(at) => return self.know(at, hosts.ask(&self.pair, at)),
-            Act::Hold(at, stage) => return self.hold(at, stage, records, hosts),
-            Act::LetGo(at) => return self.know(at, hosts.let_go(&self.pair, at)),
-            Act::FinalPass => return self.drive(Deed::FinalPass, records, words),
-            Act::Wake => return self.drive(Deed::Wake, records, words),
-            Act::End => return self.drive(Deed::End, records, words),
-            Act::Gated => records.tell(&self.pair, drive::Driven::Gate(true)),
-            Act::Record(step) => self.record(step, records),
-            Act::Promote => records.tell(&self.pair, drive::Driven::Promote(epoch)),
-            Act::Abort(reason) => {
-                tracing::warn!(standby = %self.pair.id, reason = reason.text(), "taken back");
-                records.tell(&self.pair, drive::Driven::Abort(epoch))
-            }
-            Act::Finish => records.tell(&self.pair, drive::Driven::Finish(epoch)),
-        };
-        match written {
-            Ok(pair) => {
-                self.pair = pair;
-                true
-            }
-            Err(error) => {
-                tracing::warn!(standby = %self.pair.id, %error, "not written");
-                self.retry_at = Some(Instant::now() + RETRY);
-                false
-            }
-        }
-    }
-
-    /// On one host the order that opens the standby has silenced the active too.
-    fn record(&self, step: Step, records: &Records) -> Written {
-        let is_failure = self.pair.state.switchover().is_some_and(|s| s.kind == Kind::Failure);
-        let is_one_host = self.pair.active.host == self.pair.standby.host;
-        let epoch = self.pair.epoch;
-        if is_failure && is_one_host && step > Step::Fenced {
-            records.tell(&self.pair, drive::Driven::Step(epoch, Step::Fenced))?;
-        }
-        records.tell(&self.pair, drive::Driven::Step(epoch, step))
-    }
-
-    fn hold(&mut self, at: At, stage: Stage, records: &Records, hosts: &mut Hosts) -> bool {
-        let known = match records.ends(&self.pair) {
-            Ok(ends) => hosts.hold(&self.pair, &ends, at, stage),
-            Err(error) => {
-                if self.blocked != Some(Reason::Refused(at)) {
-                    tracing::warn!(standby = %self.pair.id, %error, "cannot be gated");
-                }
-                Known::Refused(None)
-            }
-        };
-        self.know(at, known)
-    }
-
-    /// Something is known of a host now; whether to go on with it.
-    fn know(&mut self, at: At, known: Known) -> bool {
-        *known_mut(&mut self.seen, &self.pair, at) = known;
-        if known == Known::Nothing {
-            self.retry_at = Some(Instant::now() + RETRY);
-        }
-        known != Known::Nothing
-    }
-
-    fn wait(&mut self, reason: Reason) -> bool {
-        if self.blocked != Some(reason) {
-            let reason = reason.text();
-            tracing::warn!(standby = %self.pair.id, reason, "does not go on; tried again");
-        }
-        self.blocked = Some(reason);
-        self.retry_at = Some(Instant::now() + RETRY);
-        // What was not to be had may be by then.
-        for known in [&mut self.seen.active, &mut self.seen.standby] {
-            if matches!(known, Known::Unreachable | Known::Refused(_)) {
-                *known = Known::Nothing;
-            }
-        }
-        false
-    }
-}
-
-/// Where what is known of a host is kept: both guests can be on one.
-fn known_mut<'a>(seen: &'a mut Seen, pair: &Standby, at: At) -> &'a mut Known {
-    match at {
-        At::Active if pair.active.host != pair.standby.host => &mut seen.active,
-        _ => &mut seen.standby,
     }
 }
 
 fn micros(count: u32) -> Duration {
     Duration::from_micros(count.into())
-}
-
-/// Nothing is known, and what a driver can do is to be done when its turn comes.
-fn due(driver: Option<&DriverPolicy>) -> Seen {
-    let of = |deed: Deed| match driver.and_then(|driver| deed.way(driver)) {
-        Some(_) => Driven::Due,
-        None => Driven::Absent,
-    };
-    let (final_pass, woken, ended) = (of(Deed::FinalPass), of(Deed::Wake), of(Deed::End));
-    Seen { final_pass, woken, ended, ..Seen::default() }
 }
