@@ -132,6 +132,7 @@ fn every_example_checks_clean() {
         "relay.toml",
         "pxe.toml",
         "hooks.toml",
+        "standby.toml",
         "cloud.toml",
     ] {
         assert!(names.contains(&name), "config/{name} is missing");

@@ -7,6 +7,7 @@ use crate::config::Policy;
 use crate::engine::Engine;
 use crate::engine::effects::Effects;
 use crate::engine::instances::Denied;
+use crate::engine::standbys::Report;
 use crate::lease::directory::{Kind, Standby, Step};
 
 use super::command::{Desk, Pending, Refusal, Reply};
@@ -32,6 +33,8 @@ pub struct Drive {
 pub enum Driven {
     /// Its agent says whether its gate is in place.
     Gate(bool),
+    /// Its driver says how far it is.
+    Report(Report),
     /// A switchover begins: why, and whether though it is not ready. Its epoch is in the answer.
     Begin(Kind, bool),
     /// A step was done, of the switchover with this epoch.
@@ -53,6 +56,7 @@ impl Driven {
         match self {
             Driven::Gate(true) => "gate",
             Driven::Gate(false) => "ungate",
+            Driven::Report(_) => "report",
             Driven::Begin(..) => "switchover",
             Driven::Step(..) => "step",
             Driven::Measured(..) => "measure",
@@ -71,6 +75,7 @@ impl Driven {
     ) -> Result<Arc<Standby>, Denied> {
         match self {
             Driven::Gate(gated) => engine.gated(now, id, gated, fx),
+            Driven::Report(report) => engine.report(now, id, report, fx),
             Driven::Begin(kind, forced) => {
                 engine.begin_switchover(now, id, (kind, forced, who), fx)
             }

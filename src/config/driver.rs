@@ -1,4 +1,5 @@
-//! `[[driver]]`: what brings the state of an active over, wakes its standby, and ends it.
+//! `[[driver]]`: what makes a standby, brings the state of its active over, wakes it, and ends the
+//! active.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -44,6 +45,24 @@ pub(super) static DRIVER: Section = Section {
             "What `[network.standby]` and the log call it: letters, digits, `-`, `_`.",
         ),
         key(
+            "create",
+            "{ virsh = \"{id}-b\" }",
+            "none",
+            "What makes the standby and boots it, once the pair is named and its gate is there; before that where its port comes with it.",
+        ),
+        key(
+            "sync",
+            "{ rsync = [\"/srv/{id}/\", \"hv2:/srv/{id}/\"] }",
+            "none",
+            "What brings the state of the active over while that runs; the standby is `synced` once it did. A program says how far it is by percentages on its standard output (`37%`).",
+        ),
+        key(
+            "check",
+            "{ command = [\"/usr/local/bin/answers\", \"{id}\"] }",
+            "none",
+            "What finds out whether the standby is well; a standby is `ready` only then. Asked again after each pass of `sync`.",
+        ),
+        key(
             "final_pass",
             "{ command = [\"/usr/bin/rsync\", \"-a\", \"/srv/{id}/\", \"hv2:/srv/{id}/\"] }",
             "none",
@@ -62,10 +81,23 @@ pub(super) static DRIVER: Section = Section {
             "What ends the former active and is sure of it. After a failure it is a fence, too, where the agent of its host cannot be asked.",
         ),
         key(
+            "discard",
+            "{ virsh = \"{id}-b\" }",
+            "none",
+            "What ends a standby that is dropped before it was promoted, or was not ready in time.",
+        ),
+        key(
+            "sync_every",
+            "\"1m\"",
+            "\"5m\"",
+            "How long after a pass of `sync` the next one begins, 10 s to 1 d.",
+        ),
+        key("sync_timeout", "\"2h\"", "\"1h\"", "How long a pass of `sync` may take, 1 s to 7 d."),
+        key(
             "timeout",
             "\"30s\"",
             "\"30s\"",
-            "How long one act may take, 1 s to 1 h; then it is killed, and has failed.",
+            "How long another act may take, 1 s to 1 h; then it is killed, and has failed.",
         ),
     ],
 };
@@ -86,13 +118,19 @@ pub(super) static ACT: Section = Section {
             "virsh",
             "\"{id}-a\"",
             "none",
-            "A domain of libvirt: `wake` resumes it, `end` destroys it.",
+            "A domain of libvirt: `create` starts it, `check` has it running, `wake` resumes it, `end` and `discard` destroy it.",
         ),
         key(
             "qmp",
             "\"/run/vm/{id}.qmp\"",
             "none",
-            "The monitor socket of a QEMU: `wake` has it continue, `end` has it quit and waits until it did.",
+            "The monitor socket of a QEMU: `create` and `wake` have it continue, `check` has it running, `end` and `discard` have it quit and wait until it did.",
+        ),
+        key(
+            "rsync",
+            "[\"/srv/{id}/\", \"hv2:/srv/{id}/\"]",
+            "none",
+            "From where to where `rsync` copies, for `sync` and `final_pass`; what is not at the first is deleted at the second. Only what changed is sent.",
         ),
         key(
             "url",
@@ -115,13 +153,25 @@ pub(super) static ACT: Section = Section {
 pub struct DriverPolicy {
     /// What networks and the log call it.
     pub name: Arc<str>,
+    /// Makes the standby.
+    pub create: Option<DriverWay>,
+    /// Brings the state over while the active runs.
+    pub sync: Option<DriverWay>,
+    /// Finds out whether the standby is well.
+    pub check: Option<DriverWay>,
     /// Brings over the last of the state.
     pub final_pass: Option<DriverWay>,
     /// Has the standby go on.
     pub wake: Option<DriverWay>,
     /// Ends the former active.
     pub end: Option<DriverWay>,
-    /// How long one act may take.
+    /// Ends a standby that is not needed.
+    pub discard: Option<DriverWay>,
+    /// How long after a pass of the state the next one begins.
+    pub sync_every: Span,
+    /// How long such a pass may take.
+    pub sync_timeout: Span,
+    /// How long another act may take.
     pub timeout: Span,
 }
 
@@ -134,6 +184,8 @@ pub enum DriverWay {
     Virsh(Arc<str>),
     /// By the monitor of a QEMU.
     Qmp(Arc<str>),
+    /// By `rsync`, from the one place to the other.
+    Rsync([Arc<str>; 2]),
     /// By POST.
     Url {
         /// Where to.
@@ -157,21 +209,37 @@ pub(super) fn drivers(root: &Table<'_>) -> Vec<DriverPolicy> {
     let mut found = Vec::new();
     for table in tables.iter().take(DRIVERS_MAX) {
         let name = table.require("name").and_then(|n| name(&n));
-        let timeout = duration(
-            table.get("timeout"),
-            Span::from_secs(1),
-            Span::from_secs(3600),
-            Span::from_secs(30),
-        );
-        let [final_pass, wake, end] = [("final_pass", false), ("wake", true), ("end", true)]
-            .map(|(act, machine)| table.get(act).and_then(|n| way(&n, machine)));
+        let span = |key, least, most, usual| {
+            let of = Span::from_secs;
+            duration(table.get(key), of(least), of(most), of(usual))
+        };
+        let act = |key, of| table.get(key).and_then(|n| way(&n, of));
+        let (create, check) = (act("create", Of::Machine), act("check", Of::Machine));
+        let (sync, final_pass) = (act("sync", Of::State), act("final_pass", Of::State));
+        let (wake, end) = (act("wake", Of::Machine), act("end", Of::Machine));
+        let discard = act("discard", Of::Machine);
+        let sync_every = span("sync_every", 10, 86_400, 300);
+        let sync_timeout = span("sync_timeout", 1, 7 * 86_400, 3600);
+        let timeout = span("timeout", 1, 3600, 30);
         let Some(name) = name else { continue };
         if !names.insert(name.clone()) {
             let message = format!("two are called \"{name}\"");
             table.get("name").iter().for_each(|n| n.push(n.fault(FaultKind::Duplicate, &*message)));
             continue;
         }
-        found.push(DriverPolicy { name, final_pass, wake, end, timeout });
+        found.push(DriverPolicy {
+            name,
+            create,
+            sync,
+            check,
+            final_pass,
+            wake,
+            end,
+            discard,
+            sync_every,
+            sync_timeout,
+            timeout,
+        });
     }
     found
 }
@@ -185,13 +253,20 @@ pub(super) fn name(node: &Node<'_>) -> Option<Arc<str>> {
     node.bad("not a name for a driver", "up to 64 letters, digits, - and _")
 }
 
-/// How an act is done; `machine`: it is about a machine, and not about its state.
-fn way(node: &Node<'_>, machine: bool) -> Option<DriverWay> {
+/// What an act is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Machine,
+    State,
+}
+
+/// How an act is done.
+fn way(node: &Node<'_>, of: Of) -> Option<DriverWay> {
     let table = node.table(&ACT)?;
-    let ways = ["command", "virsh", "qmp", "url"];
+    let ways = ["command", "virsh", "qmp", "rsync", "url"];
     let said: Vec<&str> = ways.into_iter().filter(|way| table.get(way).is_some()).collect();
     let [way] = said.as_slice() else {
-        return node.bad("not one way to do it", "one of command, virsh, qmp, url");
+        return node.bad("not one way to do it", "one of command, virsh, qmp, rsync, url");
     };
     let inner = table.get(way)?;
     if *way != "url"
@@ -221,7 +296,15 @@ fn way(node: &Node<'_>, machine: bool) -> Option<DriverWay> {
                 ca_file: path("ca_file"),
             })
         }
-        _ if !machine => inner.bad("brings over no state", "command or url"),
+        "rsync" if of == Of::State => {
+            let places: Vec<_> = inner.each(text).into_iter().map(|at| at.value).collect();
+            match places.try_into() {
+                Ok(places) => Some(DriverWay::Rsync(places)),
+                Err(_) => inner.bad("not two places", "[\"/srv/{id}/\", \"hv2:/srv/{id}/\"]"),
+            }
+        }
+        "rsync" => inner.bad("does nothing to a machine", "command, virsh, qmp or url"),
+        _ if of == Of::State => inner.bad("brings over no state", "command, rsync or url"),
         "virsh" => text(&inner).map(DriverWay::Virsh),
         _ => {
             let path = text(&inner)?;
@@ -289,6 +372,9 @@ mod tests {
             "wake = { command = [\"/bin/{id}\"] }",
             "wake = { command = [\"/bin/wake\", \"{nobody}\"] }",
             "final_pass = { virsh = \"a\" }",
+            "create = { rsync = [\"/a\", \"/b\"] }",
+            "sync = { rsync = [\"/a\"] }",
+            "sync_every = \"1s\"",
             "end = { url = \"http://192.0.2.1/\", secret_file = \"/s\" }",
             "end = { virsh = \"a\", secret_file = \"/s\" }",
             "[[driver]]\nname = \"kvm\"",

@@ -172,6 +172,10 @@ counters! {
     standbys,
     /// Standbys, or their actives, that found their address in use, or somebody who answers for it.
     standby_alarms,
+    /// Acts of drivers that were done.
+    driver_acts_done,
+    /// Acts of drivers that failed, or were broken off.
+    driver_acts_failed,
     /// Router advertisements made.
     adverts,
     /// Replies and router advertisements handed to the kernel.

@@ -319,7 +319,8 @@ impl Running {
         let post: Arc<dyn Post> = Arc::new(Counter::new(driver.jobs(), started, archive.clone()));
         let reach = Reach::new(&policy.server.agent_socket, policy.agents.clone());
         let reach = Arc::new(reach);
-        let switch = || switch::start(driver.jobs(), post.clone(), &reach, now.clone());
+        let switch =
+            || switch::start(driver.jobs(), post.clone(), &reach, now.clone(), driver.counters());
         let teller = Teller {
             switch: (!serve.observe).then(switch).transpose()?,
             guard: guard::start(!serve.observe, driver.jobs(), &policy, then.clone())?,

@@ -14,7 +14,7 @@ mod simulation;
 
 use serde::{Deserialize, Serialize};
 
-use crate::lease::directory::Step;
+use crate::lease::directory::{Readiness, Step};
 
 pub use next::next;
 
@@ -97,12 +97,30 @@ pub struct Seen {
     pub active: Known,
     /// The standby's host; the same as the active's where both are on one.
     pub standby: Known,
+    /// The standby is made, and boots.
+    pub created: Driven,
+    /// A pass of the state, while the active runs.
+    pub synced: Driven,
+    /// The standby is found to be well.
+    pub checked: Driven,
     /// The last pass of the state.
     pub final_pass: Driven,
     /// The standby is awake.
     pub woken: Driven,
     /// The former active is ended, for good.
     pub ended: Driven,
+    /// All that the pair shares was leased, and nothing of it is configured in a guest: a standby
+    /// that boots before its gate is there has no address to speak for.
+    pub is_leased: bool,
+    /// Nothing but its driver keeps the standby from being ready.
+    pub is_complete: bool,
+}
+
+impl Seen {
+    /// Whether a driver says how far the standby is; where none does, others do.
+    fn is_prepared(&self) -> bool {
+        [self.created, self.synced, self.checked].iter().any(|of| *of != Driven::Absent)
+    }
 }
 
 /// What is to be done.
@@ -118,6 +136,14 @@ pub enum Act {
     LetGo(At),
     /// The gate of the standby is in place: it may be answered.
     Gated,
+    /// Make the standby, and have it boot.
+    Create,
+    /// Bring the state over, while the active goes on changing it.
+    Sync,
+    /// Find out whether the standby is well.
+    Check,
+    /// Say how far the standby is.
+    Report(Readiness),
     /// Bring over what is left of the state.
     FinalPass,
     /// Wake the standby.

@@ -1,6 +1,6 @@
 //! The decision itself.
 
-use crate::lease::directory::{Kind, Standby, StandbyState, Step, Switchover};
+use crate::lease::directory::{Kind, Readiness, Standby, StandbyState, Step, Switchover};
 
 use super::{Act, At, Driven, Known, Reason, Seen, Stage};
 
@@ -42,11 +42,14 @@ impl Case<'_> {
         (self.known(at) == Known::Nothing).then_some(Act::Ask(at))
     }
 
-    /// No switchover: the standby's gate is closed, and the active's host knows of the pair.
+    /// No switchover: the standby's gate is closed, the active's host knows of the pair, and the
+    /// standby is brought to where it can be switched to.
     fn keep_silent(&self) -> Act {
-        let standby = self.hold(At::Standby, Stage::Standby);
-        if let Some(act) = standby {
+        if let Some(act) = self.hold(At::Standby, Stage::Standby) {
+            let may_create = self.seen.is_leased && self.is_to_be_made();
             return match self.known(At::Standby) {
+                // Its port may be there once it is.
+                Known::Refused(_) if may_create => Act::Create,
                 Known::Refused(_) => Act::Blocked(Reason::Refused(At::Standby)),
                 Known::Unreachable => Act::Blocked(Reason::Unreachable(At::Standby)),
                 _ => act,
@@ -56,9 +59,38 @@ impl Case<'_> {
             return Act::Gated;
         }
         // It learns who speaks with the active; that is worth no alarm.
-        match self.known(At::Active) {
-            Known::Refused(_) | Known::Unreachable => Act::Rest,
-            _ => self.hold(At::Active, Stage::Standby).unwrap_or(Act::Rest),
+        let learns = match self.known(At::Active) {
+            Known::Refused(_) | Known::Unreachable => None,
+            _ => self.hold(At::Active, Stage::Standby),
+        };
+        learns.or_else(|| self.prepare()).unwrap_or(Act::Rest)
+    }
+
+    fn is_to_be_made(&self) -> bool {
+        self.pair.state == StandbyState::Preparing && self.seen.created == Driven::Due
+    }
+
+    /// What a driver does before there is a switchover, and says of it. What failed is done again
+    /// once it is due again.
+    fn prepare(&self) -> Option<Act> {
+        let Seen { synced, checked, is_complete, .. } = *self.seen;
+        if !self.seen.is_prepared() {
+            return None;
+        }
+        let passes = || (synced == Driven::Due).then_some(Act::Sync);
+        let report = |state| Some(Act::Report(state));
+        match (&self.pair.state, checked) {
+            (StandbyState::Preparing, _) if self.is_to_be_made() => Some(Act::Create),
+            (StandbyState::Preparing, _) => match (self.seen.created, synced) {
+                (Driven::Failed, _) | (_, Driven::Failed) => None,
+                _ => passes().or_else(|| report(Readiness::Synced)),
+            },
+            (_, Driven::Due) => Some(Act::Check),
+            (StandbyState::Ready, Driven::Failed) => report(Readiness::Synced),
+            (StandbyState::Synced, Driven::Done | Driven::Absent) if is_complete => {
+                report(Readiness::Ready)
+            }
+            _ => passes(),
         }
     }
 

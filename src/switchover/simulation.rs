@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use crate::base::{Mac, NetworkId, Resource, Timestamp};
 use crate::config::policy::OnFailure;
-use crate::lease::directory::{
-    Identifiers, Kind, Party, Readiness, Standby, StandbyState, Step, Switchover,
-};
+use crate::lease::directory::{Identifiers, Kind, Party, Standby, StandbyState, Step, Switchover};
 
 use super::{Act, At, Driven, Known, Reason, Seen, Stage, next};
 
@@ -42,6 +40,8 @@ struct World {
     is_one_host: bool,
     seen: Seen,
     drivers: bool,
+    is_leased: bool,
+    is_made: bool,
     active_ended: bool,
     standby_awake: bool,
     passed_after_open: bool,
@@ -67,8 +67,8 @@ impl World {
             account: None,
             application: None,
             instance: None,
-            state: StandbyState::Ready,
-            progress: 100,
+            state: StandbyState::Preparing,
+            progress: 0,
             gated: false,
             epoch: 0,
             planned: None,
@@ -88,6 +88,8 @@ impl World {
             is_one_host,
             seen: Seen::default(),
             drivers,
+            is_leased: seed.is_multiple_of(3),
+            is_made: !drivers,
             active_ended: false,
             standby_awake: !drivers,
             passed_after_open: false,
@@ -100,18 +102,30 @@ impl World {
     /// The server begins anew: it knows what is durable, and nothing else.
     fn restart(&mut self) {
         let due = if self.drivers { Driven::Due } else { Driven::Absent };
-        self.seen = Seen { final_pass: due, woken: due, ended: due, ..Seen::default() };
+        let is_complete = self.pair.gated;
+        self.seen = Seen {
+            created: due,
+            synced: due,
+            checked: due,
+            final_pass: due,
+            woken: due,
+            ended: due,
+            is_leased: self.is_leased,
+            is_complete,
+            ..Seen::default()
+        };
     }
 
     fn begin(&mut self, kind: Kind) {
         self.pair.epoch += 1;
+        let before = self.pair.state.readiness().expect("no switchover yet");
         self.pair.state = StandbyState::Switching(Switchover {
             kind,
             step: Step::Intended,
             forced: false,
             by: "test".into(),
             started: Timestamp(0),
-            before: Readiness::Ready,
+            before,
             noted: vec![(Step::Intended, Timestamp(9))],
             outage_us: Some(1_500),
         });
@@ -189,7 +203,10 @@ impl World {
             self.restart();
         }
         match act {
-            Act::Rest => return false,
+            Act::Rest => {
+                self.restart();
+                return false;
+            }
             Act::Blocked(reason) => {
                 self.relent(reason);
                 return false;
@@ -197,7 +214,22 @@ impl World {
             Act::Ask(at) => self.ask(at),
             Act::Hold(at, stage) => self.order(at, Some(stage)),
             Act::LetGo(at) => self.order(at, None),
-            Act::Gated => self.pair.gated = true,
+            Act::Gated => (self.pair.gated, self.seen.is_complete) = (true, true),
+            Act::Create => {
+                let gated = self.host(At::Standby).holds.is_some();
+                assert!(gated || self.is_leased, "a guest with an address boots without a gate");
+                self.seen.created = self.drive();
+                self.is_made |= self.seen.created == Driven::Done;
+            }
+            Act::Sync => {
+                assert!(self.is_made, "state of a standby that is not there");
+                self.seen.synced = self.drive();
+            }
+            Act::Check => self.seen.checked = self.drive(),
+            Act::Report(state) => {
+                assert!(self.is_made && self.pair.gated, "{state:?} too soon");
+                self.pair.state = state.into();
+            }
             Act::FinalPass => {
                 self.passed_after_open |= self.speak().1;
                 self.seen.final_pass = self.drive();
@@ -221,7 +253,8 @@ impl World {
             }
             Act::Abort(_) => {
                 assert_eq!(self.speak(), (!self.active_ended, false), "taken back");
-                self.pair.state = StandbyState::Ready;
+                let before = self.pair.state.switchover().map(|of| of.before);
+                self.pair.state = before.expect("a switchover").into();
                 self.pair.gated = true;
             }
             Act::Finish => return false,
@@ -280,18 +313,19 @@ impl World {
 
 #[test]
 fn at_no_moment_do_two_speak() {
-    let (mut promoted, mut taken_back, mut failures) = (0, 0, 0);
+    let (mut promoted, mut taken_back, mut failures, mut ready) = (0, 0, 0, 0);
     for seed in 0..4_000 {
         let mut world = World::new(seed);
         world.run();
+        ready += u32::from(world.drivers && world.pair.state == StandbyState::Ready);
         let kind = if world.dice.one_in(2) { Kind::Planned } else { Kind::Failure };
         world.begin(kind);
         failures += u32::from(world.is_failure());
         world.run();
         promoted += u32::from(world.pair.is_promoted());
-        taken_back += u32::from(world.pair.state == StandbyState::Ready);
+        taken_back += u32::from(world.pair.state.readiness().is_some());
     }
-    assert!(promoted > 2_000 && taken_back > 200 && failures > 1_500);
+    assert!(promoted > 2_000 && taken_back > 200 && failures > 1_500 && ready > 1_000);
 }
 
 #[test]

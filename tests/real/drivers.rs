@@ -53,12 +53,17 @@ fn script(world: &World, name: &str, text: &str) -> String {
 }
 
 fn ready(name: &str, acts: impl FnOnce(&World) -> String) -> Pair {
+    let mut pair = named(name, acts);
+    pair.make_ready();
+    pair
+}
+
+/// A pair with a driver, whose standby was just named.
+fn named(name: &str, acts: impl FnOnce(&World) -> String) -> Pair {
     let (world, host) = World::with_bridge(name);
     let acts = acts(&world);
     let tables = format!("\n[[driver]]\nname = \"vms\"\ntimeout = \"2s\"\n{acts}");
-    let mut pair = Pair::with(world, host, None, ("driver = \"vms\"\n", &tables));
-    pair.make_ready();
-    pair
+    Pair::with(world, host, None, ("driver = \"vms\"\n", &tables))
 }
 
 #[test]
@@ -124,4 +129,87 @@ fn a_pass_that_was_cut_off_is_made_again() {
     wait_until("the promotion", PATIENCE, || pair.state()["state"] == "promoted");
     assert_eq!(passes(), 2);
     pair.check_over();
+}
+
+#[test]
+fn a_standby_is_made_and_gets_the_state_of_its_active() {
+    require("rsync", "rsync");
+    let (world, host) = World::with_bridge("made");
+    let dir = world.dir().to_owned();
+    let at = |name: &str| dir.join(name).display().to_string();
+    fs::create_dir_all(dir.join("web-state")).unwrap();
+    fs::write(dir.join("web-state/ledger"), "one\n").unwrap();
+    let check = script(&world, "check", &format!("[ -e {} ]", at("is-well")));
+    let monitor = at("{id}-b.qmp");
+    let copy = format!("{{ rsync = [\"{}\", \"{}\"] }}", at("{id}-state/"), at("{id}-copy/"));
+    let driver = format!(
+        "\n[[driver]]\nname = \"vms\"\ncreate = {{ qmp = \"{monitor}\" }}\nsync = {copy}\n\
+         check = {{ command = [\"{check}\"] }}\nfinal_pass = {copy}\n\
+         discard = {{ qmp = \"{monitor}\" }}\n"
+    );
+    let mut machine = qemu(&world, &host, "web-b", true);
+    let mut pair = Pair::with(world, host, None, ("driver = \"vms\"\n", &driver));
+    wait_until("a standby that runs", PATIENCE, || status(&dir.join("web-b.qmp")) == "running");
+    wait_until("its state", PATIENCE, || pair.state()["state"] == "synced");
+    assert_eq!(pair.state()["progress"], 100);
+    let copied = || fs::read_to_string(dir.join("web-copy/ledger")).unwrap();
+    assert_eq!(copied(), "one\n");
+    // It is ready once it is found to be well, though nobody says so.
+    fs::write(dir.join("is-well"), "").unwrap();
+    pair.check_ready();
+    // What changed since comes with the last pass.
+    fs::write(dir.join("web-state/ledger"), "one\ntwo\n").unwrap();
+    pair.server.ask(&["standby", "switch", "web"]);
+    assert_eq!(copied(), "one\ntwo\n");
+    pair.check_over();
+    // One that was promoted is nobody's to discard.
+    pair.server.ask(&["standby", "drop", "web"]);
+    pair.user.ask_until_answered_by(pair.standby.mac, 50);
+    assert_eq!(status(&dir.join("web-b.qmp")), "running");
+    assert_eq!(machine.ended(), None);
+}
+
+#[test]
+fn a_standby_that_nobody_needs_is_discarded() {
+    let (world, host) = World::with_bridge("discarded");
+    let dir = world.dir().to_owned();
+    let mut machine = qemu(&world, &host, "web-b", true);
+    let monitor = dir.join("{id}-b.qmp").display().to_string();
+    let acts = format!("create = {{ qmp = \"{monitor}\" }}\ndiscard = {{ qmp = \"{monitor}\" }}\n");
+    let driver = format!("\n[[driver]]\nname = \"vms\"\n{acts}");
+    let mut pair = Pair::with(world, host, None, ("driver = \"vms\"\n", &driver));
+    pair.check_ready();
+    assert_eq!(status(&dir.join("web-b.qmp")), "running");
+    pair.server.ask(&["standby", "drop", "web"]);
+    wait_until("its end", PATIENCE, || machine.ended().is_some());
+}
+
+#[test]
+fn a_pass_tells_how_far_it_is_and_makes_way_for_a_switchover() {
+    let mut pair = named("passes", |world| {
+        let dir = world.dir().display().to_string();
+        let pass = script(
+            world,
+            "pass",
+            &format!("echo $$ >> {dir}/passes; echo 2%; printf 'so much: 40%% of it\\r'; sleep 60"),
+        );
+        format!("sync = {{ command = [\"{pass}\"] }}\n")
+    });
+    let dir = pair.world.dir().to_owned();
+    let passes = || -> Vec<String> {
+        let text = fs::read_to_string(dir.join("passes")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    };
+    let runs = |pid: &String| Path::new("/proc").join(pid).exists();
+    wait_until("progress", PATIENCE, || pair.state()["progress"] == 40);
+    assert_eq!(pair.state()["state"], "preparing");
+    // Whoever was killed has it made again.
+    pair.server.kill9();
+    pair.server.start_again();
+    wait_until("another pass", PATIENCE, || passes().len() == 2);
+    pair.check_quiet();
+    pair.server.ask(&["standby", "switch", "web", "--force"]);
+    wait_until("no pass", PATIENCE, || !runs(&passes()[1]));
+    pair.check_over();
+    assert_eq!(passes().len(), 2);
 }

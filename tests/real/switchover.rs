@@ -189,10 +189,20 @@ impl Pair {
     }
 
     pub(super) fn make_ready(&mut self) {
-        let standby = self.standby.client.wait_bound();
-        assert_eq!(standby, self.addr, "both have it");
+        assert_eq!(self.standby.client.wait_bound(), self.addr, "both have it");
         self.server.ask(&["standby", "report", "web", "ready"]);
-        // The active goes on, and nobody has heard of the standby.
+        self.check_ready();
+    }
+
+    /// The standby is ready, and nobody has heard of it.
+    pub(super) fn check_ready(&mut self) {
+        wait_until("a standby that is ready", PATIENCE, || self.state()["state"] == "ready");
+        self.check_quiet();
+    }
+
+    /// The active goes on, and nobody has heard of the standby, which has the address.
+    pub(super) fn check_quiet(&mut self) {
+        assert_eq!(self.standby.client.wait_bound(), self.addr, "both have it");
         self.user.ask_until_answered_by(self.active.mac, 100);
         let by = |mac: Mac| self.user.answers.iter().filter(|(_, who)| *who == mac.0[5]).count();
         assert_eq!(by(self.standby.mac), 0);

@@ -159,6 +159,15 @@ fn events(counters: &Counters, out: &mut Exposition) {
     );
     let help = "Whatever became of standbys: named, gated, ready, promoted, dropped.";
     plain(out, "foreshadow_standby_changes", help, &counters.standbys);
+    by(
+        out,
+        Family::counter(
+            "foreshadow_driver_acts",
+            "What drivers were asked to do to guests of pairs: done, or failed, which the log explains.",
+        ),
+        "result",
+        &[("done", &counters.driver_acts_done), ("failed", &counters.driver_acts_failed)],
+    );
     let help = "Offers of addresses that were not proven to be free.";
     plain(out, "foreshadow_unproven_offers", help, &counters.offered_unproven);
     by(

@@ -4,18 +4,23 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use crate::api::drive;
 use crate::config::policy::{DriverPolicy, OnFailure};
-use crate::lease::directory::{Kind, Standby, Step};
+use crate::engine::standbys::Report;
+use crate::lease::directory::{Kind, Standby, StandbyState, Step};
 use crate::switchover::{Act, At, Driven, Known, Reason, Seen, Stage, next};
 
 use super::Word;
-use super::driver::{self, Deed};
+use super::driver::{self, Deed, Errand, Told};
 use super::hosts::Hosts;
-use super::records::{Records, Written};
+use super::records::{Noted, Records, Written};
 
 /// How soon something that failed is tried again.
 const RETRY: Duration = Duration::from_millis(250);
+/// By how many percent a pass goes on before that is written down.
+const PROGRESS_STEP: u8 = 5;
 /// Acts for a pair in a row: more means that something does not take.
 const ACTS_MAX: usize = 64;
 
@@ -30,7 +35,20 @@ pub(super) struct Case {
     /// What sees to its guests.
     driver: Option<Arc<DriverPolicy>>,
     /// What that is doing.
-    doing: Option<Deed>,
+    doing: Option<Doing>,
+    /// When the last pass of the state was over.
+    synced_at: Option<Instant>,
+    /// It was asked to end a standby that nobody needs.
+    discarded: bool,
+}
+
+/// What a driver is doing.
+struct Doing {
+    deed: Deed,
+    /// Breaks it off, where it may be, and once.
+    stop: Option<oneshot::Sender<()>>,
+    /// How far it was said to be last, in percent.
+    progress: u8,
 }
 
 impl Case {
@@ -63,34 +81,70 @@ impl Case {
         }
     }
 
-    pub(super) fn new(pair: Arc<Standby>, driver: Option<Arc<DriverPolicy>>) -> Case {
-        let seen = due(driver.as_deref());
-        let (blocked, retry_at, silent_since, doing) = (None, None, None, None);
-        Case { pair, seen, blocked, retry_at, silent_since, driver, doing }
+    pub(super) fn new(noted: Noted) -> Case {
+        let Noted { pair, driver, is_leased, is_complete } = noted;
+        let seen = Seen { is_leased, is_complete, ..due(driver.as_deref()) };
+        let (blocked, retry_at, silent_since) = (None, None, None);
+        let (doing, synced_at, discarded) = (None, None, false);
+        Case { pair, seen, blocked, retry_at, silent_since, driver, doing, synced_at, discarded }
     }
 
     /// With what the record is now. A gate that was found to leak is looked at again. Of another
-    /// switchover a driver has done nothing yet.
-    pub(super) fn renewed(self, pair: Arc<Standby>, driver: Option<Arc<DriverPolicy>>) -> Case {
-        let mut seen = self.seen;
+    /// switchover a driver has done nothing yet, and one has no time for what prepares it.
+    pub(super) fn renewed(self, noted: Noted) -> Case {
+        let Noted { pair, driver, is_leased, is_complete } = noted;
+        let mut seen = Seen { is_leased, is_complete, ..self.seen };
         if self.pair.gated && !pair.gated {
             seen.standby = Known::Nothing;
         }
         if self.pair.epoch != pair.epoch || self.driver != driver {
-            seen = Seen { active: seen.active, standby: seen.standby, ..due(driver.as_deref()) };
+            let (active, standby) = (seen.active, seen.standby);
+            let due = due(driver.as_deref());
+            let created = if seen.created == Driven::Done { Driven::Done } else { due.created };
+            seen = Seen { active, standby, created, is_leased, is_complete, ..due };
         }
-        Case { pair, seen, driver, retry_at: None, ..self }
+        let mut case = Case { pair, seen, driver, retry_at: None, ..self };
+        if case.pair.state.readiness().is_none() {
+            case.break_off();
+        }
+        case
+    }
+
+    /// The record is gone: what prepares the standby ends, and then the standby, which nobody needs;
+    /// whether all of that is over.
+    pub(super) fn leave(&mut self, records: &Records, words: &SyncSender<Word>) -> bool {
+        self.break_off();
+        if self.doing.is_some() {
+            return false;
+        }
+        let discards = self.driver.as_ref().is_some_and(|of| Deed::Discard.way(of).is_some());
+        if self.discarded || !discards || self.pair.is_promoted() {
+            return true;
+        }
+        self.discarded = true;
+        self.drive(Deed::Discard, records, words);
+        self.doing.is_none()
+    }
+
+    fn break_off(&mut self) {
+        if let Some(doing) = self.doing.as_mut().filter(|doing| doing.deed.is_preparation()) {
+            doing.stop = None;
+        }
     }
 
     /// A driver has it do something; what it says comes later.
     fn drive(&mut self, deed: Deed, records: &Records, words: &SyncSender<Word>) -> bool {
         let Some(driver) = &self.driver else { return false };
-        let (id, epoch, words) = (self.pair.id.clone(), self.pair.epoch, words.clone());
-        let done = move |result: Result<(), String>| {
-            let _ = words.send(Word::Drove(id, epoch, deed, result.is_ok()));
+        let (words, errand) = (words.clone(), self.errand(deed));
+        let tell = move |told| {
+            let _ = words.send(Word::Drove(errand.clone(), told));
         };
-        match driver::start(driver, &self.pair, (deed, records.now()), done) {
-            Ok(()) => self.doing = Some(deed),
+        let (stop, stopped) = match deed.is_preparation() {
+            true => Some(oneshot::channel()).unzip(),
+            false => (None, None),
+        };
+        match driver::start(driver, &self.pair, (deed, records.now()), stopped, tell) {
+            Ok(()) => self.doing = Some(Doing { deed, stop, progress: 0 }),
             Err(error) => {
                 tracing::error!(standby = %self.pair.id, %error, "no thread for a driver");
                 self.retry_at = Some(Instant::now() + RETRY);
@@ -99,23 +153,72 @@ impl Case {
         false
     }
 
-    /// A driver did it, or failed. What it did for another switchover counts for nothing.
-    pub(super) fn driven(&mut self, epoch: u64, deed: Deed, well: bool) {
+    fn errand(&self, deed: Deed) -> Errand {
+        let Standby { id, created, epoch, .. } = &*self.pair;
+        Errand { id: id.clone(), created: *created, epoch: *epoch, deed }
+    }
+
+    /// What a driver says. What it did for another switchover, or another pair of that name, counts
+    /// for nothing.
+    pub(super) fn driven(&mut self, errand: &Errand, told: &Told, records: &Records) {
+        if errand.created != self.pair.created {
+            return;
+        }
+        let is_of_now = *errand == self.errand(errand.deed);
+        let result = match told {
+            Told::Progress(percent) if is_of_now => return self.progressed(*percent, records),
+            Told::Progress(_) => return,
+            Told::Done(Ok(())) => Driven::Done,
+            Told::Done(Err(_)) => Driven::Failed,
+        };
         self.doing = None;
-        if epoch == self.pair.epoch {
-            let result = if well { Driven::Done } else { Driven::Failed };
-            match deed {
-                Deed::FinalPass => self.seen.final_pass = result,
-                Deed::Wake => self.seen.woken = result,
-                Deed::End => self.seen.ended = result,
+        if !is_of_now {
+            return;
+        }
+        match errand.deed {
+            Deed::Create => self.seen.created = result,
+            Deed::Sync => {
+                self.seen.synced = result;
+                self.synced_at = Some(Instant::now());
             }
+            Deed::Check => self.seen.checked = result,
+            Deed::FinalPass => self.seen.final_pass = result,
+            Deed::Wake => self.seen.woken = result,
+            Deed::End => self.seen.ended = result,
+            Deed::Discard => {}
         }
     }
 
-    /// What failed to end a former active is tried again from time to time.
+    /// So much of the first pass is done: written down from time to time.
+    fn progressed(&mut self, percent: u8, records: &Records) {
+        let Some(doing) = &mut self.doing else { return };
+        let is_first = self.pair.state == StandbyState::Preparing && doing.deed == Deed::Sync;
+        if !is_first || percent < doing.progress.saturating_add(PROGRESS_STEP) {
+            return;
+        }
+        doing.progress = percent;
+        let report = Report { progress: Some(percent), state: None };
+        match records.tell(&self.pair, drive::Driven::Report(report)) {
+            Ok(pair) => self.pair = pair,
+            Err(error) => tracing::debug!(standby = %self.pair.id, %error, "progress not written"),
+        }
+    }
+
+    /// What failed is due again from time to time, and so is the next pass of the state.
     pub(super) fn dare_again(&mut self) {
-        if self.seen.ended == Driven::Failed {
-            self.seen.ended = Driven::Due;
+        let Seen { created, synced, checked, ended, .. } = &mut self.seen;
+        for driven in [created, &mut *synced, &mut *checked, ended] {
+            if *driven == Driven::Failed {
+                *driven = Driven::Due;
+            }
+        }
+        let every = self.driver.as_ref().map(|driver| Duration::from_millis(driver.sync_every.0));
+        let over = |at: Instant| every.is_some_and(|every| at.elapsed() >= every);
+        if *synced == Driven::Done && self.synced_at.is_some_and(over) {
+            (*synced, self.synced_at) = (Driven::Due, None);
+            if *checked == Driven::Done {
+                *checked = Driven::Due;
+            }
         }
     }
 
@@ -152,10 +255,17 @@ impl Case {
             Act::Ask(at) => return self.know(at, hosts.ask(&self.pair, at)),
             Act::Hold(at, stage) => return self.hold(at, stage, records, hosts),
             Act::LetGo(at) => return self.know(at, hosts.let_go(&self.pair, at)),
+            Act::Create => return self.drive(Deed::Create, records, words),
+            Act::Sync => return self.drive(Deed::Sync, records, words),
+            Act::Check => return self.drive(Deed::Check, records, words),
             Act::FinalPass => return self.drive(Deed::FinalPass, records, words),
             Act::Wake => return self.drive(Deed::Wake, records, words),
             Act::End => return self.drive(Deed::End, records, words),
             Act::Gated => records.tell(&self.pair, drive::Driven::Gate(true)),
+            Act::Report(state) => {
+                let report = Report { progress: None, state: Some(state) };
+                records.tell(&self.pair, drive::Driven::Report(report))
+            }
             Act::Record(step) => self.record(step, records),
             Act::Promote => records.tell(&self.pair, drive::Driven::Promote(epoch)),
             Act::Abort(reason) => {
@@ -241,6 +351,13 @@ fn due(driver: Option<&DriverPolicy>) -> Seen {
         Some(_) => Driven::Due,
         None => Driven::Absent,
     };
-    let (final_pass, woken, ended) = (of(Deed::FinalPass), of(Deed::Wake), of(Deed::End));
-    Seen { final_pass, woken, ended, ..Seen::default() }
+    Seen {
+        created: of(Deed::Create),
+        synced: of(Deed::Sync),
+        checked: of(Deed::Check),
+        final_pass: of(Deed::FinalPass),
+        woken: of(Deed::Wake),
+        ended: of(Deed::End),
+        ..Seen::default()
+    }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+use tokio::sync::oneshot;
 
 use crate::base::Timestamp;
 use crate::config::policy::{DriverPolicy, DriverWay};
@@ -21,53 +22,111 @@ use super::super::hooks::{command, webhook};
 
 /// Most bytes that are read of one answer.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
+/// Files as they are, what was deleted too, and how far all of it is.
+const RSYNC: [&str; 7] =
+    ["rsync", "-aHS", "--numeric-ids", "--delete", "--no-inc-recursive", "--info=progress2", "--"];
 /// What finds `virsh`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a driver is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deed {
+    /// Make the standby, and have it boot.
+    Create,
+    /// Bring the state over while the active runs.
+    Sync,
+    /// Find out whether the standby is well.
+    Check,
     /// Bring over the last of the state.
     FinalPass,
     /// Have the standby go on.
     Wake,
     /// End the former active.
     End,
+    /// End a standby that is not needed.
+    Discard,
 }
 
 impl Deed {
     /// The word for logs, and what is posted.
     pub(super) fn as_str(self) -> &'static str {
         match self {
+            Deed::Create => "create",
+            Deed::Sync => "sync",
+            Deed::Check => "check",
             Deed::FinalPass => "final-pass",
             Deed::Wake => "wake",
             Deed::End => "end",
+            Deed::Discard => "discard",
         }
     }
 
     /// How a driver does it, if it does.
     pub(super) fn way(self, driver: &DriverPolicy) -> Option<&DriverWay> {
         match self {
+            Deed::Create => driver.create.as_ref(),
+            Deed::Sync => driver.sync.as_ref(),
+            Deed::Check => driver.check.as_ref(),
             Deed::FinalPass => driver.final_pass.as_ref(),
             Deed::Wake => driver.wake.as_ref(),
             Deed::End => driver.end.as_ref(),
+            Deed::Discard => driver.discard.as_ref(),
         }
+    }
+
+    /// Whether it is about a standby before there is a switchover: a switchover ends it.
+    pub(super) fn is_preparation(self) -> bool {
+        matches!(self, Deed::Create | Deed::Sync | Deed::Check)
+    }
+
+    /// Whether a machine is to be ended by it.
+    fn ends(self) -> bool {
+        matches!(self, Deed::End | Deed::Discard)
+    }
+
+    fn limit(self, driver: &DriverPolicy) -> Duration {
+        let of = if self == Deed::Sync { driver.sync_timeout } else { driver.timeout };
+        Duration::from_millis(of.0)
     }
 }
 
-/// Does it, now, and says how it went: `Err` says why it failed.
+/// What is asked of a driver: enough to know its answer from one to an older question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Errand {
+    /// The pair.
+    pub(super) id: Arc<str>,
+    /// When that was made: another can have its name by now.
+    pub(super) created: Timestamp,
+    /// Its epoch.
+    pub(super) epoch: u64,
+    /// What is to be done.
+    pub(super) deed: Deed,
+}
+
+/// What is heard of it.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// So many percent of it are done.
+    Progress(u8),
+    /// It is done, or why not.
+    Done(Result<(), String>),
+}
+
+/// Does it, now, and says how it goes. It is broken off when `stop` is.
 pub(super) fn start(
     driver: &Arc<DriverPolicy>,
     pair: &Arc<Standby>,
     (deed, at): (Deed, Timestamp),
-    done: impl FnOnce(Result<(), String>) + Send + 'static,
+    stop: Option<oneshot::Receiver<()>>,
+    tell: impl Fn(Told) + Send + 'static,
 ) -> io::Result<()> {
     let (driver, pair) = (driver.clone(), pair.clone());
     let work = move || {
         let since = Instant::now();
         let (standby, act) = (pair.id.clone(), deed.as_str());
         tracing::info!(%standby, driver = %driver.name, act, "begins");
-        let result = run(&driver, &pair, (deed, at));
+        let result =
+            run(&driver, &pair, (deed, at), stop, &|percent| tell(Told::Progress(percent)));
         let took_ms = since.elapsed().as_millis();
         match &result {
             Ok(()) => tracing::info!(%standby, driver = %driver.name, act, took_ms, "done"),
@@ -75,21 +134,39 @@ pub(super) fn start(
                 tracing::error!(%standby, driver = %driver.name, act, took_ms, %why, "failed");
             }
         }
-        done(result);
+        tell(Told::Done(result));
     };
     std::thread::Builder::new().name("driver".into()).spawn(work).map(drop)
 }
 
-fn run(driver: &DriverPolicy, pair: &Standby, (deed, at): (Deed, Timestamp)) -> Result<(), String> {
+fn run(
+    driver: &DriverPolicy,
+    pair: &Standby,
+    (deed, at): (Deed, Timestamp),
+    stop: Option<oneshot::Receiver<()>>,
+    heard: &dyn Fn(u8),
+) -> Result<(), String> {
     let Some(way) = deed.way(driver) else { return Ok(()) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     runtime.block_on(async {
-        let limit = Duration::from_millis(driver.timeout.0);
-        let doing = carry_out(driver, way, pair, (deed, at));
-        let timed = tokio::time::timeout(limit, doing).await;
-        timed.unwrap_or_else(|_| Err(format!("not done in {}", driver.timeout)))
+        let doing = carry_out(driver, way, pair, (deed, at), heard);
+        let timed = tokio::time::timeout(deed.limit(driver), doing);
+        let unfinished = || format!("not done in {} ms", deed.limit(driver).as_millis());
+        tokio::select! {
+            done = timed => done.unwrap_or_else(|_| Err(unfinished())),
+            () = stopped(stop) => Err("broken off: it is not wanted any longer".into()),
+        }
     })
+}
+
+/// Until it is to be broken off.
+async fn stopped(stop: Option<oneshot::Receiver<()>>) {
+    match stop {
+        // Whoever could say so is gone, or said so.
+        Some(stop) => drop(stop.await),
+        None => std::future::pending().await,
+    }
 }
 
 async fn carry_out(
@@ -97,12 +174,23 @@ async fn carry_out(
     way: &DriverWay,
     pair: &Standby,
     (deed, at): (Deed, Timestamp),
+    heard: &dyn Fn(u8),
 ) -> Result<(), String> {
     match way {
         DriverWay::Command(argv) => {
             let argv: Result<Vec<Arc<str>>, String> =
                 argv.iter().map(|text| fill(text, pair).map(Arc::from)).collect();
-            command::run(&argv?, deed.as_str(), &body(pair, deed)).await
+            let body = body(pair, deed);
+            match deed {
+                Deed::Sync => command::watch(&argv?, deed.as_str(), &body, heard).await,
+                _ => command::run(&argv?, deed.as_str(), &body).await,
+            }
+        }
+        DriverWay::Rsync([from, to]) => {
+            let (from, to) = (fill(from, pair)?, fill(to, pair)?);
+            let argv: Vec<Arc<str>> =
+                RSYNC.iter().copied().chain([&*from, &*to]).map(Arc::from).collect();
+            command::watch(&argv, deed.as_str(), &[], heard).await
         }
         DriverWay::Virsh(domain) => virsh(&fill(domain, pair)?, deed).await,
         DriverWay::Qmp(path) => qmp(Path::new(&fill(path, pair)?), deed).await,
@@ -110,11 +198,17 @@ async fn carry_out(
             let secret = webhook::secret(secret_file)?;
             let body = body(pair, deed);
             let signed = webhook::sign(&secret, at.secs(), &body);
-            let key = format!("{}-{}-{}", pair.id, pair.epoch, deed.as_str());
+            let key = key(pair, deed, at);
             let head = webhook::Head { hook: &driver.name, event: deed.as_str(), key, signed };
             webhook::post(url, ca_file.as_deref(), head, body).await.map_err(|why| why.to_string())
         }
     }
+}
+
+/// What is the same whenever the same is asked again. Before a switchover each time is another.
+fn key(pair: &Standby, deed: Deed, at: Timestamp) -> String {
+    let key = format!("{}-{}-{}", pair.id, pair.epoch, deed.as_str());
+    if deed.is_preparation() { format!("{key}-{}", at.0) } else { key }
 }
 
 /// What is told of the pair.
@@ -135,7 +229,8 @@ fn body(pair: &Standby, deed: Deed) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
-/// A text with what its names in braces stand for. Nothing of a pair becomes an option by it.
+/// A text with what its names in braces stand for. Nothing of a pair becomes an option by it, or
+/// leads out of a directory.
 fn fill(text: &str, pair: &Standby) -> Result<String, String> {
     let mut filled = String::new();
     let mut rest = text;
@@ -143,7 +238,12 @@ fn fill(text: &str, pair: &Standby) -> Result<String, String> {
         rest.split_once('{').and_then(|(before, after)| Some((before, after.split_once('}')?)))
     {
         filled.push_str(before);
-        filled.push_str(&named(name, pair).ok_or_else(|| format!("the pair has no {name}"))?);
+        let word = named(name, pair).ok_or_else(|| format!("the pair has no {name}"))?;
+        // The length of a prefix is behind one.
+        if name != "addresses" && (word.contains('/') || word.starts_with('.')) {
+            return Err(format!("{name} \"{word}\" could lead out of a directory"));
+        }
+        filled.push_str(&word);
         rest = after;
     }
     filled.push_str(rest);
@@ -194,13 +294,16 @@ async fn virsh(domain: &str, deed: Deed) -> Result<(), String> {
         }
     };
     let (wanted, verb) = match deed {
-        Deed::End => ("shut off", "destroy"),
+        _ if deed.ends() => ("shut off", "destroy"),
+        Deed::Create => ("running", "start"),
         _ => ("running", "resume"),
     };
-    if ask("domstate").await? == wanted {
-        return Ok(());
+    let state = ask("domstate").await?;
+    match deed {
+        _ if state == wanted => Ok(()),
+        Deed::Check => Err(format!("virsh domstate {domain}: {state}, want {wanted}")),
+        _ => ask(verb).await.map(drop),
     }
-    ask(verb).await.map(drop)
 }
 
 /// Asks a QEMU by its monitor (QEMU Machine Protocol). One that quit has closed it.
@@ -208,14 +311,18 @@ async fn qmp(path: &Path, deed: Deed) -> Result<(), String> {
     let named = |error: io::Error| format!("{}: {error}", path.display());
     let stream = match UnixStream::connect(path).await {
         // The socket is there, and nobody listens any more.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && deed == Deed::End => {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && deed.ends() => {
             return Ok(());
         }
         connected => connected.map_err(named)?,
     };
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read.take(ANSWER_BYTES_MAX)).lines();
-    let verb = if deed == Deed::End { "quit" } else { "cont" };
+    let verb = match deed {
+        _ if deed.ends() => "quit",
+        Deed::Check => "query-status",
+        _ => "cont",
+    };
     for verb in ["qmp_capabilities", verb] {
         let request = json!({ "execute": verb }).to_string() + "\n";
         write.write_all(request.as_bytes()).await.map_err(named)?;
@@ -235,13 +342,15 @@ async fn qmp(path: &Path, deed: Deed) -> Result<(), String> {
                 let why = error["desc"].as_str().unwrap_or_default();
                 return Err(format!("{}: {verb}: {why}", path.display()));
             }
-            if answer.get("return").is_some() {
-                break;
+            let Some(told) = answer.get("return") else { continue };
+            match told["status"].as_str().filter(|_| deed == Deed::Check) {
+                Some("running") | None => break,
+                Some(other) => return Err(format!("{}: it is {other}", path.display())),
             }
         }
     }
     // It has quit when its end of the connection is closed, and not before.
-    while deed == Deed::End && matches!(lines.next_line().await, Ok(Some(_))) {}
+    while deed.ends() && matches!(lines.next_line().await, Ok(Some(_))) {}
     Ok(())
 }
 
@@ -293,6 +402,8 @@ mod tests {
         assert_eq!(fill(all, &db).as_deref(), Ok(want));
         assert!(fill("{standby.port}", &db).unwrap_err().contains("standby.port"));
         assert!(fill("{id}", &pair("-rf")).is_err());
+        assert!(fill("/srv/{id}", &pair("../etc")).is_err());
+        assert!(fill("/srv/{id}", &pair("..")).is_err());
         assert_eq!(fill("--of={id}", &pair("-rf")).as_deref(), Ok("--of=-rf"));
     }
 }

@@ -26,10 +26,11 @@ use crate::engine::Engine;
 use crate::engine::effects::{Event, EventKind};
 use crate::switchover::At;
 
+use super::counters::Counters;
 use super::work::Jobs;
 pub(super) use asked::Agents;
 use case::Case;
-use driver::Deed;
+use driver::{Errand, Told};
 use eyes::Eyes;
 use hosts::Hosts;
 use reach::HostName;
@@ -47,8 +48,8 @@ const WORDS_MAX: usize = 16;
 enum Word {
     /// The records may have changed.
     Changed,
-    /// A driver did what it was asked for a pair, in that epoch, or failed.
-    Drove(Arc<str>, u64, Deed, bool),
+    /// What is heard of a driver that was asked to do something.
+    Drove(Errand, Told),
     /// What the agent of a host has seen of its guests, in order.
     Seen(HostName, Vec<agent::verb::Event>),
 }
@@ -74,12 +75,15 @@ impl Nudge {
 
 /// The thread.
 struct Switcher {
+    counters: Arc<Counters>,
     words: SyncSender<Word>,
     reach: Arc<Reach>,
     eyes: Eyes,
     records: Records,
     hosts: Hosts,
     cases: BTreeMap<Arc<str>, Case>,
+    /// Those whose records are gone, while their drivers do something yet.
+    leaving: Vec<Case>,
     looked: Instant,
 }
 
@@ -89,15 +93,18 @@ pub(super) fn start(
     post: Arc<dyn Post>,
     reach: &Arc<Reach>,
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    counters: Arc<Counters>,
 ) -> std::io::Result<Nudge> {
     let (words, heard) = sync_channel(WORDS_MAX);
     let switcher = Switcher {
+        counters,
         words: words.clone(),
         reach: reach.clone(),
         eyes: Eyes::new(reach.clone(), words.clone()),
         records: Records::new(jobs, post, now),
         hosts: Hosts::new(reach.clone(), words.clone()),
         cases: BTreeMap::new(),
+        leaving: Vec::new(),
         looked: Instant::now(),
     };
     std::thread::Builder::new().name("switch".into()).spawn(move || switcher.run(&heard))?;
@@ -129,14 +136,23 @@ impl Switcher {
                     self.judge(&host, &events);
                     false
                 }
-                Ok(Word::Drove(id, epoch, deed, well)) => {
-                    let case = self.cases.get_mut(&id);
-                    case.into_iter().for_each(|case| case.driven(epoch, deed, well));
+                Ok(Word::Drove(errand, told)) => {
+                    self.count(&told);
+                    let all = self.cases.get_mut(&errand.id).into_iter().chain(&mut self.leaving);
+                    all.for_each(|case| case.driven(&errand, &told, &self.records));
                     false
                 }
                 Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
+        }
+    }
+
+    fn count(&self, told: &Told) {
+        match told {
+            Told::Progress(_) => {}
+            Told::Done(Ok(())) => self.counters.driver_acts_done.add(1),
+            Told::Done(Err(_)) => self.counters.driver_acts_failed.add(1),
         }
     }
 
@@ -150,16 +166,20 @@ impl Switcher {
             Err(error) => return tracing::debug!(%error, "standbys"),
         };
         let mut before = std::mem::take(&mut self.cases);
-        for (pair, driver) in pairs {
-            let id = pair.id.clone();
-            let case = match before.remove(&id) {
-                Some(case) => case.renewed(pair, driver),
-                None => Case::new(pair, driver),
+        for noted in pairs {
+            let id = noted.pair.id.clone();
+            let renewed = match before.remove(&id) {
+                Some(case) if case.pair.created == noted.pair.created => case.renewed(noted),
+                other => {
+                    self.leaving.extend(other);
+                    Case::new(noted)
+                }
             };
-            self.cases.insert(id, case);
+            self.cases.insert(id, renewed);
         }
         for case in before.into_values() {
             self.hosts.forget(&case.pair);
+            self.leaving.push(case);
         }
         let both = |case: &Case| [case.pair.active.host.clone(), case.pair.standby.host.clone()];
         self.eyes.follow(&self.cases.values().flat_map(both).collect());
@@ -203,8 +223,11 @@ impl Switcher {
 
     fn work(&mut self) {
         let now = Instant::now();
-        let Switcher { cases, records, hosts, words, .. } = self;
-        for case in cases.values_mut().filter(|case| case.is_due(now)) {
+        let Switcher { cases, leaving, records, hosts, words, .. } = self;
+        leaving.retain_mut(|case| !case.leave(records, words));
+        // One that has the name of another waits until that is gone.
+        let is_free = |case: &Case| leaving.iter().all(|other| other.pair.id != case.pair.id);
+        for case in cases.values_mut().filter(|case| case.is_due(now) && is_free(case)) {
             case.work(records, hosts, words);
         }
     }

@@ -33,10 +33,20 @@ pub(super) struct Ends {
     pub(super) watch: Option<guard::Policy>,
 }
 
+/// A pair as the engine has it.
+pub(super) struct Noted {
+    pub(super) pair: Arc<Standby>,
+    /// What sees to its guests.
+    pub(super) driver: Option<Arc<DriverPolicy>>,
+    /// All that it shares was leased.
+    pub(super) is_leased: bool,
+    /// Nothing but its driver keeps the standby from being ready.
+    pub(super) is_complete: bool,
+}
+
 /// All pairs, and what the policy says of them.
 pub(super) struct Pairs {
-    /// Each with what sees to its guests.
-    pub(super) pairs: Vec<(Arc<Standby>, Option<Arc<DriverPolicy>>)>,
+    pub(super) pairs: Vec<Noted>,
     pub(super) agents: Arc<AgentsPolicy>,
 }
 
@@ -85,7 +95,12 @@ impl Records {
             };
             let all = bench.machine.directory().list("standby/", None);
             let pairs = all.filter_map(|entry| match entry {
-                Entry::Standby(pair) => Some((pair.clone(), driver_of(pair))),
+                Entry::Standby(pair) => Some(Noted {
+                    pair: pair.clone(),
+                    driver: driver_of(pair),
+                    is_leased: is_leased(bench.machine, pair),
+                    is_complete: bench.machine.missing(pair).is_empty(),
+                }),
                 _ => None,
             });
             Pairs { pairs: pairs.collect(), agents: policy.agents.clone() }
@@ -138,6 +153,11 @@ fn ends(bench: &Bench<'_, Engine>, pair: &Standby) -> Result<Ends, RecordError> 
         active: holder(&pair.active, pair.active.who.mac.or_else(leased))?,
         standby: holder(&pair.standby, pair.standby.who.mac)?,
     })
+}
+
+fn is_leased(engine: &Engine, pair: &Standby) -> bool {
+    let mut resources = pair.resources.iter();
+    resources.all(|resource| engine.leases().get(pair.network, *resource).is_some())
 }
 
 fn watch_policy(detect: Detect) -> guard::Policy {
