@@ -25,6 +25,7 @@ mod real {
     mod sick_disk;
     mod switchover;
     mod switchover_hosts;
+    mod switchover_steps;
     mod takeover;
     mod v6;
 }

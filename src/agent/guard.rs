@@ -1,14 +1,14 @@
 //! Watching the actives of holds, by their names; and standbys, until they are heard for the first
 //! time after their gates were opened.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::net::watch::{Event, Handle, Watcher};
+use crate::net::watch::{Event, Handle, RefusedWatch, Watcher};
 use crate::switchover::Stage;
 use crate::watch::{
     ADDRS_MAX, Evidence, Health, Moment, Place, PolicyError, ProbePolicy, Process, Reporter,
@@ -16,6 +16,7 @@ use crate::watch::{
 };
 
 use super::hold::Hold;
+use super::keep::Kept;
 use super::tap;
 use super::verb::ActiveWord;
 
@@ -61,14 +62,34 @@ pub enum Fate {
     Recovered,
 }
 
+/// What is seen of a pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// Its active is there, and watched from now on.
+    Lives,
+    /// What became of one of the two.
+    Became(Fate),
+}
+
 /// Names of watches, both ways.
 #[derive(Debug, Default)]
 struct Names {
     last: u64,
-    /// The pair; and of its standby when the gate was opened.
-    pairs: HashMap<WatchId, (Box<str>, Option<Instant>)>,
+    pairs: HashMap<WatchId, Watched>,
     /// Those that could not be watched.
     refused: Vec<WatchId>,
+    /// Pairs of which it was told that they failed before they could be watched.
+    told: BTreeSet<Box<str>>,
+}
+
+/// Who has that name.
+#[derive(Clone, Debug)]
+struct Watched {
+    pair: Box<str>,
+    /// Of a standby: when its gate was opened.
+    opened: Option<Instant>,
+    /// Of an active: that it was there before this process was.
+    lived: bool,
 }
 
 /// Watches the actives of holds.
@@ -81,36 +102,25 @@ pub(super) struct Guard {
 
 impl Guard {
     /// Starts to watch; `sink` is told what becomes of the actives, on a thread of its own.
-    pub(super) fn start(mut sink: impl FnMut(&str, Fate) + Send + 'static) -> io::Result<Guard> {
+    pub(super) fn start(mut sink: impl FnMut(&str, Sign) + Send + 'static) -> io::Result<Guard> {
         let names = Arc::new(Mutex::new(Names::default()));
         let known = names.clone();
         let handle = Watcher::start(move |event| {
-            if let Event::Refused { id, .. } = &event {
-                known.lock().unwrap_or_else(PoisonError::into_inner).refused.push(*id);
-            }
-            let Some((id, verdict, at)) = read(event) else { return };
-            let found =
-                known.lock().unwrap_or_else(PoisonError::into_inner).pairs.get(&id).cloned();
-            let Some((pair, opened)) = found else { return };
-            let fate = match opened {
-                None => fate_of_active(verdict),
-                Some(opened) => answered(verdict, at, opened),
-            };
-            fate.into_iter().for_each(|fate| sink(&pair, fate));
+            let Some(id) = id_of(&event) else { return note(event) };
+            let found = known.lock().unwrap_or_else(PoisonError::into_inner).found(id, &event);
+            let Some(watched) = found else { return };
+            read(event, &watched).into_iter().for_each(|sign| sink(&watched.pair, sign));
         })?;
         Ok(Guard { handle, names, watched: BTreeMap::new() })
     }
 
     /// Watches just the actives of these that are to be watched, and the standbys whose gates were
     /// opened then. One that could not be watched before, as its port had no link, is tried again.
-    pub(super) fn follow<'a>(
-        &mut self,
-        holds: impl Iterator<Item = &'a Hold>,
-        opened: &BTreeMap<Box<str>, Instant>,
-    ) {
+    /// Where one lived before this process did, that is its failure.
+    pub(super) fn follow(&mut self, kept: &Kept, opened: &BTreeMap<Box<str>, Instant>) {
         let mut before = std::mem::take(&mut self.watched);
         let refused = std::mem::take(&mut self.names().refused);
-        for hold in holds {
+        for hold in kept.holds.values() {
             let opened = opened.get(&hold.pair).copied();
             let Some(wanted) = wanted(hold, opened.is_some()) else { continue };
             let same = |(id, watch): &(WatchId, Watch)| {
@@ -123,7 +133,8 @@ impl Guard {
                 continue;
             }
             let opened = opened.filter(|_| hold.stage.is_open());
-            let id = self.names().add(&hold.pair, opened);
+            let lived = opened.is_none() && kept.lived.contains(&hold.pair);
+            let id = self.names().add(Watched { pair: hold.pair.clone(), opened, lived });
             let process = match opened {
                 None => tap::process_of(&hold.active.port).map(Process::Pid),
                 Some(_) => None,
@@ -163,10 +174,26 @@ impl Guard {
 }
 
 impl Names {
-    fn add(&mut self, pair: &str, opened: Option<Instant>) -> WatchId {
+    /// Whom something is said of, unless it was said before.
+    fn found(&mut self, id: WatchId, event: &Event) -> Option<Watched> {
+        if let Event::Refused { .. } = event {
+            self.refused.push(id);
+        }
+        let mut watched = self.pairs.get(&id)?.clone();
+        match event {
+            Event::Watching(_) => drop(self.told.remove(&watched.pair)),
+            Event::Refused { .. } if watched.lived => {
+                watched.lived = self.told.insert(watched.pair.clone());
+            }
+            _ => {}
+        }
+        Some(watched)
+    }
+
+    fn add(&mut self, watched: Watched) -> WatchId {
         self.last += 1;
         let id = WatchId(self.last);
-        self.pairs.insert(id, (pair.into(), opened));
+        self.pairs.insert(id, watched);
         id
     }
 }
@@ -191,18 +218,33 @@ fn wanted(hold: &Hold, just_opened: bool) -> Option<Watch> {
     .filter(|_| !of.elsewhere)
 }
 
-fn read(event: Event) -> Option<(WatchId, Verdict, Instant)> {
+fn id_of(event: &Event) -> Option<WatchId> {
     match event {
-        Event::Verdict { id, verdict, at } => Some((id, verdict, at)),
-        Event::Refused { why, .. } => {
-            tracing::debug!("a guest cannot be watched: {why}");
-            None
+        Event::Watching(id) | Event::Refused { id, .. } | Event::Verdict { id, .. } => Some(*id),
+        Event::Trouble(_) => None,
+    }
+}
+
+fn note(event: Event) {
+    if let Event::Trouble(trouble) = event {
+        tracing::warn!("watching: {trouble}");
+    }
+}
+
+fn read(event: Event, watched: &Watched) -> Option<Sign> {
+    match (event, watched.opened) {
+        (Event::Verdict { verdict, .. }, None) => fate_of_active(verdict).map(Sign::Became),
+        (Event::Verdict { verdict, at, .. }, Some(opened)) => {
+            answered(verdict, at, opened).map(Sign::Became)
         }
-        Event::Trouble(trouble) => {
-            tracing::warn!("watching: {trouble}");
-            None
+        (Event::Watching(_), None) => Some(Sign::Lives),
+        (Event::Refused { why, .. }, _) => {
+            tracing::debug!(pair = %watched.pair, "a guest cannot be watched: {why}");
+            let is_gone = matches!(why, RefusedWatch::NoPort(_) | RefusedWatch::NoLink(_));
+            (watched.lived && is_gone)
+                .then(|| Sign::Became(Fate::Failed { why: why.to_string().into(), silent_us: 0 }))
         }
-        Event::Watching(_) => None,
+        (Event::Watching(_) | Event::Trouble(_), _) => None,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::net::{FrameSocket, LinkMonitor, RecvBatch, neighbour};
 use crate::switchover::Stage;
 
 use super::check::{self, Check};
-use super::guard::{Fate, Guard};
+use super::guard::{Guard, Sign};
 use super::hold::{self, Hold, Holder};
 use super::keep::{File, HOLDS_MAX, Kept, Leftover};
 use super::learn::{Neighbours, ears};
@@ -122,10 +122,10 @@ impl Host {
     /// Has actives watched, whose holds ask for it; what becomes of them is told to `sink`.
     pub fn watch(
         &mut self,
-        sink: impl FnMut(&str, Fate) + Send + 'static,
+        sink: impl FnMut(&str, Sign) + Send + 'static,
     ) -> Result<(), HostError> {
         let guard = self.guard.insert(Guard::start(sink)?);
-        guard.follow(self.kept.holds.values(), &self.opened);
+        guard.follow(&self.kept, &self.opened);
         Ok(())
     }
 
@@ -201,7 +201,11 @@ impl Host {
 
     fn tell_of(&mut self, pair: &str, word: ActiveWord) -> Result<Done, Refusal> {
         let guard = self.guard.as_ref().filter(|guard| guard.tell(pair, word));
-        guard.map(|_| Done::default()).ok_or_else(|| Refusal::NotWatched(pair.into()))
+        guard.ok_or_else(|| Refusal::NotWatched(pair.into()))?;
+        if let ActiveWord::Migrating { for_ms } = word {
+            self.lives(pair, for_ms == 0)?;
+        }
+        Ok(Done::default())
     }
 
     fn hold(&mut self, now: Instant, mut hold: Hold) -> Result<Done, Refusal> {
@@ -307,6 +311,9 @@ impl Host {
             let same = left.addresses.iter().any(|addr| hold.addresses.contains(addr));
             !(same && ports.contains(&&left.port))
         });
+        if hold.stage != Stage::Standby {
+            kept.lived.remove(&hold.pair);
+        }
         kept.holds.insert(hold.pair.clone(), hold);
         self.set(kept)
     }
@@ -324,8 +331,23 @@ impl Host {
     /// Whom a hold has to be watched is watched, and nobody else.
     fn follow(&mut self) {
         if let Some(guard) = &mut self.guard {
-            guard.follow(self.kept.holds.values(), &self.opened);
+            guard.follow(&self.kept, &self.opened);
         }
+    }
+
+    /// The active of a pair is there; or it may go, and that is no failure.
+    pub fn lives(&mut self, pair: &str, lives: bool) -> Result<(), HostError> {
+        let is_active = |hold: &Hold| hold.stage == Stage::Standby;
+        let lives = lives && self.kept.holds.get(pair).is_some_and(is_active);
+        if self.kept.lived.contains(pair) == lives {
+            return Ok(());
+        }
+        let mut kept = self.kept.clone();
+        match lives {
+            true => kept.lived.insert(pair.into()),
+            false => kept.lived.remove(pair),
+        };
+        self.set(kept)
     }
 
     /// The standby of a pair was heard: it needs no more questions.
@@ -366,6 +388,7 @@ impl Host {
         let mut kept = self.kept.clone();
         kept.note(pair, epoch);
         let hold = kept.holds.remove(pair).ok_or_else(|| Refusal::NotHeld(pair.into()))?;
+        kept.lived.remove(pair);
         if silent {
             kept.leftovers.extend(hold.silent().filter_map(|of| self.leftover(of, &hold)));
         }

@@ -4,7 +4,7 @@
 //! The file is for one boot of the host: nothing of the network outlives that either. It is
 //! replaced whole, by a new one under its name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -30,6 +30,10 @@ pub struct Kept {
     /// Ports that are silent yet of pairs that were let go.
     #[serde(default)]
     pub leftovers: Vec<Leftover>,
+    /// Pairs whose actives were seen to live. One of them that is gone when an agent begins failed
+    /// while there was none.
+    #[serde(default)]
+    pub lived: BTreeSet<Box<str>>,
 }
 
 /// A port whose guest may have addresses that are another's, though no pair says so any more.

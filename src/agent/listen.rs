@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::check::{self, Check, State};
-use super::guard::Fate;
+use super::guard::{Fate, Sign};
 use super::host::Host;
 use super::refusal::HostError;
 use crate::net::LinkMonitor;
@@ -41,7 +41,7 @@ pub enum Message {
     /// A request, and where its answer goes.
     Asked(Verb, Sender<Answer>),
     /// Something became of the active of a pair.
-    Watched(Box<str>, Fate),
+    Watched(Box<str>, Sign),
     /// It is time to end. What is held stays in force.
     Stop,
 }
@@ -211,8 +211,8 @@ pub fn run(
     to: SyncSender<Message>,
     messages: &Receiver<Message>,
 ) -> Result<(), HostError> {
-    host.watch(move |pair, fate| {
-        let _ = to.send(Message::Watched(pair.into(), fate));
+    host.watch(move |pair, sign| {
+        let _ = to.send(Message::Watched(pair.into(), sign));
     })?;
     let (mut news, mut tended) = (News::default(), Instant::now());
     loop {
@@ -227,7 +227,8 @@ pub fn run(
                 // Whoever asked may be gone.
                 let _ = answer.send(host.answer(Instant::now(), verb));
             }
-            Ok(Message::Watched(pair, fate)) => {
+            Ok(Message::Watched(pair, Sign::Lives)) => host.lives(&pair, true)?,
+            Ok(Message::Watched(pair, Sign::Became(fate))) => {
                 match fate {
                     Fate::Answered { after_us } => {
                         tracing::info!(%pair, after_us, "the standby answers");

@@ -146,6 +146,11 @@ impl Server {
         self.wait_ready();
     }
 
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.proc.pid()
+    }
+
     /// Tampers with the server's system calls, until the strace that is returned ends: `how` are
     /// its options, such as `-e inject=fdatasync:error=EIO`.
     #[track_caller]

@@ -137,7 +137,7 @@ pub(super) fn run_agent(world: &World, host: &Host) -> Proc {
 
 impl Pair {
     /// An active and its standby with one address, both by DHCP.
-    fn ready(name: &str) -> Pair {
+    pub(super) fn ready(name: &str) -> Pair {
         let (world, server_host) = World::with_bridge(name);
         Pair::with(world, server_host, None, ("", ""))
     }
