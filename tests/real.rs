@@ -15,6 +15,7 @@ mod real {
     mod firmware;
     mod flood;
     mod guard;
+    mod guests;
     mod identity;
     mod lab;
     mod moves;

@@ -18,7 +18,7 @@ use crate::common::world::{Host, World};
 use crate::common::{PATIENCE, require, wait_until};
 
 const SERVICE: u16 = 9000;
-const POLICY: &str = "[network.standby]\non_failure = \"switch\"\n\
+pub(super) const POLICY: &str = "[network.standby]\non_failure = \"switch\"\n\
     [network.standby.detect]\ninterval = \"20ms\"\nlost = 3\n";
 
 /// A guest on the bridge: a machine with a DHCP client and a service that says who it is.
