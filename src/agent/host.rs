@@ -1,5 +1,7 @@
 //! One host's network, brought to what is held of it.
 
+mod admit;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -14,7 +16,7 @@ use crate::switchover::Stage;
 use super::check::{self, Check};
 use super::guard::{Guard, Sign};
 use super::hold::{self, Hold, Holder};
-use super::keep::{File, HOLDS_MAX, Kept, Leftover};
+use super::keep::{File, Kept, Leftover};
 use super::learn::{Neighbours, ears};
 use super::ports::{Journal, Order, Ports};
 use super::refusal::{HostError, Refusal};
@@ -245,60 +247,6 @@ impl Host {
         self.prick_up();
         tracing::info!(pair = %hold.pair, epoch = hold.epoch, stage = ?hold.stage, "held");
         Ok(done)
-    }
-
-    /// The bridge of the guest that is here.
-    fn bridge_of(&mut self, hold: &Hold) -> Result<Box<str>, Refusal> {
-        self.links.poll(&mut Vec::new()).map_err(HostError::from)?;
-        let both = [&hold.active, &hold.standby];
-        let here = both.into_iter().find(|of| !of.elsewhere).unwrap_or(&hold.standby);
-        let port = self.links.links().find(|link| *link.name == *here.port);
-        let port = port.ok_or_else(|| Refusal::NoLink(here.port.clone()))?;
-        let bridge = port.master.and_then(|master| self.links.link(master));
-        let no_bridge = || Refusal::NoPort { port: here.port.clone(), bridge: "a bridge".into() };
-        bridge.map(|bridge| bridge.name.as_ref().into()).ok_or_else(no_bridge)
-    }
-
-    fn check(&self, hold: &Hold) -> Result<(), Refusal> {
-        let pair = || hold.pair.clone();
-        hold.check().map_err(|fault| Refusal::Faulty { pair: pair(), fault })?;
-        if let Some(by) = self.kept.overtaken(&hold.pair, hold.epoch) {
-            return Err(Refusal::Epoch { pair: pair(), epoch: hold.epoch, by });
-        }
-        let others = self.kept.holds.values().filter(|other| other.pair != hold.pair);
-        for other in others.filter(|other| other.bridge == hold.bridge) {
-            if let Some(addr) = hold.addresses.iter().find(|a| other.addresses.contains(a)) {
-                let (other, bridge) = (other.pair.clone(), other.bridge.clone());
-                return Err(Refusal::Taken { pair: pair(), other, addr: *addr, bridge });
-            }
-        }
-        let is_new = !self.kept.holds.contains_key(&hold.pair);
-        if is_new && self.kept.holds.len() >= HOLDS_MAX {
-            return Err(Refusal::TooMany);
-        }
-        Ok(())
-    }
-
-    /// Whether somebody else than its speaker spoke for the addresses before.
-    fn spoke_otherwise(&self, hold: &Hold) -> bool {
-        let before = self.kept.holds.get(&hold.pair).map(|before| before.speaker().map(|s| s.mac));
-        before.is_some_and(|before| before != hold.speaker().map(|speaker| speaker.mac))
-    }
-
-    /// The bridge and the speaker's port of it, both of which have to be there.
-    fn ends(&mut self, hold: &Hold) -> Result<((LinkId, Mac), LinkId), Refusal> {
-        self.links.poll(&mut Vec::new()).map_err(HostError::from)?;
-        let named = |name: &str| {
-            let found = self.links.links().find(|link| *link.name == *name);
-            found.ok_or_else(|| Refusal::NoLink(name.into()))
-        };
-        let bridge = named(&hold.bridge)?;
-        let port = named(&hold.speaker().unwrap_or(&hold.standby).port)?;
-        if port.master != Some(bridge.id) {
-            let (port, bridge) = (port.name.as_ref().into(), bridge.name.as_ref().into());
-            return Err(Refusal::NoPort { port, bridge });
-        }
-        Ok(((bridge.id, bridge.mac), port.id))
     }
 
     /// The file first: what is in the kernel and not in the file would be undone by a restart.
